@@ -1,0 +1,12 @@
+"""Multilayer perceptrons for scikit-learn users, computed in Numba kernels.
+
+`MLPClassifier` and `MLPRegressor` take the place of their namesakes in
+`sklearn.neural_network`: same parameters, attributes and results, in less time.
+"""
+
+from skmlp._classifier import MLPClassifier
+from skmlp._regressor import MLPRegressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]

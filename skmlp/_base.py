@@ -1,0 +1,514 @@
+"""What the classifier and the regressor share: fitting, resuming and prediction."""
+
+import copy
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
+from skmlp._splitting import split_rows
+from skmlp._validation import (
+    PARAMETER_CONSTRAINTS,
+    STOCHASTIC_SOLVERS,
+    check_finite,
+    check_hidden_layer_sizes,
+    check_keywords,
+    check_memory,
+    check_related_parameters,
+    check_sample_weight,
+    check_X,
+)
+from skmlp.engines.base import Engine, FitTask, IndexArray, OptimizerState
+from skmlp.network.initializers import draw_uniform
+from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.training.lbfgs import minimize_lbfgs
+from skmlp.training.loop import Outcome, StopReason, Trainer, train
+from skmlp.training.schedules import Schedule
+from skmlp.training.stopping import Patience
+
+# How messages name this solver's failure; scikit-learn's users search for the first sentence.
+DIVERGED = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of one fit.
+
+    Attributes
+    ----------
+    matrix : ndarray of shape (n_samples, n_columns)
+        Targets as the engines take them.
+    n_outputs : int
+        Output units.
+    stratify : ndarray or None
+        What early stopping's split should be stratified by.
+    """
+
+    matrix: npt.NDArray[Any]
+    n_outputs: int
+    stratify: npt.NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins: anew, or where an earlier one ended."""
+
+    parameters: FloatArray
+    random_state: np.random.RandomState
+    optimizer_state: OptimizerState | None
+    resumes: bool
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Give the estimator back its attributes if the block fails or is interrupted.
+
+    Fitted arrays are replaced, never written to, so a shallow copy is enough.
+    """
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Whether `partial_fit` is offered; raises scikit-learn's `AttributeError` if not."""
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic. Use solver='adam' or 'sgd'."
+        )
+    return True
+
+
+class BaseMLP(CheckedParameters, BaseEstimator, ABC):
+    """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
+
+    _parameter_constraints: dict[str, list[Any]] = PARAMETER_CONSTRAINTS
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_keywords(cls, kwargs)
+        return super().__new__(cls)
+
+    @abstractmethod
+    def __init__(
+        self,
+        *,
+        loss: str,
+        hidden_layer_sizes: Any,
+        activation: str,
+        solver: str,
+        alpha: float,
+        batch_size: int | str,
+        learning_rate: str,
+        learning_rate_init: float,
+        power_t: float,
+        max_iter: int,
+        shuffle: bool,
+        random_state: Any,
+        tol: float,
+        verbose: bool | int,
+        warm_start: bool,
+        momentum: float,
+        nesterovs_momentum: bool,
+        early_stopping: bool,
+        validation_fraction: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        n_iter_no_change: float,
+        max_fun: int,
+        dtype: str,
+        n_jobs: int | None,
+        device: str,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dtype = dtype
+        self.n_jobs = n_jobs
+        self.device = device
+
+    # What the two estimators do differently
+
+    @abstractmethod
+    def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
+        """Validate X and y and encode the targets."""
+
+    @abstractmethod
+    def _output_activation(self) -> str:
+        """Return the output activation that the loss and the targets ask for."""
+
+    @abstractmethod
+    def _validation_score(
+        self,
+        targets: npt.NDArray[Any],
+        outputs: FloatArray,
+        sample_weight: npt.NDArray[np.float64] | None,
+    ) -> float:
+        """Score the network's outputs on the rows held out by early stopping."""
+
+    def check_parameters(self) -> None:
+        check_related_parameters(self)
+
+    # Fitting
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+        with unchanged_on_error(self):
+            hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
+            if incremental and self.early_stopping:
+                raise ValueError(
+                    "partial_fit does not support early_stopping=True. Set "
+                    "early_stopping=False, or use fit."
+                )
+            resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
+            X, targets = self._prepare(X, y, reset=not resumes, incremental=incremental)
+            if sample_weight is not None:
+                sample_weight = check_sample_weight(sample_weight, X)
+            self._learn(X, targets, sample_weight, hidden, resumes, incremental)
+        return self
+
+    def _learn(
+        self,
+        X: Any,
+        targets: Targets,
+        sample_weight: npt.NDArray[np.float64] | None,
+        hidden: tuple[int, ...],
+        resumes: bool,
+        incremental: bool,
+    ) -> None:
+        dtype = self._fit_dtype(X, resumes)
+        network = NetworkSpec(
+            (X.shape[1], *hidden, targets.n_outputs),
+            self.activation,
+            self.loss,
+            self._output_activation(),
+        )
+        # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
+        check_memory(network.layer_units, 5, dtype)
+        engine = make_engine(self.n_jobs)
+        data = engine.load(X, targets.matrix, sample_weight, network, dtype)
+        start = self._start(network, dtype, resumes)
+        if not resumes:
+            self._forget()
+        self.n_outputs_ = targets.n_outputs
+        self.n_layers_ = len(network.layer_units)
+        self.out_activation_ = network.output_activation
+        self._random_state = start.random_state
+        self._seed = self.random_state
+        if self.solver == "lbfgs":
+            parameters = self._fit_lbfgs(engine, network, data, start)
+        else:
+            parameters = self._fit_stochastic(
+                engine, network, data, start, targets, sample_weight, incremental
+            )
+        layout = ParameterLayout(network.layer_units)
+        self.coefs_, self.intercepts_ = layout.views(parameters)
+
+    def _fit_dtype(self, X: Any, resumes: bool) -> str:
+        """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
+        if self.dtype != "auto":
+            return self.dtype
+        source = self.coefs_[0].dtype if resumes else X.dtype
+        return "float32" if source == np.float32 else "float64"
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit left behind, which may have used another solver."""
+        for name in [*FITTED_BY_SOLVERS, *RESUMED_STATE]:
+            vars(self).pop(name, None)
+        self.t_ = 0
+
+    def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
+        layout = ParameterLayout(network.layer_units)
+        if not resumes:
+            random_state = check_random_state(self.random_state)
+            parameters = draw_uniform(layout, self.activation, random_state, dtype)
+            return Start(parameters, random_state, None, False)
+        units = (*(coef.shape[0] for coef in self.coefs_), self.coefs_[-1].shape[1])
+        if tuple(units) != network.layer_units:
+            raise ValueError(
+                f"Cannot resume: the fitted network has layers {tuple(units)}, but "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
+                f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
+            )
+        check_finite("coefs_", self.coefs_)
+        check_finite("intercepts_", self.intercepts_)
+        parameters = layout.pack(self.coefs_, self.intercepts_, dtype)
+        state = getattr(self, "_optimizer", None)
+        if state is not None and (
+            state.name != self.solver or state.vectors.shape[1] != layout.size
+        ):
+            state = None
+        return Start(parameters, self._resumed_generator(), state, True)
+
+    def _resumed_generator(self) -> np.random.RandomState:
+        """Return the generator where the last fit left it, so that resuming goes on drawing."""
+        is_seed = isinstance(self.random_state, Integral)
+        if is_seed and getattr(self, "_seed", None) == self.random_state:
+            # A copy, so that a failing fit leaves the generator where it was.
+            return copy.deepcopy(self._random_state)
+        return check_random_state(self.random_state)
+
+    def _fit_lbfgs(
+        self, engine: Engine, network: NetworkSpec, data: Any, start: Start
+    ) -> FloatArray:
+        result = minimize_lbfgs(
+            engine,
+            network,
+            data,
+            start.parameters,
+            alpha=self.alpha,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            extra_options=lbfgs_options(),
+            report=print if self.verbose else None,
+        )
+        if not np.isfinite(result.parameters).all():
+            raise ValueError(
+                f"{DIVERGED} solver='lbfgs' met a loss that is not finite: scale X, for instance "
+                f"with StandardScaler, or increase alpha={self.alpha}."
+            )
+        if result.scipy_result is not None:
+            warn_unless_converged(result.scipy_result, self.max_iter)
+        self.n_iter_ = result.n_iter
+        self.loss_ = result.loss
+        return result.parameters.astype(data.dtype)
+
+    def _fit_stochastic(
+        self,
+        engine: Engine,
+        network: NetworkSpec,
+        data: Any,
+        start: Start,
+        targets: Targets,
+        sample_weight: npt.NDArray[np.float64] | None,
+        incremental: bool,
+    ) -> FloatArray:
+        optimizer = OptimizerSpec(self.solver, self._optimizer_settings())
+        schedule = self._schedule()
+        rows: IndexArray = np.arange(len(targets.matrix))
+        score = None
+        if self.early_stopping:
+            rows, held_out = split_rows(
+                len(rows), self.validation_fraction, start.random_state, targets.stratify
+            )
+            score = self._scorer(engine, network, data, targets, sample_weight, held_out)
+        task = FitTask(
+            network=network,
+            optimizer=optimizer,
+            data=data,
+            parameters=start.parameters,
+            optimizer_state=self._optimizer_start(start, optimizer, schedule),
+            alpha=self.alpha,
+            batch_size=self._effective_batch_size(len(rows)),
+        )
+        trainer = Trainer(
+            task,
+            rows,
+            random_state=start.random_state,
+            shuffle=self.shuffle,
+            max_iter=1 if incremental else self.max_iter,
+            schedule=schedule,
+            patience=self._patience(incremental and start.resumes),
+            samples_seen=getattr(self, "t_", 0),
+            validation_score=score,
+            report=print if self.verbose else None,
+        )
+        [outcome] = train(engine, [trainer])
+        self._judge(trainer, incremental)
+        self._remember(trainer, outcome, schedule)
+        return outcome.parameters
+
+    def _optimizer_settings(self) -> tuple[float, ...]:
+        names = OptimizerSpec(self.solver, ()).entry.settings
+        return tuple(float(getattr(self, name)) for name in names)
+
+    def _schedule(self) -> Schedule:
+        name = self.learning_rate if self.solver == "sgd" else "constant"
+        return Schedule(name, float(self.learning_rate_init), float(self.power_t))
+
+    def _optimizer_start(
+        self, start: Start, optimizer: OptimizerSpec, schedule: Schedule
+    ) -> OptimizerState:
+        """Return the resumed optimizer state, or a fresh one."""
+        state = start.optimizer_state
+        if state is None:
+            shape = (len(optimizer.entry.state_names), start.parameters.size)
+            zeros = np.zeros(shape, dtype=start.parameters.dtype)
+            return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
+        if getattr(self, "_last_schedule", None) == schedule:
+            return state
+        rate = schedule.learning_rate_init
+        return OptimizerState(state.name, state.vectors, state.step, rate)
+
+    def _patience(self, resumes: bool) -> Patience:
+        """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""
+        patience = Patience(
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            higher_is_better=self.early_stopping,
+            best=-np.inf if self.early_stopping else np.inf,
+        )
+        best_loss = getattr(self, "best_loss_", None)
+        if resumes and best_loss is not None:
+            patience.best = best_loss
+            patience.count = getattr(self, "_no_improvement_count", 0)
+        return patience
+
+    def _effective_batch_size(self, n_train: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n_train)
+        if self.batch_size > n_train:  # type: ignore[operator]
+            warnings.warn(
+                f"Got `batch_size` less than 1 or larger than sample size ({self.batch_size} for "
+                f"{n_train} training samples). It is going to be clipped.",
+                stacklevel=2,
+            )
+        return int(min(self.batch_size, n_train))  # type: ignore[type-var]
+
+    def _scorer(
+        self,
+        engine: Engine,
+        network: NetworkSpec,
+        data: Any,
+        targets: Targets,
+        sample_weight: npt.NDArray[np.float64] | None,
+        rows: IndexArray,
+    ) -> Any:
+        """Return a function that scores parameters on the held-out rows."""
+        layout = ParameterLayout(network.layer_units)
+        held_out = targets.matrix[rows]
+        weight = None if sample_weight is None else sample_weight[rows]
+
+        def score(parameters: FloatArray) -> float:
+            coefs, intercepts = layout.views(parameters)
+            outputs = engine.predict(network, coefs, intercepts, data, rows)
+            if not np.isfinite(outputs).all():
+                return float("nan")
+            return self._validation_score(held_out, outputs, weight)
+
+        return score
+
+    def _judge(self, trainer: Trainer, incremental: bool) -> None:
+        """Raise or warn if the fit did not end as hoped."""
+        if trainer.stop_reason is StopReason.DIVERGED:
+            epoch = trainer.n_epochs
+            remedy = (
+                f"The fit diverged in epoch {epoch}: lower "
+                f"learning_rate_init={self.learning_rate_init}, or scale X and y, for instance "
+                "with StandardScaler."
+            )
+            if trainer.best is None:
+                raise ValueError(f"{DIVERGED} {remedy}")
+            warnings.warn(
+                f"{remedy} The weights with the best validation score so far "
+                f"({trainer.best.score:.4g}) are kept.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        elif trainer.stop_reason is StopReason.MAX_ITER and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet. Increase max_iter, or learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    def _remember(self, trainer: Trainer, outcome: Outcome, schedule: Schedule) -> None:
+        """Set the fitted attributes of the stochastic solvers."""
+        losses = trainer.history.losses
+        self.n_iter_ = trainer.n_epochs
+        self.t_ = trainer.samples_seen
+        self.loss_ = losses[-1] if losses else float("nan")
+        self.loss_curve_ = [*(getattr(self, "loss_curve_", None) or []), *losses]
+        if self.early_stopping:
+            earlier = getattr(self, "validation_scores_", None) or []
+            self.validation_scores_ = [*earlier, *trainer.history.validation_scores]
+            self.best_validation_score_ = trainer.patience.best
+            self.best_loss_ = None
+        else:
+            self.validation_scores_ = None
+            self.best_validation_score_ = None
+            self.best_loss_ = trainer.patience.best
+        self._no_improvement_count = trainer.patience.count
+        self._optimizer = outcome.optimizer_state
+        self._last_schedule = schedule
+
+    # Prediction
+
+    def _outputs(self, X: Any) -> FloatArray:
+        """Return the network's outputs, shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        X = check_X(self, X)
+        units = (*(coef.shape[0] for coef in self.coefs_), self.coefs_[-1].shape[1])
+        network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
+        dtype = "float32" if self.coefs_[0].dtype == np.float32 else "float64"
+        engine = make_engine(self.n_jobs)
+        data = engine.load(X, None, None, network, dtype)
+        return engine.predict(network, self.coefs_, self.intercepts_, data)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+# Attributes that only some solvers set; a new fit with another solver must not leave them.
+FITTED_BY_SOLVERS = (
+    "loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "best_loss_",
+    "loss_",
+)
+RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count")
+
+stochastic_only = available_if(is_stochastic)
+
+
+def make_engine(n_jobs: int | None) -> Engine:
+    """Return the engine that computes; imported here because Numba takes a while to import."""
+    from skmlp.engines.cpu import CpuEngine
+
+    return CpuEngine(n_jobs)

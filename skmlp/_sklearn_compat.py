@@ -1,0 +1,60 @@
+"""The only module that touches scikit-learn's private names, which may move between releases."""
+
+import warnings
+from typing import Any
+
+import scipy
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import _check_sample_weight
+
+__all__ = [
+    "CheckedParameters",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "_check_partial_fit_first_call",
+    "_check_sample_weight",
+    "_fit_context",
+    "lbfgs_options",
+    "warn_unless_converged",
+]
+
+
+class CheckedParameters:
+    """Adds `check_parameters` to scikit-learn's validation of constructor parameters.
+
+    It runs first, where it can say more than "must be one of".
+    """
+
+    def check_parameters(self) -> None:
+        """Raise for parameters that need a better explanation than their domain."""
+
+    def _validate_params(self) -> None:
+        self.check_parameters()
+        super()._validate_params()  # type: ignore[misc]
+
+
+def lbfgs_options() -> dict[str, Any]:
+    """Return what keeps SciPy's L-BFGS-B silent; newer releases deprecate the option."""
+    major, minor = (int(part) for part in scipy.__version__.split(".")[:2])
+    return {} if (major, minor) >= (1, 15) else {"iprint": -1}
+
+
+def warn_unless_converged(result: Any, max_iter: int) -> None:
+    """Give scikit-learn's `ConvergenceWarning` if SciPy's minimizer did not succeed."""
+    if result.status == 0:
+        return
+    n_iter = min(result.nit, max_iter)
+    advice = ""
+    if n_iter == max_iter:
+        advice = f"\nIncrease max_iter (now {max_iter}) to improve the convergence."
+    warnings.warn(
+        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
+        f"{result.message}\n{advice}\nScaling the features, for instance with StandardScaler, "
+        "often helps.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,79 @@
+"""Targets as the engines take them, and predictions as users take them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from skmlp.network.parameters import FloatArray
+
+
+def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Flatten a single column, with scikit-learn's warning."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        return np.asarray(column_or_1d(y, warn=True))
+    return y
+
+
+def fit_binarizer(y: Any) -> LabelBinarizer:
+    """Learn the classes from labels."""
+    return LabelBinarizer().fit(y)
+
+
+def check_same_classes(classes: npt.NDArray[Any], y: Any, *, warm_start: bool) -> None:
+    """Refuse labels that do not fit the classes of the earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If `warm_start` and the classes differ, or if `y` has classes never announced.
+    """
+    found = unique_labels(y)
+    if warm_start:
+        if set(found) != set(classes):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {classes}, `y` has {found}. Use warm_start=False "
+                "to start anew."
+            )
+    elif len(np.setdiff1d(found, classes)):
+        unknown = np.setdiff1d(found, classes)
+        raise ValueError(
+            f"`y` has classes {unknown} that are not among the known classes {classes}. Pass all "
+            "classes to the first call of partial_fit with `classes=`."
+        )
+
+
+def encode_labels(binarizer: LabelBinarizer, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Encode labels for the engines, shape (n_samples, n_columns).
+
+    One column of class numbers for multiclass labels (never an indicator matrix), else a
+    Boolean column per output.
+    """
+    if binarizer.y_type_ == "multiclass":
+        # classes_ is sorted and every label is known to be in it.
+        return np.searchsorted(binarizer.classes_, y).reshape(-1, 1)
+    indicator = np.asarray(binarizer.transform(y)).astype(bool)
+    return indicator.reshape(y.shape[0], -1)
+
+
+def n_outputs(binarizer: LabelBinarizer) -> int:
+    """Return the number of output units the classes need."""
+    if binarizer.y_type_ == "binary":
+        return 1
+    return len(binarizer.classes_)
+
+
+def decode_labels(binarizer: LabelBinarizer, outputs: FloatArray) -> npt.NDArray[Any]:
+    """Turn the network's outputs into predicted labels."""
+    if binarizer.y_type_ == "multiclass":
+        return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))
+    scores = outputs.ravel() if outputs.shape[1] == 1 else outputs
+    return np.asarray(binarizer.inverse_transform(scores))
+
+
+def is_multilabel(y: Any) -> bool:
+    return bool(type_of_target(y).startswith("multilabel"))

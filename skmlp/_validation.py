@@ -1,0 +1,230 @@
+"""Checks of parameters and input, each made before anything changes.
+
+Every error names the parameter, the value received and the remedy.
+"""
+
+import difflib
+import inspect
+import os
+from collections.abc import Iterable, Sequence
+from functools import cache
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import validate_data
+
+from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.parameters import ParameterLayout
+
+HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
+STOCHASTIC_SOLVERS = set(OPTIMIZERS)
+SCHEDULES = {"constant", "invscaling", "adaptive"}
+
+PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [StrOptions(HIDDEN_ACTIVATIONS)],
+    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions(SCHEDULES)],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [
+        Interval(Integral, 1, None, closed="left"),
+        Options(Real, {np.inf}),
+    ],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
+    "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "n_jobs": [Integral, None],
+    "device": [StrOptions({"cpu"})],
+}
+
+
+@cache
+def parameter_names(estimator_class: type) -> tuple[str, ...]:
+    """Return the names of the constructor's parameters."""
+    parameters = inspect.signature(estimator_class.__init__).parameters  # type: ignore[misc]
+    return tuple(name for name in parameters if name != "self")
+
+
+def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
+    """Refuse a misspelled constructor parameter and say which one was meant.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not a parameter.
+    """
+    names = parameter_names(estimator_class)
+    for keyword in keywords:
+        if keyword in names:
+            continue
+        close = difflib.get_close_matches(keyword, names, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are: {', '.join(names)}."
+        raise TypeError(
+            f"{estimator_class.__name__}() got an unexpected keyword argument {keyword!r}. {hint}"
+        )
+
+
+def check_related_parameters(estimator: Any) -> None:
+    """Catch values that belong to another parameter, or name something not offered."""
+    learning_rate = estimator.learning_rate
+    if isinstance(learning_rate, Real) and not isinstance(learning_rate, bool):
+        raise ValueError(
+            f"learning_rate={learning_rate!r} is a number, but learning_rate names a schedule "
+            f"({', '.join(sorted(SCHEDULES))}). For the step size use "
+            f"learning_rate_init={learning_rate!r}."
+        )
+    if estimator.device != "cpu":
+        raise ValueError(
+            f"device={estimator.device!r} is not available: this version computes on the CPU "
+            "only. Use device='cpu'."
+        )
+    if estimator.n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")
+
+
+def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return the hidden layer sizes as a tuple of integers.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer.
+    """
+    listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    for size in listed:
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            raise ValueError(
+                f"hidden_layer_sizes must hold integers, got {listed}. Use for instance (100,) "
+                "for one hidden layer of 100 units, () for none."
+            )
+    if any(size <= 0 for size in listed):
+        raise ValueError(
+            f"hidden_layer_sizes must be > 0, got {listed}. Leave a layer out instead of giving "
+            "it no units; () is a network without hidden layers."
+        )
+    return tuple(int(size) for size in listed)
+
+
+def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeLike) -> None:
+    """Refuse a network whose parameters cannot fit into this machine's memory.
+
+    Raises
+    ------
+    MemoryError
+        If the parameters, their gradient and the optimizer's state need more than there is.
+    """
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not offered by this operating system
+        return
+    needed = ParameterLayout(layer_units).size * np.dtype(dtype).itemsize * n_vectors
+    if needed > available:
+        raise MemoryError(
+            f"A network with layers {layer_units} needs {needed / 2**30:.1f} GiB for its "
+            f"parameters and optimizer state, but this machine has {available / 2**30:.1f} GiB. "
+            "Use smaller hidden_layer_sizes, fewer features, or dtype='float32'."
+        )
+
+
+def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
+    """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        accept_sparse=["csr", "csc"],
+        multi_output=True,
+        y_numeric=y_numeric,
+        dtype=(np.float64, np.float32),
+        reset=reset,
+    )
+    return as_rows(X), y
+
+
+def check_X(estimator: Any, X: Any) -> Any:
+    """Validate data to predict for."""
+    X = validate_data(
+        estimator,
+        X,
+        accept_sparse=["csr", "csc"],
+        dtype=(np.float64, np.float32),
+        reset=False,
+    )
+    return as_rows(X)
+
+
+def as_rows(X: Any) -> Any:
+    """Return sparse X in CSR, whose rows can be gathered; leave dense X alone."""
+    return X.tocsr() if hasattr(X, "tocsr") else X
+
+
+def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
+    """Return one finite, non-negative weight per sample, not all zero.
+
+    Raises
+    ------
+    ValueError
+        If the length differs, or a weight is negative, or all are zero.
+    """
+    weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+    if (weight < 0).any():
+        raise ValueError(
+            f"sample_weight must not be negative, got {weight.min():g} for sample "
+            f"{int(weight.argmin())}. Use zero to leave a sample out."
+        )
+    if not weight.any():
+        raise ValueError(
+            "sample_weight is zero for every sample. Give at least one sample a positive weight, "
+            "or pass sample_weight=None."
+        )
+    return weight
+
+
+def check_target_domain(
+    targets: npt.NDArray[Any], minimum: float, loss: str, domain: str
+) -> None:
+    """Refuse targets outside the domain of the loss.
+
+    Raises
+    ------
+    ValueError
+        If a target is below `minimum`.
+    """
+    smallest = targets.min()
+    if smallest < minimum:
+        raise ValueError(
+            f"loss={loss!r} needs {domain} as y, got a smallest value of {smallest:g}. Use "
+            "loss='squared_error' or shift the targets."
+        )
+
+
+def check_finite(name: str, arrays: Sequence[npt.NDArray[Any]]) -> None:
+    """Refuse parameters set by hand that are not finite.
+
+    Raises
+    ------
+    ValueError
+        If any entry is NaN or infinite.
+    """
+    for layer, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}[{layer}] holds NaN or infinity. Set it to finite numbers.")

@@ -1,0 +1,204 @@
+"""The contract every engine fulfils, and the plain records that cross it.
+
+An engine computes; it knows nothing of patience, schedules or scores. It is given a *list* of
+independent fits and is called once per epoch or several, never per batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+
+IndexArray = npt.NDArray[np.intp]
+
+# Rows of a batch that are held in the workspace at once, at most.
+MAX_SLAB_ROWS = 8192
+MAX_SLAB_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """Everything an optimizer carries from one step to the next, as a copy of its own.
+
+    Attributes
+    ----------
+    name : str
+        The optimizer it belongs to.
+    vectors : ndarray of shape (n_states, n_parameters)
+        The state vectors, in the registry entry's order.
+    step : int
+        Number of updates made so far.
+    learning_rate : float
+        Learning rate that the next epoch will use.
+    """
+
+    name: str
+    vectors: FloatArray
+    step: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """One fit: what to compute on which rows.
+
+    Attributes
+    ----------
+    network : NetworkSpec
+    optimizer : OptimizerSpec
+    data : object
+        Handle returned by the engine's `load`.
+    parameters : ndarray of shape (n_parameters,)
+        Where the fit starts. The engine works on a copy.
+    optimizer_state : OptimizerState
+        Where the optimizer starts. The engine works on a copy.
+    alpha : float
+        L2 penalty.
+    batch_size : int
+        Rows per minibatch; the last one of an epoch may be shorter.
+    """
+
+    network: NetworkSpec
+    optimizer: OptimizerSpec
+    data: Any
+    parameters: FloatArray
+    optimizer_state: OptimizerState
+    alpha: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What one task does in the next call of `Run.advance`.
+
+    Attributes
+    ----------
+    orders : ndarray of shape (n_epochs, n_rows), dtype intp
+        Row numbers of X in the order of their use, for each epoch.
+    learning_rate : float
+        Learning rate of these epochs.
+    """
+
+    orders: IndexArray
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What came of an `EpochPlan`.
+
+    Attributes
+    ----------
+    losses : list of float
+        Mean training loss (penalty included) of each completed epoch. It ends with the first
+        epoch whose loss is not finite.
+    finite : bool
+        Whether all losses and the parameters are finite.
+    """
+
+    losses: list[float]
+    finite: bool
+
+
+class Run(ABC):
+    """Several fits under way on one engine."""
+
+    @abstractmethod
+    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
+        """Carry out one plan per task; None leaves a task alone.
+
+        Python regains control about every 50 ms, so that signals are seen. On
+        `KeyboardInterrupt` every task's parameters are those after some whole step.
+        """
+
+    @abstractmethod
+    def parameters(self, index: int) -> FloatArray:
+        """Return a copy of a task's parameters."""
+
+    @abstractmethod
+    def parameters_view(self, index: int) -> FloatArray:
+        """Return a task's parameters for reading only, valid until the next `advance`."""
+
+    @abstractmethod
+    def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
+        """Return a copy of a task's optimizer state."""
+
+    @abstractmethod
+    def retire(self, index: int) -> None:
+        """Free what a finished task holds. Its parameters can no longer be asked for."""
+
+
+class Engine(ABC):
+    """A place where networks are computed."""
+
+    @abstractmethod
+    def load(
+        self,
+        X: Any,
+        targets: FloatArray | None,
+        sample_weight: npt.NDArray[np.float64] | None,
+        network: NetworkSpec,
+        dtype: npt.DTypeLike,
+    ) -> Any:
+        """Make a data set known; rows are gathered from it by number.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features) or CSR
+            Kept as it is, never copied whole while dense.
+        targets : ndarray of shape (n_samples, n_target_columns) or None
+            Class numbers in one column for softmax, else one column per output.
+        sample_weight : ndarray of shape (n_samples,) or None
+        network : NetworkSpec
+            Any network whose inputs and outputs these data fit.
+        dtype : {"float32", "float64"}
+            Precision of the computation.
+        """
+
+    @abstractmethod
+    def start(self, tasks: Sequence[FitTask]) -> Run:
+        """Begin several independent fits."""
+
+    @abstractmethod
+    def loss_and_gradient(
+        self,
+        network: NetworkSpec,
+        data: Any,
+        parameters: FloatArray,
+        alpha: float,
+        rows: IndexArray | None = None,
+    ) -> tuple[float, FloatArray]:
+        """Return the penalized mean loss over `rows` (default: all) and its gradient."""
+
+    @abstractmethod
+    def predict(
+        self,
+        network: NetworkSpec,
+        coefs: Sequence[FloatArray],
+        intercepts: Sequence[FloatArray],
+        data: Any,
+        rows: IndexArray | None = None,
+    ) -> FloatArray:
+        """Return the network's outputs, shape (n_rows, n_outputs), in bounded extra memory."""
+
+
+def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
+    """Return how many rows of a batch are worked on at once.
+
+    Depends on sizes only, never on the machine, so that results do not either.
+    """
+    row_bytes = itemsize * (network.n_features + 2 * sum(network.layer_units[1:]))
+    affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
+    return min(batch_size, affordable)
+
+
+def batch_bounds(n_rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and one past the last position of each minibatch."""
+    for start in range(0, n_rows, batch_size):
+        yield start, min(start + batch_size, n_rows)

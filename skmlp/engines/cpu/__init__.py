@@ -1,0 +1,5 @@
+"""The CPU engine: Numba kernels over flat parameters, parallel within a batch."""
+
+from skmlp.engines.cpu.engine import CpuEngine
+
+__all__ = ["CpuEngine"]

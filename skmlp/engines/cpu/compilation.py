@@ -1,0 +1,128 @@
+"""How kernels are compiled and cached on disk.
+
+Two kinds of compiled functions:
+
+- *drivers*, decorated with `jit`: they know the order of the work but no formula;
+- *formula kernels*, made by `compile_kernel`: a loop around one registry formula, compiled on
+  first use into a C function whose address the drivers call. A new activation thus compiles its
+  own two loops and never a driver.
+
+Numba notices changes only in the file of the function it caches, not in the formulas that
+function calls. `KernelCache` therefore stamps every entry with the sources of all kernels and
+formulas, and it never lets an unusable cache folder stop a fit.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core import sigutils
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
+
+# Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
+
+ELEMENTARY = {name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh")}
+
+
+@cache
+def source_stamp() -> str:
+    """Return a digest of every source file that compiled code can come from."""
+    package = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for folder in (package / "network", package / "engines" / "cpu"):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """Numba's disk cache with our stamp, an explicit key, and no way to fail."""
+
+    def __init__(self, py_func: Callable[..., Any], key: str) -> None:
+        super().__init__(py_func)
+        self._key = key
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=source_stamp(),
+        )
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Closures over compiled formulas have no stable hash; the key names the formula.
+        return (sig, codegen.magic_tuple(), self._key)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except (OSError, EOFError):
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            self.disable()
+
+
+def kernel_cache(py_func: Callable[..., Any], key: str = "") -> Any:
+    """Return a disk cache, or none where no folder can be written."""
+    try:
+        return KernelCache(py_func, key)
+    except (OSError, RuntimeError):
+        return NullCache()
+
+
+def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a driver on first use, without the GIL and with the disk cache."""
+
+    def decorate(py_func: Callable[..., Any]) -> Any:
+        dispatcher = njit(nogil=True, **OPTIONS, **options)(py_func)
+        if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT hands back plain Python
+            return dispatcher
+        dispatcher._cache = kernel_cache(py_func, repr(sorted(options.items())))
+        return dispatcher
+
+    return decorate
+
+
+def specialize(formula: FunctionType, dtype: Any) -> Any:
+    """Compile a registry formula in one precision.
+
+    Its float literals become constants of `dtype` (a double literal would silently turn a
+    single-precision loop into a double-precision one), its elementary functions the engine's,
+    and formulas that it calls are treated alike.
+    """
+    code: CodeType = formula.__code__
+    constants = tuple(dtype(c) if isinstance(c, float) else c for c in code.co_consts)
+    namespace = dict(formula.__globals__)
+    for name in code.co_names:
+        callee = namespace.get(name)
+        if name in ELEMENTARY:
+            namespace[name] = ELEMENTARY[name]
+        elif isinstance(callee, FunctionType):
+            namespace[name] = specialize(callee, dtype)
+    rebound = FunctionType(
+        code.replace(co_consts=constants), namespace, formula.__name__, formula.__defaults__
+    )
+    return njit(**OPTIONS)(rebound)
+
+
+def compile_kernel(py_func: Callable[..., Any], signature: Any, key: str) -> CFunc:
+    """Compile a formula kernel into a C function with an `address`; keep the result alive."""
+    kernel = CFunc(
+        py_func,
+        sigutils.normalize_signature(signature),
+        locals={},
+        options={"nopython": True, **OPTIONS},
+    )
+    kernel._cache = kernel_cache(py_func, key)
+    kernel.compile()
+    return kernel

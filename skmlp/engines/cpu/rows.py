@@ -1,0 +1,187 @@
+"""Data sets as the kernels see them: addresses and strides, and rows gathered by number.
+
+Compiled code is specialized by array type, and a read-only, non-contiguous or memory-mapped
+array has a type of its own. Passing addresses instead keeps one compiled driver for all of
+them and copies nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.pointers import (
+    advance,
+    float32_pointer,
+    float64_pointer,
+    int32_pointer,
+    int64_pointer,
+    pointer_at,
+)
+from skmlp.network.parameters import FloatArray
+
+
+class RowSource(NamedTuple):
+    """Where a data set lies in memory. Addresses are in bytes, strides in elements.
+
+    Dense: `values` is X, float64 if `is_double` else float32. Sparse: the CSR triple `values`
+    (in the precision of the network), `indices` (int32) and `indptr` (int64).
+    """
+
+    is_sparse: int
+    is_double: int
+    values: int
+    row_stride: int
+    column_stride: int
+    indices: int
+    indptr: int
+    targets: int
+    weights: int
+    is_weighted: int
+
+
+@dataclass(frozen=True)
+class CpuData:
+    """A loaded data set: its addresses, and the arrays that keep them valid."""
+
+    source: RowSource
+    n_rows: int
+    n_features: int
+    dtype: str
+    sample_weight: npt.NDArray[np.float64] | None
+    arrays: tuple[Any, ...]
+
+
+def address_of(array: npt.NDArray[Any] | None) -> int:
+    return 0 if array is None else int(array.__array_interface__["data"][0])
+
+
+def load_rows(
+    X: Any,
+    targets: FloatArray | None,
+    sample_weight: npt.NDArray[np.float64] | None,
+    dtype: str,
+) -> CpuData:
+    """Describe a data set; dense X is referred to, CSR is copied only where types differ."""
+    if targets is not None:
+        targets = np.ascontiguousarray(targets, dtype=dtype)
+    if sample_weight is not None:
+        sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+    own = {
+        "targets": address_of(targets),
+        "weights": address_of(sample_weight),
+        "is_weighted": int(sample_weight is not None),
+    }
+    if hasattr(X, "indptr"):
+        X = X if X.has_sorted_indices else X.sorted_indices()
+        values = np.ascontiguousarray(X.data, dtype=dtype)
+        indices = np.ascontiguousarray(X.indices, dtype=np.int32)
+        indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
+        source = RowSource(
+            is_sparse=1,
+            is_double=int(dtype == "float64"),
+            values=address_of(values),
+            row_stride=0,
+            column_stride=0,
+            indices=address_of(indices),
+            indptr=address_of(indptr),
+            **own,
+        )
+        arrays: tuple[Any, ...] = (values, indices, indptr, targets, sample_weight)
+    else:
+        source = RowSource(
+            is_sparse=0,
+            is_double=int(X.dtype == np.float64),
+            values=address_of(X),
+            row_stride=X.strides[0] // X.itemsize,
+            column_stride=X.strides[1] // X.itemsize,
+            indices=0,
+            indptr=0,
+            **own,
+        )
+        arrays = (X, targets, sample_weight)
+    return CpuData(source, X.shape[0], X.shape[1], dtype, sample_weight, arrays)
+
+
+@jit()
+def copy_row(row, stride, columns, out):  # type: ignore[no-untyped-def]
+    """Copy one strided row, converting it to the precision of `out`."""
+    if stride == 1:
+        for j in range(columns):
+            out[j] = row[j]
+    else:
+        for j in range(columns):
+            out[j] = row[j * stride]
+
+
+@jit()
+def gather_rows(source, order, start, rows, columns, out):  # type: ignore[no-untyped-def]
+    """Copy the dense rows ``order[start : start + rows]`` of X to `out` (rows, columns)."""
+    if source.is_double:
+        doubles = float64_pointer(source.values)
+        for i in range(rows):
+            row = advance(doubles, order[start + i] * source.row_stride)
+            copy_row(row, source.column_stride, columns, advance(out, i * columns))
+    else:
+        singles = float32_pointer(source.values)
+        for i in range(rows):
+            row = advance(singles, order[start + i] * source.row_stride)
+            copy_row(row, source.column_stride, columns, advance(out, i * columns))
+
+
+@jit()
+def add_scaled(x, factor, out, size):  # type: ignore[no-untyped-def]
+    """``out += factor * x``."""
+    for j in range(size):
+        out[j] += factor * x[j]
+
+
+@jit()
+def sparse_forward(source, order, start, rows, coefs, columns, out):  # type: ignore[no-untyped-def]
+    """``out = X[order[start : start + rows]] @ coefs`` for CSR X; out is (rows, columns)."""
+    values = pointer_at(source.values, out)
+    indices = int32_pointer(source.indices)
+    indptr = int64_pointer(source.indptr)
+    for i in range(rows):
+        row = order[start + i]
+        target = advance(out, i * columns)
+        for j in range(columns):
+            target[j] = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            add_scaled(advance(coefs, indices[k] * columns), values[k], target, columns)
+
+
+@jit()
+def first_at_least(indices, start, stop, column):  # type: ignore[no-untyped-def]
+    """Return the first position in the sorted range whose index is not below `column`."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if indices[middle] < column:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@jit()
+def sparse_gradient(source, slab, first, last, delta, columns, accumulate, out):  # type: ignore[no-untyped-def]
+    """``out = X[rows of the slab, first:last].T @ delta (+ out)`` for CSR X.
+
+    `delta` is (rows, columns) and `out` (last - first, columns).
+    """
+    values = pointer_at(source.values, out)
+    indices = int32_pointer(source.indices)
+    indptr = int64_pointer(source.indptr)
+    if not accumulate:
+        for j in range((last - first) * columns):
+            out[j] = 0.0
+    for i in range(slab.rows):
+        row = slab.order[slab.position + i]
+        stop = indptr[row + 1]
+        k = first_at_least(indices, indptr[row], stop, first)
+        while k < stop and indices[k] < last:
+            target = advance(out, (indices[k] - first) * columns)
+            add_scaled(advance(delta, i * columns), values[k], target, columns)
+            k += 1

@@ -1,0 +1,143 @@
+"""Activation functions: the registry of element-wise formulas, and softmax.
+
+A formula is a plain function of scalars. It writes its constants as floats (``1.0``, not
+``1``) and calls only ``exp``, ``log``, ``sqrt`` and ``tanh`` by these bare names, so that an
+engine can compile it in either precision with its own elementary functions.
+"""
+
+from collections.abc import Callable, MutableSequence
+from dataclasses import dataclass
+
+from numpy import exp, tanh
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise activation function.
+
+    Attributes
+    ----------
+    name : str
+        Public name, as in the ``activation`` parameter.
+    code : int
+        Stable integer, unique in the registry.
+    value : callable
+        ``value(z)``: the activation of the pre-activation `z`.
+    derivative : callable
+        ``derivative(a)``: d value / d z, written in terms of the *output* ``a = value(z)``, so
+        that the pre-activation need not be kept.
+    init_gain : float
+        `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
+    hidden : bool
+        Whether users may choose it for hidden layers.
+    reference : str
+        Where the formula comes from.
+    """
+
+    name: str
+    code: int
+    value: Callable[[float], float]
+    derivative: Callable[[float], float]
+    init_gain: float = 6.0
+    hidden: bool = True
+    reference: str = ""
+
+
+def identity(z: float) -> float:
+    return z
+
+
+def identity_derivative(a: float) -> float:
+    return 1.0
+
+
+def logistic(z: float) -> float:
+    return 1.0 / (1.0 + exp(-z))
+
+
+def logistic_derivative(a: float) -> float:
+    return a * (1.0 - a)
+
+
+def hyperbolic_tangent(z: float) -> float:
+    return tanh(z)
+
+
+def hyperbolic_tangent_derivative(a: float) -> float:
+    return 1.0 - a * a
+
+
+def relu(z: float) -> float:
+    # Written so that NaN passes through: a diverging fit must not look healthy.
+    return 0.0 if z < 0.0 else z
+
+
+def relu_derivative(a: float) -> float:
+    return 1.0 if a > 0.0 else 0.0
+
+
+def exponential(z: float) -> float:
+    return exp(z)
+
+
+def exponential_derivative(a: float) -> float:
+    return a
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    entry.name: entry
+    for entry in (
+        Activation("identity", 0, identity, identity_derivative),
+        Activation(
+            "logistic",
+            1,
+            logistic,
+            logistic_derivative,
+            init_gain=2.0,
+            reference="Rumelhart, Hinton & Williams (1986), Nature 323",
+        ),
+        Activation(
+            "tanh",
+            2,
+            hyperbolic_tangent,
+            hyperbolic_tangent_derivative,
+            reference="LeCun et al. (1998), Efficient BackProp",
+        ),
+        Activation(
+            "relu", 3, relu, relu_derivative, reference="Nair & Hinton (2010), ICML"
+        ),
+        Activation(
+            "exp",
+            4,
+            exponential,
+            exponential_derivative,
+            hidden=False,
+            reference="log link of the Poisson family",
+        ),
+    )
+}
+
+
+def softmax(scores: MutableSequence[float]) -> None:
+    """Turn one row of scores into probabilities, in place.
+
+    ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``; subtracting the maximum changes
+    nothing but keeps the exponentials from overflowing.
+
+    Parameters
+    ----------
+    scores : mutable sequence of float of length n_classes
+        Overwritten by the probabilities.
+    """
+    largest = scores[0]
+    for k in range(1, len(scores)):
+        if scores[k] > largest:
+            largest = scores[k]
+    # Three loops: the middle one is free of reductions, so that a compiler can vectorize it.
+    for k in range(len(scores)):
+        scores[k] = exp(scores[k] - largest)
+    total = scores[0]
+    for k in range(1, len(scores)):
+        total += scores[k]
+    for k in range(len(scores)):
+        scores[k] /= total

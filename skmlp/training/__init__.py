@@ -1,0 +1,1 @@
+"""How networks learn: the epoch loop, stopping rules, schedules and L-BFGS, for every engine."""

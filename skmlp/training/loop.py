@@ -1,0 +1,227 @@
+"""The epoch loop of the stochastic solvers, written once for every engine."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.base import (
+    Engine,
+    EpochPlan,
+    EpochResult,
+    FitTask,
+    IndexArray,
+    OptimizerState,
+    Run,
+)
+from skmlp.network.parameters import FloatArray
+from skmlp.training.interrupts import POLICY
+from skmlp.training.schedules import Schedule
+from skmlp.training.stopping import Patience
+
+# Row orders of several epochs are drawn ahead for small data, but never more than this many rows.
+MAX_PLANNED_ROWS = 2**18
+
+
+class StopReason(Enum):
+    """Why a fit ended."""
+
+    MAX_ITER = "max_iter"
+    PATIENCE = "patience"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass
+class History:
+    """What a fit recorded, one entry per epoch."""
+
+    losses: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best parameters on the validation set so far."""
+
+    score: float
+    parameters: FloatArray
+
+
+Score = Callable[[FloatArray], float]
+
+
+class Trainer:
+    """Learns one network, epoch by epoch.
+
+    Parameters
+    ----------
+    task : FitTask
+        What the engine computes.
+    rows : ndarray of shape (n_train,), dtype intp
+        Rows of X to train on.
+    random_state : RandomState
+        Draws the order of the rows in each epoch.
+    shuffle : bool
+        Whether to reorder the rows before each epoch.
+    max_iter : int
+        Epochs to run at most.
+    schedule : Schedule
+    patience : Patience
+        Watches the training loss, or the validation score where `validation_score` is given.
+    samples_seen : int
+        Training samples seen before this fit.
+    validation_score : callable, optional
+        ``validation_score(parameters)``; its best parameters are kept.
+    report : callable, optional
+        Receives lines of progress.
+    """
+
+    def __init__(
+        self,
+        task: FitTask,
+        rows: IndexArray,
+        *,
+        random_state: np.random.RandomState,
+        shuffle: bool,
+        max_iter: int,
+        schedule: Schedule,
+        patience: Patience,
+        samples_seen: int = 0,
+        validation_score: Score | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self.task = task
+        self.patience = patience
+        self.history = History()
+        self.samples_seen = samples_seen
+        self.learning_rate = task.optimizer_state.learning_rate
+        self.best: Best | None = None
+        self.stop_reason: StopReason | None = None
+        self._order = np.arange(len(rows))
+        self._rows = rows
+        self._random_state = random_state
+        self._shuffle = shuffle
+        self._max_iter = max_iter
+        self._schedule = schedule
+        self._validation_score = validation_score
+        self._report = report
+
+    @property
+    def n_epochs(self) -> int:
+        return len(self.history.losses)
+
+    def plan(self) -> EpochPlan | None:
+        """Return what to compute next: as many epochs as certainly belong to the fit."""
+        if self.stop_reason is not None:
+            return None
+        n_epochs = min(self._max_iter - self.n_epochs, self.patience.epochs_left)
+        n_epochs = max(1, min(n_epochs, MAX_PLANNED_ROWS // len(self._rows)))
+        if self._validation_score is not None or self._schedule.changes_every_epoch:
+            n_epochs = 1
+        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate)
+
+    def _draw_orders(self, n_epochs: int) -> npt.NDArray[np.int64]:
+        orders = np.empty((n_epochs, len(self._rows)), dtype=np.int64)
+        for order in orders:
+            if self._shuffle:
+                # Each epoch permutes the previous one's order, as scikit-learn does.
+                permutation = np.arange(len(self._rows))
+                self._random_state.shuffle(permutation)
+                self._order = self._order[permutation]
+            order[...] = self._rows[self._order]
+        return orders
+
+    def record(self, result: EpochResult, run: Run, index: int) -> None:
+        """Take note of what came of the last plan, and decide whether to go on."""
+        for epoch, loss in enumerate(result.losses, start=1):
+            self.history.losses.append(loss)
+            self.samples_seen += len(self._rows)
+            self._say(f"Iteration {self.n_epochs}, loss = {loss:.8f}")
+            healthy = np.isfinite(loss) and (result.finite or epoch < len(result.losses))
+            self._watch(loss, run.parameters_view(index), healthy)
+            self.learning_rate = self._schedule.after_epoch(self.learning_rate, self.samples_seen)
+            if not healthy:
+                self.stop_reason = StopReason.DIVERGED
+                return
+            if self.patience.is_exhausted:
+                self._stop_or_slow_down()
+        if self.stop_reason is None and self.n_epochs >= self._max_iter:
+            self.stop_reason = StopReason.MAX_ITER
+
+    def _watch(self, loss: float, parameters: FloatArray, healthy: bool) -> None:
+        """Update patience with this epoch's loss or validation score."""
+        if self._validation_score is None:
+            self.patience.update(loss)
+            return
+        score = self._validation_score(parameters) if healthy else float("nan")
+        self.history.validation_scores.append(score)
+        self._say(f"Validation score: {score:f}")
+        if self.patience.update(score):
+            self.best = Best(score, parameters.copy())
+
+    def _stop_or_slow_down(self) -> None:
+        watched = (
+            "Training loss did not improve more than tol"
+            if self._validation_score is None
+            else "Validation score did not improve more than tol"
+        )
+        message = (
+            f"{watched}={self.patience.tol:f} for {self.patience.n_iter_no_change} "
+            "consecutive epochs."
+        )
+        lower = self._schedule.after_plateau(self.learning_rate)
+        if lower is None:
+            too_small = "Learning rate too small. " if self._schedule.name == "adaptive" else ""
+            self._say(f"{message} {too_small}Stopping.")
+            self.stop_reason = StopReason.PATIENCE
+        else:
+            self._say(f"{message} Setting learning rate to {lower:f}")
+            self.learning_rate = lower
+            self.patience.count = 0
+
+    def _say(self, line: str) -> None:
+        if self._report is not None:
+            self._report(line)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The parameters and optimizer state a fit ended with."""
+
+    parameters: FloatArray
+    optimizer_state: OptimizerState
+
+
+def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
+    """Run several fits to their ends on one engine.
+
+    The first `KeyboardInterrupt` ends all of them with what they have learned, and a warning;
+    a second one soon after is passed on.
+    """
+    run = engine.start([trainer.task for trainer in trainers])
+    try:
+        while any(trainer.stop_reason is None for trainer in trainers):
+            results = run.advance([trainer.plan() for trainer in trainers])
+            for index, (trainer, result) in enumerate(zip(trainers, results, strict=True)):
+                if result is not None:
+                    trainer.record(result, run, index)
+    except KeyboardInterrupt:
+        if not POLICY.ends_only_this_fit():
+            raise
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+        for trainer in trainers:
+            trainer.stop_reason = trainer.stop_reason or StopReason.INTERRUPTED
+    return [finish(trainer, run, index) for index, trainer in enumerate(trainers)]
+
+
+def finish(trainer: Trainer, run: Run, index: int) -> Outcome:
+    """Return a trainer's outcome, with its best parameters where it kept any."""
+    state: Any = run.optimizer_state(index, trainer.learning_rate)
+    final = run.parameters(index) if trainer.best is None else trainer.best.parameters
+    run.retire(index)
+    return Outcome(final, state)
