@@ -104,6 +104,10 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: dict[str, list[Any]] = PARAMETER_CONSTRAINTS
+    loss: str
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    best_loss_: float | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -113,12 +117,11 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     def __init__(
         self,
         *,
-        loss: str,
         hidden_layer_sizes: Any,
         activation: str,
         solver: str,
         alpha: float,
-        batch_size: int | str,
+        batch_size: Any,
         learning_rate: str,
         learning_rate_init: float,
         power_t: float,
@@ -141,7 +144,6 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         n_jobs: int | None,
         device: str,
     ) -> None:
-        self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -255,7 +257,8 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
         for name in [*FITTED_BY_SOLVERS, *RESUMED_STATE]:
-            vars(self).pop(name, None)
+            if name in vars(self):
+                delattr(self, name)
         self.t_ = 0
 
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
@@ -399,13 +402,13 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     def _effective_batch_size(self, n_train: int) -> int:
         if self.batch_size == "auto":
             return min(200, n_train)
-        if self.batch_size > n_train:  # type: ignore[operator]
+        if self.batch_size > n_train:
             warnings.warn(
                 f"Got `batch_size` less than 1 or larger than sample size ({self.batch_size} for "
                 f"{n_train} training samples). It is going to be clipped.",
                 stacklevel=2,
             )
-        return int(min(self.batch_size, n_train))  # type: ignore[type-var]
+        return int(min(self.batch_size, n_train))
 
     def _scorer(
         self,

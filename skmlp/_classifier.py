@@ -175,6 +175,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    loss = "log_loss"
+    classes_: npt.NDArray[Any]
+
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
@@ -206,7 +209,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         device: str = "cpu",
     ) -> None:
         super().__init__(
-            loss="log_loss",
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
             solver=solver,
@@ -264,9 +266,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @stochastic_only
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
-    ) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over the given data, going on from where the network is.
 
         Parameters

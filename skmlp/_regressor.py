@@ -205,7 +205,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         device: str = "cpu",
     ) -> None:
         super().__init__(
-            loss=loss,
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
             solver=solver,
@@ -233,6 +232,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             n_jobs=n_jobs,
             device=device,
         )
+        self.loss = loss
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

@@ -1,13 +1,12 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
-import warnings
 from typing import Any
 
 import scipy
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
@@ -45,16 +44,4 @@ def lbfgs_options() -> dict[str, Any]:
 
 def warn_unless_converged(result: Any, max_iter: int) -> None:
     """Give scikit-learn's `ConvergenceWarning` if SciPy's minimizer did not succeed."""
-    if result.status == 0:
-        return
-    n_iter = min(result.nit, max_iter)
-    advice = ""
-    if n_iter == max_iter:
-        advice = f"\nIncrease max_iter (now {max_iter}) to improve the convergence."
-    warnings.warn(
-        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
-        f"{result.message}\n{advice}\nScaling the features, for instance with StandardScaler, "
-        "often helps.",
-        ConvergenceWarning,
-        stacklevel=2,
-    )
+    _check_optimize_result("lbfgs", result, max_iter)

@@ -199,9 +199,7 @@ def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
     return weight
 
 
-def check_target_domain(
-    targets: npt.NDArray[Any], minimum: float, loss: str, domain: str
-) -> None:
+def check_target_domain(targets: npt.NDArray[Any], minimum: float, loss: str, domain: str) -> None:
     """Refuse targets outside the domain of the loss.
 
     Raises

@@ -103,9 +103,7 @@ ACTIVATIONS: dict[str, Activation] = {
             hyperbolic_tangent_derivative,
             reference="LeCun et al. (1998), Efficient BackProp",
         ),
-        Activation(
-            "relu", 3, relu, relu_derivative, reference="Nair & Hinton (2010), ICML"
-        ),
+        Activation("relu", 3, relu, relu_derivative, reference="Nair & Hinton (2010), ICML"),
         Activation(
             "exp",
             4,

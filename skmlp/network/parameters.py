@@ -80,8 +80,7 @@ class ParameterLayout:
             for layer, (target, source) in enumerate(zip(own, given, strict=True)):
                 if np.shape(source) != target.shape:
                     raise ValueError(
-                        f"{name}[{layer}] must have shape {target.shape}; "
-                        f"got {np.shape(source)}."
+                        f"{name}[{layer}] must have shape {target.shape}; got {np.shape(source)}."
                     )
                 target[...] = source
         return parameters

@@ -16,9 +16,19 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from threadpoolctl import ThreadpoolController
 
+byte = ir.IntType(8)
+word = ir.IntType(64)
+opaque = byte.as_pointer()
 
-@intrinsic  # type: ignore[untyped-decorator]
-def gemm(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+# kind, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
+GEMM_ARGUMENTS = (
+    *(byte, byte, byte, word, word, word),
+    *(opaque, opaque, word, opaque, word, opaque, opaque, word),
+)
+
+
+@intrinsic
+def gemm(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C = op(A) @ op(B) + beta * C`` for row-major matrices.
 
     `op(A)` is (m, k), `op(B)` is (k, n) and `C` is (m, n); the leading dimensions are the
@@ -28,37 +38,27 @@ def gemm(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  #
     signature = types.void(size, size, size, size, size, a, size, b, size, size, c, size)
     scalar = a.dtype
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc = args
-        byte = ir.IntType(8)
-        opaque = byte.as_pointer()
-        word = ir.IntType(64)
         value_type = context.get_value_type(scalar)
         one = cgutils.alloca_once_value(builder, ir.Constant(value_type, 1.0))
         beta_slot = cgutils.alloca_once_value(builder, builder.sitofp(beta, value_type))
 
-        def flag(transposed):  # type: ignore[no-untyped-def]
+        def flag(transposed):
             is_set = builder.icmp_signed("!=", transposed, ir.Constant(word, 0))
             return builder.select(is_set, ir.Constant(byte, ord("t")), ir.Constant(byte, ord("n")))
 
         function = cgutils.get_or_insert_function(
             builder.module,
-            ir.FunctionType(
-                ir.IntType(32),
-                [byte, byte, byte, word, word, word]
-                + [opaque, opaque, word, opaque, word, opaque, opaque, word],
-            ),
+            ir.FunctionType(ir.IntType(32), GEMM_ARGUMENTS),
             "numba_xxgemm",
         )
         kind = ir.Constant(byte, ord("s" if scalar == types.float32 else "d"))
         # BLAS is column-major: it sees the transposes, so the factors change places.
-        builder.call(
-            function,
-            [kind, flag(trans_b), flag(trans_a), n, m, k]
-            + [builder.bitcast(one, opaque), builder.bitcast(b, opaque), ldb]
-            + [builder.bitcast(a, opaque), lda, builder.bitcast(beta_slot, opaque)]
-            + [builder.bitcast(c, opaque), ldc],
-        )
+        first = (kind, flag(trans_b), flag(trans_a), n, m, k, builder.bitcast(one, opaque))
+        factors = (builder.bitcast(b, opaque), ldb, builder.bitcast(a, opaque), lda)
+        last = (builder.bitcast(beta_slot, opaque), builder.bitcast(c, opaque), ldc)
+        builder.call(function, [*first, *factors, *last])
         return context.get_dummy_value()
 
     return signature, codegen

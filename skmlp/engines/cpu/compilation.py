@@ -43,7 +43,7 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """Numba's disk cache with our stamp, an explicit key, and no way to fail."""
 
     def __init__(self, py_func: Callable[..., Any], key: str) -> None:
@@ -93,7 +93,7 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def specialize(formula: FunctionType, dtype: Any) -> Any:
+def specialize(formula: Any, dtype: Any) -> Any:
     """Compile a registry formula in one precision.
 
     Its float literals become constants of `dtype` (a double literal would silently turn a

@@ -19,8 +19,7 @@ from skmlp.engines.cpu.passes import (
     gradient_of_block,
     penalized_loss,
 )
-from skmlp.engines.cpu.pointers import call_kernel, pointer, pointer_at
-from skmlp.engines.cpu.rows import float64_pointer
+from skmlp.engines.cpu.pointers import call_kernel, float64_pointer, pointer, pointer_at
 
 
 class Plan(NamedTuple):
@@ -34,7 +33,7 @@ class Plan(NamedTuple):
 
 
 @jit()
-def batch_weight(source, order, start, stop):  # type: ignore[no-untyped-def]
+def batch_weight(source, order, start, stop):
     """Return the sum of the sample weights of a batch."""
     if not source.is_weighted:
         return float(stop - start)
@@ -46,7 +45,7 @@ def batch_weight(source, order, start, stop):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def chunk_pass(shape, source, model, work, slab, chunk, chunks):  # type: ignore[no-untyped-def]
+def chunk_pass(shape, source, model, work, slab, chunk, chunks):
     """Forward and backward pass of one of `chunks` equal parts of a slab."""
     first = slab.rows * chunk // chunks
     last = slab.rows * (chunk + 1) // chunks
@@ -59,14 +58,14 @@ def chunk_pass(shape, source, model, work, slab, chunk, chunks):  # type: ignore
 
 
 @jit()
-def sum_of_losses(work, chunks):  # type: ignore[no-untyped-def]
+def sum_of_losses(work, chunks):
     loss = 0.0
     for chunk in range(chunks):
         loss += work.chunk_losses[chunk]
     return loss
 
 
-def _add_slab(shape, source, model, work, slab, accumulate, threads):  # type: ignore[no-untyped-def]
+def _add_slab(shape, source, model, work, slab, accumulate, threads):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
     chunks = chunk_count(slab.rows)
     for thread in prange(threads):
@@ -78,7 +77,7 @@ def _add_slab(shape, source, model, work, slab, accumulate, threads):  # type: i
     return sum_of_losses(work, chunks)
 
 
-def _run_batches(shape, source, model, work, plan, first_batch, last_batch, losses, threads):  # type: ignore[no-untyped-def]
+def _run_batches(shape, source, model, work, plan, first_batch, last_batch, losses, threads):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. `losses` (n_epochs, 2) accumulates each
@@ -122,7 +121,7 @@ def _run_batches(shape, source, model, work, plan, first_batch, last_batch, loss
 
 
 @jit()
-def predict_rows(shape, source, output, buffer, order, start, stop, slab_size, out):  # type: ignore[no-untyped-def]
+def predict_rows(shape, source, output, buffer, order, start, stop, slab_size, out):
     """Write the outputs for ``order[start:stop]`` to the same rows of `out`."""
     last = shape.coefs.size
     columns = shape.units[last]

@@ -119,9 +119,7 @@ class CpuTask:
         self._coefs, self._intercepts = layout.views(self._parameters)
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         sparse = bool(data.source.is_sparse)
-        workspace = Workspace.allocate(
-            network, self.slab_size, dtype, sparse=sparse, backward=True
-        )
+        workspace = Workspace.allocate(network, self.slab_size, dtype, sparse=sparse, backward=True)
         self.shape = network_shape(
             network, dtype, workspace, self._coefs, self._intercepts, backward=True
         )
@@ -172,8 +170,15 @@ class CpuTask:
                 plan.orders, self.batch_size, self.slab_size, plan.learning_rate, self.steps
             )
             steps = run(
-                *(self.shape, self.data.source, self.model, self.work),
-                *(epochs, batch, stop, losses, threads),
+                self.shape,
+                self.data.source,
+                self.model,
+                self.work,
+                epochs,
+                batch,
+                stop,
+                losses,
+                threads,
             )
             is_finite = steps >= 0
             self.steps += abs(steps)
@@ -193,8 +198,13 @@ class CpuTask:
         add = drivers.add_slab_parallel if threads > 1 else drivers.add_slab_serial
         slab = Slab(rows, start, min(self.slab_size, len(rows) - start))
         loss = add(
-            *(self.shape, self.data.source, self.model, self.work),
-            *(slab, int(start > 0), threads),
+            self.shape,
+            self.data.source,
+            self.model,
+            self.work,
+            slab,
+            int(start > 0),
+            threads,
         )
         return float(loss)
 
@@ -274,15 +284,18 @@ class CpuEngine(Engine):
             stop = min(start + PREDICT_TASK_ROWS, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
             sparse = bool(data.source.is_sparse)
-            workspace = Workspace.allocate(
-                network, slab_size, dtype, sparse=sparse, backward=False
-            )
-            shape = network_shape(
-                network, dtype, workspace, coefs, intercepts, backward=False
-            )
+            workspace = Workspace.allocate(network, slab_size, dtype, sparse=sparse, backward=False)
+            shape = network_shape(network, dtype, workspace, coefs, intercepts, backward=False)
             drivers.predict_rows(
-                *(shape, data.source, output, workspace.buffer),
-                *(order, 0, stop - start, slab_size, out[start:stop].reshape(-1)),
+                shape,
+                data.source,
+                output,
+                workspace.buffer,
+                order,
+                0,
+                stop - start,
+                slab_size,
+                out[start:stop].reshape(-1),
             )
 
         starts = range(0, n_rows, PREDICT_TASK_ROWS)
@@ -345,9 +358,7 @@ class CpuRun(Run):
 
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
         task = self._task(index)
-        return OptimizerState(
-            self._names[index], task.vectors.copy(), task.steps, learning_rate
-        )
+        return OptimizerState(self._names[index], task.vectors.copy(), task.steps, learning_rate)
 
     def retire(self, index: int) -> None:
         self._tasks[index] = None

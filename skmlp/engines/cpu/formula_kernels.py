@@ -10,7 +10,6 @@ from skmlp.engines.cpu.compilation import compile_kernel, specialize
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import NetworkSpec
 
 # Compiled kernels must outlive every call of their address.
 _alive: list[Any] = []
@@ -35,7 +34,7 @@ def activation_kernel(name: str, dtype: str) -> int:
     real, array = _types(dtype)
     value = specialize(ACTIVATIONS[name].value, real)
 
-    def activate(z, bias, rows, columns):  # type: ignore[no-untyped-def]
+    def activate(z, bias, rows, columns):
         z = carray(z, (rows, columns))
         bias = carray(bias, columns)
         for i in range(rows):
@@ -51,7 +50,7 @@ def derivative_kernel(name: str, dtype: str) -> int:
     real, array = _types(dtype)
     derivative = specialize(ACTIVATIONS[name].derivative, real)
 
-    def backpropagate(a, delta, size):  # type: ignore[no-untyped-def]
+    def backpropagate(a, delta, size):
         a = carray(a, size)
         delta = carray(delta, size)
         for i in range(size):
@@ -68,7 +67,7 @@ def output_kernel(name: str, dtype: str) -> int:
     real, array = _types(dtype)
     normalize = specialize(softmax, real)
 
-    def activate(z, bias, rows, columns):  # type: ignore[no-untyped-def]
+    def activate(z, bias, rows, columns):
         z = carray(z, (rows, columns))
         bias = carray(bias, columns)
         for i in range(rows):
@@ -105,9 +104,7 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
     gradient = specialize(loss.gradient, real)
     epsilon = real(np.finfo(real).eps)
 
-    def loss_and_delta(  # type: ignore[no-untyped-def]
-        z, bias, targets, weights, weighted, order, rows, columns, total
-    ):
+    def loss_and_delta(z, bias, targets, weights, weighted, order, rows, columns, total):
         z = carray(z, (rows, columns))
         bias = carray(bias, columns)
         order = carray(order, rows)
@@ -136,9 +133,7 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
     epsilon = real(np.finfo(real).eps)
     zero, one = real(0), real(1)
 
-    def loss_and_delta(  # type: ignore[no-untyped-def]
-        z, bias, targets, weights, weighted, order, rows, columns, total
-    ):
+    def loss_and_delta(z, bias, targets, weights, weighted, order, rows, columns, total):
         z = carray(z, (rows, columns))
         bias = carray(bias, columns)
         order = carray(order, rows)
@@ -178,7 +173,7 @@ def update_kernel(name: str, dtype: str) -> int:
 
 
 def _update_with_one_state(constants: Any, update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):  # type: ignore[no-untyped-def]
+    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):
         p = carray(p, size)
         g = carray(g, size)
         first = carray(state, size)
@@ -191,7 +186,7 @@ def _update_with_one_state(constants: Any, update: Any, real: Any) -> Any:
 
 
 def _update_with_two_states(constants: Any, update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):  # type: ignore[no-untyped-def]
+    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):
         p = carray(p, size)
         g = carray(g, size)
         states = carray(state, stride + size)

@@ -1,5 +1,4 @@
-"""The pieces of one training step: forward and backward passes of a chunk of rows, and the
-gradient and update of a block of parameters.
+"""The pieces of one training step, each small enough for one thread.
 
 A step has two phases, each split into pieces whose number and bounds depend on sizes only:
 
@@ -91,7 +90,7 @@ def block_table(network: NetworkSpec) -> Integers:
 
 
 @jit()
-def chunk_count(rows):  # type: ignore[no-untyped-def]
+def chunk_count(rows):
     """Return into how many chunks a slab of rows is split: a power of two."""
     count = 1
     while count < MAX_CHUNKS and rows >= 2 * count * MIN_CHUNK_ROWS:
@@ -100,7 +99,7 @@ def chunk_count(rows):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def forward_chunk(shape, source, buffer, order, position, first, rows):  # type: ignore[no-untyped-def]
+def forward_chunk(shape, source, buffer, order, position, first, rows):
     """Fill the workspace with the activations of `rows` rows from ``order[position]`` on.
 
     They lie at row `first` of each layer's part. The last layer holds the raw prediction
@@ -125,7 +124,7 @@ def forward_chunk(shape, source, buffer, order, position, first, rows):  # type:
 
 
 @jit()
-def backward_chunk(shape, source, buffer, order, position, first, rows, loss, total):  # type: ignore[no-untyped-def]
+def backward_chunk(shape, source, buffer, order, position, first, rows, loss, total):
     """Replace the raw predictions by deltas and propagate them to every hidden layer.
 
     The sum of the weighted losses goes to ``total[0]``.
@@ -152,7 +151,7 @@ def backward_chunk(shape, source, buffer, order, position, first, rows, loss, to
 
 
 @jit()
-def sum_rows(delta, rows, columns, first, last, accumulate, out):  # type: ignore[no-untyped-def]
+def sum_rows(delta, rows, columns, first, last, accumulate, out):
     """``out = delta[:, first:last].sum(axis=0) (+ out)`` for a (rows, columns) matrix."""
     if not accumulate:
         for j in range(last - first):
@@ -164,7 +163,7 @@ def sum_rows(delta, rows, columns, first, last, accumulate, out):  # type: ignor
 
 
 @jit()
-def gradient_of_block(shape, source, work, gradient, block, slab, accumulate):  # type: ignore[no-untyped-def]
+def gradient_of_block(shape, source, work, gradient, block, slab, accumulate):
     """Compute (or add to) the gradient of the weighted loss for one block of parameters."""
     rows = slab.rows
     layer = work.blocks[block, 0]
@@ -185,7 +184,7 @@ def gradient_of_block(shape, source, work, gradient, block, slab, accumulate):  
 
 
 @jit()
-def block_size(shape, work, block):  # type: ignore[no-untyped-def]
+def block_size(shape, work, block):
     length = work.blocks[block, 2] - work.blocks[block, 1]
     if work.blocks[block, 3]:
         return length
@@ -193,7 +192,7 @@ def block_size(shape, work, block):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def penalize_block(model, work, block, size, weight_sum):  # type: ignore[no-untyped-def]
+def penalize_block(model, work, block, size, weight_sum):
     """Turn a block's summed gradient into that of the penalized mean loss.
 
     ``g = (g + alpha * w) / weight_sum`` and ``block_penalties[block] = sum(w ** 2)``;
@@ -218,7 +217,7 @@ def penalize_block(model, work, block, size, weight_sum):  # type: ignore[no-unt
 
 
 @jit()
-def update_block(model, work, block, size, learning_rate, step):  # type: ignore[no-untyped-def]
+def update_block(model, work, block, size, learning_rate, step):
     """Apply the optimizer to one block of parameters and its state."""
     offset = work.blocks[block, 4]
     parameters = pointer(model.parameters, offset)
@@ -233,7 +232,7 @@ def update_block(model, work, block, size, learning_rate, step):  # type: ignore
 
 
 @jit()
-def finish_block(shape, model, work, block, weight_sum, learning_rate, step):  # type: ignore[no-untyped-def]
+def finish_block(shape, model, work, block, weight_sum, learning_rate, step):
     """Penalize a block's gradient and update its parameters while it is in cache."""
     size = block_size(shape, work, block)
     penalize_block(model, work, block, size, weight_sum)
@@ -241,7 +240,7 @@ def finish_block(shape, model, work, block, weight_sum, learning_rate, step):  #
 
 
 @jit()
-def penalized_loss(work, alpha, loss, weight_sum):  # type: ignore[no-untyped-def]
+def penalized_loss(work, alpha, loss, weight_sum):
     """Return the mean loss of a batch with the L2 penalty of all blocks."""
     penalty = 0.0
     for block in range(work.block_penalties.size):

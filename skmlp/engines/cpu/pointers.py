@@ -8,46 +8,46 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def pointer(typingctx, array, offset):  # type: ignore[no-untyped-def]
+@intrinsic
+def pointer(typingctx, array, offset):
     """``pointer(array, offset)``: address of an element of a contiguous array."""
     signature = types.CPointer(array.dtype)(array, types.int64)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.gep(data, [args[1]])
 
     return signature, codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def pointer_at(typingctx, address, like):  # type: ignore[no-untyped-def]
+@intrinsic
+def pointer_at(typingctx, address, like):
     """``pointer_at(address, like)``: an integer address as a pointer of `like`'s type."""
     signature = like(types.int64, like)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.inttoptr(args[0], args[1].type)
 
     return signature, codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def advance(typingctx, base, offset):  # type: ignore[no-untyped-def]
+@intrinsic
+def advance(typingctx, base, offset):
     """``advance(base, offset)``: the pointer `offset` elements further on."""
     signature = base(base, types.int64)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.gep(args[0], [args[1]])
 
     return signature, codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call_kernel(typingctx, address, arguments):  # type: ignore[no-untyped-def]
+@intrinsic
+def call_kernel(typingctx, address, arguments):
     """``call_kernel(address, (a, b, ...))``: call a formula kernel that returns nothing."""
     signature = types.void(types.int64, arguments)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         values = cgutils.unpack_tuple(builder, args[1])
         function_type = ir.FunctionType(ir.VoidType(), [value.type for value in values])
         function = builder.inttoptr(args[0], function_type.as_pointer())
@@ -58,11 +58,11 @@ def call_kernel(typingctx, address, arguments):  # type: ignore[no-untyped-def]
 
 
 def _pointer_factory(scalar: Any) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def typed_pointer(typingctx, address):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def typed_pointer(typingctx, address):
         signature = types.CPointer(scalar)(types.int64)
 
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
         return signature, codegen

@@ -106,7 +106,7 @@ def load_rows(
 
 
 @jit()
-def copy_row(row, stride, columns, out):  # type: ignore[no-untyped-def]
+def copy_row(row, stride, columns, out):
     """Copy one strided row, converting it to the precision of `out`."""
     if stride == 1:
         for j in range(columns):
@@ -117,7 +117,7 @@ def copy_row(row, stride, columns, out):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def gather_rows(source, order, start, rows, columns, out):  # type: ignore[no-untyped-def]
+def gather_rows(source, order, start, rows, columns, out):
     """Copy the dense rows ``order[start : start + rows]`` of X to `out` (rows, columns)."""
     if source.is_double:
         doubles = float64_pointer(source.values)
@@ -132,14 +132,14 @@ def gather_rows(source, order, start, rows, columns, out):  # type: ignore[no-un
 
 
 @jit()
-def add_scaled(x, factor, out, size):  # type: ignore[no-untyped-def]
+def add_scaled(x, factor, out, size):
     """``out += factor * x``."""
     for j in range(size):
         out[j] += factor * x[j]
 
 
 @jit()
-def sparse_forward(source, order, start, rows, coefs, columns, out):  # type: ignore[no-untyped-def]
+def sparse_forward(source, order, start, rows, coefs, columns, out):
     """``out = X[order[start : start + rows]] @ coefs`` for CSR X; out is (rows, columns)."""
     values = pointer_at(source.values, out)
     indices = int32_pointer(source.indices)
@@ -154,7 +154,7 @@ def sparse_forward(source, order, start, rows, coefs, columns, out):  # type: ig
 
 
 @jit()
-def first_at_least(indices, start, stop, column):  # type: ignore[no-untyped-def]
+def first_at_least(indices, start, stop, column):
     """Return the first position in the sorted range whose index is not below `column`."""
     while start < stop:
         middle = (start + stop) // 2
@@ -166,7 +166,7 @@ def first_at_least(indices, start, stop, column):  # type: ignore[no-untyped-def
 
 
 @jit()
-def sparse_gradient(source, slab, first, last, delta, columns, accumulate, out):  # type: ignore[no-untyped-def]
+def sparse_gradient(source, slab, first, last, delta, columns, accumulate, out):
     """``out = X[rows of the slab, first:last].T @ delta (+ out)`` for CSR X.
 
     `delta` is (rows, columns) and `out` (last - first, columns).
