@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def is_stochastic(estimator: Any) -> bool:
 class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
-    _parameter_constraints: dict[str, list[Any]] = PARAMETER_CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
     loss: str
     validation_scores_: list[float] | None
     best_validation_score_: float | None

@@ -1,6 +1,6 @@
 """The multilayer perceptron regressor."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Coefficient of determination R2 on the held-out samples after every epoch; None without `early_stopping`.
+        R2 on the held-out samples after every epoch; None without `early_stopping`.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
     t_ : int
@@ -168,7 +168,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **PARAMETER_CONSTRAINTS,
         "loss": [StrOptions(set(OUTPUT_ACTIVATIONS))],
     }
