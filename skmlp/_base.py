@@ -316,7 +316,7 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             warn_unless_converged(result.scipy_result, self.max_iter)
         self.n_iter_ = result.n_iter
         self.loss_ = result.loss
-        return result.parameters.astype(data.dtype)
+        return result.parameters.astype(start.parameters.dtype)
 
     def _fit_stochastic(
         self,

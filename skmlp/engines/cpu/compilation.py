@@ -13,6 +13,7 @@ formulas, and it never lets an unusable cache folder stop a fit.
 """
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,9 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
 
 ELEMENTARY = {name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh")}
+
+# What a missing, read-only, full or damaged cache folder can raise.
+UNREADABLE = (OSError, EOFError, pickle.UnpicklingError)
 
 
 @cache
@@ -62,13 +66,21 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except (OSError, EOFError):
+        except UNREADABLE:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except OSError:
+        except UNREADABLE:
+            self._start_afresh(sig, data)
+
+    def _start_afresh(self, sig: Any, data: Any) -> None:
+        """Replace a damaged index; where that fails too, do without the cache."""
+        try:
+            self.flush()
+            super().save_overload(sig, data)
+        except UNREADABLE:
             self.disable()
 
 

@@ -1,0 +1,124 @@
+"""Compiled code: what is cached, what invalidates it, and what it must not depend on."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skmlp
+from skmlp.engines.cpu import compilation
+from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+
+COUNT_COMPILATIONS = """
+import numba.core.compiler, warnings
+compiled = []
+compile_extra = numba.core.compiler.compile_extra
+def counting(typing_context, target_context, func, *args, **options):
+    compiled.append(func.__name__)
+    return compile_extra(typing_context, target_context, func, *args, **options)
+numba.core.compiler.compile_extra = counting
+import numpy as np
+from skmlp import MLPClassifier
+X = np.random.default_rng(0).normal(size=(30, 3))
+warnings.simplefilter("ignore")
+model = MLPClassifier({layers}, activation="{activation}", max_iter=2, random_state=0)
+model.fit(X, X[:, 0] > 0).predict(X)
+print(*compiled)
+"""
+
+
+def compiled_functions(cache, layers="(5,)", activation="tanh"):
+    """Names of the functions that a fit and a prediction in a new process compile."""
+    script = COUNT_COMPILATIONS.format(layers=layers, activation=activation)
+    root = Path(skmlp.__file__).parents[1]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root)}
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return process.stdout.split()
+
+
+@pytest.mark.slow
+def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(tmp_path):
+    first = compiled_functions(tmp_path)
+    assert {"_run_batches", "predict_rows", "activate", "hyperbolic_tangent"} <= set(first)
+    assert compiled_functions(tmp_path) == []
+    assert compiled_functions(tmp_path, layers="(7, 4, 3)") == []
+    other = compiled_functions(tmp_path, activation="relu")
+    assert {"activate", "relu", "backpropagate", "relu_derivative"} <= set(other)
+    assert not {"_run_batches", "predict_rows", "forward_chunk"} & set(other)
+
+
+@pytest.mark.slow
+def test_unusable_cache_entries_are_compiled_again(tmp_path):
+    compiled_functions(tmp_path)
+    damaged = [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(b"")
+    assert "_run_batches" in compiled_functions(tmp_path)
+
+
+def test_stamp_covers_every_formula_and_kernel(tmp_path, monkeypatch):
+    package = Path(skmlp.__file__).parent
+    for folder in ("network", "engines/cpu"):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (package / folder).glob("*.py"):
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(
+        compilation, "__file__", str(tmp_path / "engines" / "cpu" / "compilation.py")
+    )
+    digest = inspect.unwrap(compilation.source_stamp)
+    stamps = {digest()}
+    for changed in ("network/activations.py", "engines/cpu/passes.py"):
+        with (tmp_path / changed).open("a") as file:
+            file.write("# changed\n")
+        stamps.add(digest())
+    assert len(stamps) == 3
+
+
+def all_formulas():
+    for entry in ACTIVATIONS.values():
+        yield from (entry.value, entry.derivative)
+    for loss in LOSSES.values():
+        yield from (loss.value, loss.gradient)
+    for optimizer in OPTIMIZERS.values():
+        yield from (optimizer.constants, optimizer.update)
+
+
+@pytest.mark.parametrize("formula", sorted(set(all_formulas()), key=lambda f: f.__name__))
+def test_formulas_write_their_constants_as_floats(formula):
+    """An integer literal would turn single-precision arithmetic into double precision."""
+    constants = [c for c in formula.__code__.co_consts if isinstance(c, int)]
+    # Positions within a tuple of settings are the only integers.
+    assert formula.__name__.endswith("_constants") or not constants
+
+
+def test_kernels_are_compiled_once_per_formula_and_precision():
+    assert activation_kernel("tanh", "float64") == activation_kernel("tanh", "float64")
+    assert activation_kernel("tanh", "float64") != activation_kernel("tanh", "float32")
+    assert loss_kernel("log_loss", "softmax", "float32") != loss_kernel(
+        "log_loss", "logistic", "float32"
+    )
+
+
+def test_single_precision_kernel_computes_in_single_precision():
+    value = compilation.specialize(ACTIVATIONS["logistic"].value, np.float32)
+    value(np.float32(0.5))
+    (llvm,) = value.inspect_llvm().values()
+    arithmetic = [line for line in llvm.splitlines() if re.search(r"= f(add|sub|mul|div) ", line)]
+    assert arithmetic
+    assert not [line for line in arithmetic if "double" in line]

@@ -1,0 +1,295 @@
+"""The CPU engine against the reference engine, and against itself in other circumstances."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+import skmlp.engines.base
+import skmlp.engines.cpu.engine
+from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
+from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.initializers import draw_uniform
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.parameters import ParameterLayout
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+
+SETTINGS = {"sgd": (0.9, 1.0), "adam": (0.9, 0.999, 1e-8)}
+# Relative to the largest entry; single precision accumulates rounding over the steps.
+TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
+
+
+def make_problem(network, n_samples, seed=0, *, density=None):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, network.n_features))
+    if density is not None:
+        X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
+    if network.loss_entry.is_categorical:
+        targets = rng.integers(network.n_outputs, size=(n_samples, 1)).astype(float)
+    else:
+        targets = rng.integers(2, size=(n_samples, network.n_outputs)).astype(float)
+    return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
+
+
+def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
+    X, targets, weight = problem
+    data = engine.load(X, targets, weight, network, dtype)
+    layout = ParameterLayout(network.layer_units)
+    generator = np.random.RandomState(seed)
+    parameters = draw_uniform(layout, network.activation, generator, np.float64)
+    vectors = np.zeros((len(OPTIMIZERS[solver].state_names), layout.size))
+    return FitTask(
+        network=network,
+        optimizer=OptimizerSpec(solver, SETTINGS[solver]),
+        data=data,
+        parameters=parameters,
+        optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
+        alpha=0.1,
+        batch_size=min(batch_size, X.shape[0]),
+    )
+
+
+def make_plan(n_samples, n_epochs=3, seed=0):
+    rng = np.random.default_rng(seed)
+    orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
+    return EpochPlan(orders, 0.01)
+
+
+def run_epochs(engine, network, problem, plan=None, **options):
+    """Return losses, parameters and optimizer state after a few epochs."""
+    task = make_task(engine, network, problem, **options)
+    run = engine.start([task])
+    (result,) = run.advance([plan or make_plan(problem[0].shape[0])])
+    assert result.finite
+    return result.losses, run.parameters(0), run.optimizer_state(0, 0.01)
+
+
+def assert_same_run(actual, expected):
+    assert_array_equal(actual[0], expected[0])
+    assert_array_equal(actual[1], expected[1])
+    assert_array_equal(actual[2].vectors, expected[2].vectors)
+    assert actual[2].step == expected[2].step
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    key=st.sampled_from(sorted(LOSSES)),
+    activation=st.sampled_from(["identity", "logistic", "tanh", "relu"]),
+    n_features=st.integers(1, 9),
+    hidden=st.lists(st.integers(1, 40), max_size=3),
+    n_outputs=st.integers(1, 4),
+    n_samples=st.integers(1, 130),
+    batch_size=st.integers(1, 130),
+    dtype=st.sampled_from(["float32", "float64"]),
+    solver=st.sampled_from(sorted(OPTIMIZERS)),
+    density=st.sampled_from([None, 0.3]),
+    weighted=st.booleans(),
+)
+def test_cpu_equals_reference(
+    key,
+    activation,
+    n_features,
+    hidden,
+    n_outputs,
+    n_samples,
+    batch_size,
+    dtype,
+    solver,
+    density,
+    weighted,
+):
+    network = NetworkSpec((n_features, *hidden, n_outputs), activation, *key)
+    X, targets, weight = make_problem(network, n_samples, density=density)
+    problem = X, targets, weight if weighted else None
+    options = {"batch_size": batch_size, "solver": solver}
+    plan = make_plan(n_samples, n_epochs=2)
+
+    expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    actual = run_epochs(CpuEngine(1), network, problem, plan, dtype=dtype, **options)
+
+    tolerance = TOLERANCE[dtype]
+    assert_allclose(actual[0], expected[0], rtol=tolerance)
+    assert actual[2].step == expected[2].step
+    if solver == "sgd" or dtype == "float64":
+        # In single precision Adam divides by moments that may be rounding errors themselves.
+        scale = np.abs(expected[1]).max()
+        assert_allclose(actual[1], expected[1], atol=tolerance * scale, rtol=0)
+
+    outputs = []
+    for engine in (CpuEngine(1), ReferenceEngine()):
+        data = engine.load(X, None, None, network, dtype)
+        layers = ParameterLayout(network.layer_units).views(expected[1])
+        outputs.append(engine.predict(network, *layers, data))
+    assert_allclose(*outputs, rtol=tolerance, atol=tolerance)
+
+
+NETWORK = NetworkSpec((20, 33, 17, 5), "tanh", "log_loss", "softmax")
+
+
+@pytest.fixture
+def always_parallel(monkeypatch):
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "MIN_PARALLEL_FLOPS", 0)
+
+
+@pytest.mark.parametrize("density", [None, 0.3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("always_parallel")
+def test_threads_change_nothing(dtype, density):
+    problem = make_problem(NETWORK, 430, density=density)
+    options = {"dtype": dtype, "batch_size": 200}
+    expected = run_epochs(CpuEngine(1), NETWORK, problem, **options)
+    assert_same_run(run_epochs(CpuEngine(2), NETWORK, problem, **options), expected)
+
+    losses_and_gradients = []
+    for n_jobs in (1, 2):
+        task = make_task(CpuEngine(n_jobs), NETWORK, problem, dtype=dtype)
+        losses_and_gradients.append(
+            CpuEngine(n_jobs).loss_and_gradient(NETWORK, task.data, task.parameters, 0.1)
+        )
+    (loss, gradient), (other_loss, other_gradient) = losses_and_gradients
+    assert loss == other_loss
+    assert_array_equal(gradient, other_gradient)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_list_of_fits_equals_each_alone(n_jobs):
+    other = NetworkSpec((6, 10, 1), "relu", "squared_error", "identity")
+    problems = [make_problem(NETWORK, 90), make_problem(other, 55)]
+    networks = [NETWORK, other]
+    engine = CpuEngine(n_jobs)
+    tasks = [make_task(engine, *pair) for pair in zip(networks, problems, strict=True)]
+    run = engine.start(tasks)
+    results = run.advance([make_plan(90), make_plan(55)])
+    for i in range(2):
+        alone = run_epochs(CpuEngine(1), networks[i], problems[i])
+        state = run.optimizer_state(i, 0.01)
+        assert_same_run((results[i].losses, run.parameters(i), state), alone)
+
+    # A task without a plan stays as it is; a retired one is gone.
+    before = run.parameters(0)
+    assert run.advance([None, make_plan(55)])[0] is None
+    assert_array_equal(run.parameters(0), before)
+    run.retire(0)
+    with pytest.raises(LookupError, match="retired"):
+        run.parameters(0)
+
+
+def test_short_calls_equal_one_long_call(monkeypatch):
+    problem = make_problem(NETWORK, 130)
+    expected = run_epochs(CpuEngine(1), NETWORK, problem)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
+    assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem), expected)
+
+
+@pytest.mark.parametrize("density", [None, 0.3])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.usefixtures("always_parallel")
+def test_batches_larger_than_a_slab(monkeypatch, density, n_jobs):
+    problem = make_problem(NETWORK, 700, density=density)
+    expected = run_epochs(ReferenceEngine(), NETWORK, problem, batch_size=650)
+    monkeypatch.setattr(skmlp.engines.base, "MAX_SLAB_ROWS", 256)
+    actual = run_epochs(CpuEngine(n_jobs), NETWORK, problem, batch_size=650)
+    assert_allclose(actual[0], expected[0], rtol=1e-12)
+    assert_allclose(actual[1], expected[1], rtol=1e-9)
+
+    task = make_task(CpuEngine(n_jobs), NETWORK, problem)
+    loss, gradient = CpuEngine(n_jobs).loss_and_gradient(NETWORK, task.data, task.parameters, 0.1)
+    task = make_task(ReferenceEngine(), NETWORK, problem)
+    expected = ReferenceEngine().loss_and_gradient(NETWORK, task.data, task.parameters, 0.1)
+    assert loss == pytest.approx(expected[0], rel=1e-13)
+    assert_allclose(gradient, expected[1], rtol=1e-9, atol=1e-15)
+
+
+def as_memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+LAYOUTS = {
+    "read-only": lambda X, folder: np.frombuffer(X.tobytes()).reshape(X.shape),
+    "fortran": lambda X, folder: np.asfortranarray(X),
+    "every second row": lambda X, folder: np.repeat(X, 2, axis=0)[::2],
+    "every second column": lambda X, folder: np.repeat(X, 2, axis=1)[:, ::2],
+    "backwards": lambda X, folder: X[::-1, ::-1].copy()[::-1, ::-1],
+    "memory map": as_memmap,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_layout_changes_nothing(layout, tmp_path):
+    X, targets, weight = make_problem(NETWORK, 60)
+    expected = run_epochs(CpuEngine(1), NETWORK, (X, targets, weight))
+    other = LAYOUTS[layout](X, tmp_path)
+    assert_same_run(run_epochs(CpuEngine(1), NETWORK, (other, targets, weight)), expected)
+
+
+def test_dense_data_are_not_copied():
+    X, targets, weight = make_problem(NETWORK, 60)
+    data = CpuEngine(1).load(X, targets, weight, NETWORK, "float32")
+    assert data.source.values == X.__array_interface__["data"][0]
+
+
+def test_sparse_with_unsorted_wide_indices():
+    X, targets, weight = make_problem(NETWORK, 60, density=0.4)
+    expected = run_epochs(CpuEngine(1), NETWORK, (X, targets, weight))
+    rows = [slice(start, stop) for start, stop in zip(X.indptr, X.indptr[1:], strict=False)]
+    unsorted = sparse.csr_array(
+        (
+            np.concatenate([X.data[row][::-1] for row in rows]),
+            np.concatenate([X.indices[row][::-1] for row in rows]).astype(np.int64),
+            X.indptr.astype(np.int64),
+        ),
+        shape=X.shape,
+    )
+    before = unsorted.indices.copy()
+    assert_same_run(run_epochs(CpuEngine(1), NETWORK, (unsorted, targets, weight)), expected)
+    assert_array_equal(unsorted.indices, before)
+
+
+@pytest.mark.parametrize("engine", [CpuEngine(1), ReferenceEngine()], ids=["cpu", "reference"])
+def test_batch_of_zero_weights_is_skipped(engine):
+    X, targets, _ = make_problem(NETWORK, 20)
+    weight = np.ones(20)
+    weight[5:10] = 0.0
+    plan = EpochPlan(np.arange(20)[np.newaxis], 0.01)
+    kept = np.r_[0:5, 10:20]
+    expected = run_epochs(
+        engine,
+        NETWORK,
+        (X[kept], targets[kept], weight[kept]),
+        EpochPlan(np.arange(15)[np.newaxis], 0.01),
+        batch_size=5,
+    )
+    actual = run_epochs(engine, NETWORK, (X, targets, weight), plan, batch_size=5)
+    assert_same_run(actual, expected)
+
+
+@pytest.mark.parametrize("engine", [CpuEngine(1), ReferenceEngine()], ids=["cpu", "reference"])
+def test_divergence_ends_the_plan(engine):
+    network = NetworkSpec((3, 4, 1), "identity", "squared_error", "identity")
+    X, targets, _ = make_problem(network, 10)
+    task = make_task(engine, network, (X, targets, None), solver="sgd")
+    run = engine.start([task])
+    orders = np.tile(np.arange(10), (50, 1))
+    with np.errstate(all="ignore"):
+        (result,) = run.advance([EpochPlan(orders, 1e6)])
+    assert not result.finite
+    assert len(result.losses) < 50
+    assert not np.isfinite(result.losses[-1])
+    assert np.isfinite(result.losses[:-1]).all()
+
+
+def test_prediction_of_rows_equals_bulk():
+    problem = make_problem(NETWORK, 300)
+    layers = ParameterLayout(NETWORK.layer_units).views(
+        make_task(CpuEngine(1), NETWORK, problem).parameters
+    )
+    data = CpuEngine(1).load(problem[0], None, None, NETWORK, "float64")
+    bulk = CpuEngine(1).predict(NETWORK, *layers, data)
+    for row in (0, 17, 299):
+        single = CpuEngine(1).predict(NETWORK, *layers, data, np.array([row]))
+        assert_allclose(single[0], bulk[row], rtol=1e-13)

@@ -1,0 +1,234 @@
+"""Every formula of the registries against SciPy, mpmath and difference quotients."""
+
+import mpmath
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import special
+
+from skmlp.engines.cpu.compilation import specialize
+from skmlp.network.activations import ACTIVATIONS, softmax
+from skmlp.network.losses import LOSSES, clip_probability
+from skmlp.network.optimizers import OPTIMIZERS
+
+POINTS = np.array([-30.0, -3.0, -1.0, -0.1, 1e-3, 0.1, 0.7, 1.0, 3.0, 20.0])
+EPSILON = np.finfo(np.float64).eps
+
+INDEPENDENT = {
+    "identity": lambda z: z,
+    "logistic": special.expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "exp": np.exp,
+}
+EXACT = {
+    "identity": lambda z: z,
+    "logistic": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "tanh": mpmath.tanh,
+    "relu": lambda z: max(z, mpmath.mpf(0)),
+    "exp": mpmath.exp,
+}
+
+
+@pytest.mark.parametrize("registry", [ACTIVATIONS, LOSSES, OPTIMIZERS])
+def test_codes_are_unique_and_names_are_keys(registry):
+    assert len({entry.code for entry in registry.values()}) == len(registry)
+    for key, entry in registry.items():
+        assert entry.name in (key, key[0])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_against_scipy(name):
+    values = [ACTIVATIONS[name].value(z) for z in POINTS]
+    assert_allclose(values, INDEPENDENT[name](POINTS), rtol=4 * EPSILON)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivative_against_mpmath(name):
+    with mpmath.workdps(50):
+        for z in POINTS:
+            expected = float(mpmath.diff(EXACT[name], mpmath.mpf(float(z))))
+            output = float(EXACT[name](mpmath.mpf(float(z))))
+            # 1 - a * a cancels where tanh saturates: an absolute rounding error remains.
+            assert ACTIVATIONS[name].derivative(output) == pytest.approx(
+                expected, rel=1e-14, abs=2 * EPSILON
+            )
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_not_a_number_passes_through(name, dtype):
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(ACTIVATIONS[name].value(dtype("nan")))
+    assert np.isnan(specialize(ACTIVATIONS[name].value, dtype)(dtype("nan")))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_formula_is_the_python_formula(name, dtype):
+    entry = ACTIVATIONS[name]
+    for formula in (entry.value, entry.derivative):
+        compiled = specialize(formula, dtype)
+        results = np.array([compiled(dtype(z)) for z in POINTS])
+        expected = np.array([formula(np.float64(dtype(z))) for z in POINTS])
+        assert_allclose(results, expected, rtol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_single_precision_formula_has_no_double_in_it(name):
+    compiled = specialize(ACTIVATIONS[name].value, np.float32)
+    compiled(np.float32(0.5))
+    (signature,) = compiled.signatures
+    assert str(compiled.overloads[signature].signature.return_type) == "float32"
+
+
+def test_softmax_against_scipy_and_course_material():
+    scores = np.array([1.0, 2, 3, 4, 1, 2, 3])
+    softmax(scores)
+    expected = [0.02364054, 0.06426166, 0.1746813, 0.474833, 0.02364054, 0.06426166, 0.1746813]
+    assert_allclose(scores, expected, atol=5e-9)
+
+    scores = np.array([-0.5, 1.2, 3, -2])
+    logistic = [ACTIVATIONS["logistic"].value(z) for z in scores]
+    assert_allclose(logistic, [0.38, 0.77, 0.95, 0.12], atol=5e-3)
+    softmax(scores)
+    assert_allclose(scores, [0.03, 0.14, 0.83, 0.01], atol=5e-3)
+
+    big = np.array([1000.0, 999.0, -1000.0])
+    softmax(big)
+    assert_allclose(big, special.softmax([1000.0, 999.0, -1000.0]), rtol=1e-14)
+
+
+def test_softmax_of_nan_is_nan():
+    scores = np.array([0.0, np.nan, 1.0])
+    softmax(scores)
+    assert np.isnan(scores).all()
+
+
+def test_linear_and_logistic_unit_of_course_material():
+    z = 20 * 0.1 + 0.5 * (-4) + 0.1 * 10
+    assert ACTIVATIONS["identity"].value(z) == pytest.approx(1.0)
+    assert ACTIVATIONS["logistic"].value(z) == pytest.approx(0.73, abs=5e-3)
+
+
+LOSS_TARGETS = {
+    ("log_loss", "softmax"): [1.0],
+    ("log_loss", "logistic"): [0.0, 1.0],
+    ("squared_error", "identity"): [-2.0, 0.0, 1.5],
+    ("poisson", "exp"): [0.0, 1.0, 7.0],
+}
+LOSS_EXPECTED = {
+    ("log_loss", "softmax"): lambda y, p: -np.log(p),
+    ("log_loss", "logistic"): lambda y, p: -special.xlogy(y, p) - special.xlogy(1 - y, 1 - p),
+    ("squared_error", "identity"): lambda y, p: (y - p) ** 2 / 2,
+    ("poisson", "exp"): special.kl_div,
+}
+
+
+def test_every_loss_is_tested():
+    assert set(LOSS_TARGETS) == set(LOSS_EXPECTED) == set(LOSSES)
+
+
+@pytest.mark.parametrize("key", LOSSES)
+def test_loss_against_scipy(key):
+    for target in LOSS_TARGETS[key]:
+        for raw in np.linspace(-4, 4, 9):
+            activation = "logistic" if key[1] == "softmax" else key[1]
+            output = ACTIVATIONS[activation].value(raw)
+            value = LOSSES[key].value(target, raw, output, EPSILON)
+            expected = LOSS_EXPECTED[key](target, output)
+            assert value == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("key", [key for key in LOSSES if key[1] != "softmax"])
+def test_loss_gradient_against_central_differences(key):
+    loss, activate = LOSSES[key], ACTIVATIONS[key[1]].value
+    step = 1e-5
+    for target in LOSS_TARGETS[key]:
+        for raw in np.linspace(-3, 3, 7):
+            above, below = (
+                loss.value(target, z, activate(z), EPSILON) for z in (raw + step, raw - step)
+            )
+            expected = (above - below) / (2 * step)
+            assert loss.gradient(target, activate(raw)) == pytest.approx(expected, abs=1e-8)
+
+
+def test_softmax_loss_gradient_against_central_differences():
+    loss = LOSSES["log_loss", "softmax"]
+    raw, label, step = np.array([0.3, -1.2, 2.0]), 1, 1e-5
+
+    def value(scores):
+        probability = scores.copy()
+        softmax(probability)
+        return loss.value(1.0, scores[label], probability[label], EPSILON)
+
+    probability = raw.copy()
+    softmax(probability)
+    for k, shift in enumerate(np.eye(3) * step):
+        expected = (value(raw + shift) - value(raw - shift)) / (2 * step)
+        gradient = loss.gradient(float(k == label), probability[k])
+        assert gradient == pytest.approx(expected, abs=1e-9)
+
+
+def test_probability_is_clipped_at_both_ends_and_nan_is_not():
+    assert clip_probability(0.0, 1e-3) == 1e-3
+    assert clip_probability(1.0, 1e-3) == 1 - 1e-3
+    assert clip_probability(0.5, 1e-3) == 0.5
+    assert np.isnan(clip_probability(np.nan, 1e-3))
+
+
+def textbook_sgd(gradients, rate, momentum, nesterov):
+    """Sutskever et al. (2013), with Nesterov's gradient taken at the shifted parameters."""
+    position, velocity = 0.0, 0.0
+    for gradient in gradients:
+        velocity = momentum * velocity - rate * gradient
+        position += momentum * velocity - rate * gradient if nesterov else velocity
+    return position
+
+
+def textbook_adam(gradients, rate, beta_1, beta_2, epsilon):
+    """Kingma and Ba, algorithm 1 with the efficient order of section 2, by explicit sums."""
+    position = mpmath.mpf(0)
+    for step in range(1, len(gradients) + 1):
+        seen = gradients[:step]
+        decay = range(step - 1, -1, -1)
+        first = (1 - beta_1) * sum(beta_1**k * g for k, g in zip(decay, seen, strict=True))
+        second = (1 - beta_2) * sum(beta_2**k * g**2 for k, g in zip(decay, seen, strict=True))
+        size = rate * mpmath.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        position -= size * first / (mpmath.sqrt(second) + epsilon)
+    return float(position)
+
+
+def run_optimizer(name, settings, gradients, rate):
+    entry = OPTIMIZERS[name]
+    position, state = 0.0, [0.0] * len(entry.state_names)
+    for step, gradient in enumerate(gradients, start=1):
+        constants = entry.constants(settings, rate, step)
+        position, *state = entry.update(position, gradient, *state, constants)
+    return position
+
+
+GRADIENTS = [0.5, -1.0, 2.0, 0.25, -0.125, 3.0]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_sgd_against_textbook(momentum, nesterov):
+    result = run_optimizer("sgd", (momentum, float(nesterov)), GRADIENTS, 0.1)
+    assert result == pytest.approx(textbook_sgd(GRADIENTS, 0.1, momentum, nesterov), rel=1e-14)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.0), (0.5, 0.9)])
+def test_adam_against_textbook(betas):
+    result = run_optimizer("adam", (*betas, 1e-8), GRADIENTS, 0.01)
+    assert result == pytest.approx(textbook_adam(GRADIENTS, 0.01, *betas, 1e-8), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_shapes(name):
+    entry = OPTIMIZERS[name]
+    constants = entry.constants([0.5] * len(entry.settings), 0.1, 1)
+    assert len(constants) == 4
+    assert len(entry.update(1.0, 1.0, *[0.0] * len(entry.state_names), constants)) == 1 + len(
+        entry.state_names
+    )

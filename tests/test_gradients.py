@@ -1,0 +1,74 @@
+"""Gradients of both engines against central differences of their own loss."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+
+from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.initializers import draw_uniform
+from skmlp.network.losses import LOSSES
+from skmlp.network.parameters import ParameterLayout
+from skmlp.network.specs import NetworkSpec
+
+ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
+HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
+N_SAMPLES, N_FEATURES = 9, 4
+
+
+def make_targets(network, rng):
+    if network.loss_entry.is_categorical:
+        return rng.integers(network.n_outputs, size=(N_SAMPLES, 1)).astype(float)
+    shape = (N_SAMPLES, network.n_outputs)
+    if network.loss == "log_loss":
+        return rng.integers(2, size=shape).astype(float)
+    if network.loss == "poisson":
+        return rng.poisson(2.0, size=shape).astype(float)
+    return rng.normal(size=shape)
+
+
+def central_differences(loss, parameters, step=1e-6):
+    gradient = np.empty_like(parameters)
+    for i, shift in enumerate(np.eye(len(parameters)) * step):
+        gradient[i] = (loss(parameters + shift) - loss(parameters - shift)) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+@pytest.mark.parametrize("activation", HIDDEN)
+@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+def test_gradient_against_central_differences(engine_name, activation, key):
+    """Several and single outputs, with and without weights and penalty, whole and short batch."""
+    engine = ENGINES[engine_name]()
+    rng = np.random.default_rng(0)
+    outputs = [3] if key[1] == "softmax" else [1, 3]
+    hidden_layers = [(), (5,), (4, 3)]
+    weights = [None, rng.uniform(0.1, 2.0, size=N_SAMPLES)]
+    batches = [None, np.array([7, 2, 5])]
+    for n_outputs, hidden, weight, alpha, rows, is_sparse in product(
+        outputs, hidden_layers, weights, [0.0, 0.7], batches, [False, True]
+    ):
+        # Small, so that no probability saturates (the loss is clipped there, its gradient is not)
+        # and exp() stays moderate: a difference quotient has the rounding error of the loss.
+        X = 0.3 * rng.normal(size=(N_SAMPLES, N_FEATURES))
+        if is_sparse:
+            X = sparse.csr_array(np.where(X > 0, X, 0.0))
+        network = NetworkSpec((N_FEATURES, *hidden, n_outputs), activation, *key)
+        targets = make_targets(network, rng)
+        data = engine.load(X, targets, weight, network, "float64")
+        layout = ParameterLayout(network.layer_units)
+        generator = np.random.RandomState(1)
+        parameters = draw_uniform(layout, activation, generator, np.float64)
+
+        _, gradient = engine.loss_and_gradient(network, data, parameters, alpha, rows)
+        expected = central_differences(
+            lambda p, arguments=(network, data), last=(alpha, rows): engine.loss_and_gradient(
+                *arguments, p, *last
+            )[0],
+            parameters,
+        )
+        assert_allclose(gradient, expected, rtol=1e-6, atol=2e-9)
