@@ -132,7 +132,7 @@ NETWORK = NetworkSpec((20, 33, 17, 5), "tanh", "log_loss", "softmax")
 
 @pytest.fixture
 def always_parallel(monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "MIN_PARALLEL_FLOPS", 0)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
 
 
 @pytest.mark.parametrize("density", [None, 0.3])

@@ -36,12 +36,14 @@ from skmlp.network.specs import NetworkSpec
 
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
-# Below this many floating-point operations a step is over before other threads have woken up.
-MIN_PARALLEL_FLOPS = 2e6
+# A thread that is given fewer floating-point operations per step costs more than it saves.
+FLOPS_PER_THREAD = 1e6
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
 PREDICT_SLAB_BYTES = 2**20
-PREDICT_TASK_ROWS = 32768
+# Prediction is shared out among threads in parts of about this much work, and at most this many rows.
+PREDICT_PART_FLOPS = 2e7
+PREDICT_PART_ROWS = 32768
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,10 @@ class CpuTask:
     def gradient(self) -> FloatArray:
         return self._gradient
 
-    def is_worth_threads(self) -> bool:
-        return self.flops_per_row * self.batch_size >= MIN_PARALLEL_FLOPS
+    def useful_threads(self, available: int) -> int:
+        """Return how many threads pay for steps of this size."""
+        paying = int(self.flops_per_row * self.batch_size / FLOPS_PER_THREAD)
+        return max(1, min(available, paying, MAX_CHUNKS))
 
     def advance(self, plan: EpochPlan, threads: int) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
@@ -220,6 +224,8 @@ class CpuEngine(Engine):
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self._threads = effective_threads(n_jobs)
+        # L-BFGS evaluates the same objective over and over: its scratch memory is kept.
+        self._objective: tuple[Any, CpuTask] | None = None
 
     def load(
         self,
@@ -243,9 +249,10 @@ class CpuEngine(Engine):
         rows: IndexArray | None = None,
     ) -> tuple[float, FloatArray]:
         rows = np.arange(data.n_rows) if rows is None else rows
-        task = CpuTask(network, data, parameters, alpha, len(rows))
+        task = self._objective_task(network, data, len(rows))
+        task.parameters[...] = parameters
         loss = 0.0
-        threads = self._threads if task.is_worth_threads() else 1
+        threads = task.useful_threads(self._threads)
         for start in range(0, len(rows), task.slab_size):
             # Python sees signals between slabs, so a long pass can be interrupted.
             with single_threaded_blas(), parallel_region(threads) as granted:
@@ -261,6 +268,17 @@ class CpuEngine(Engine):
         gradient[:n_coefs] += alpha * penalized
         loss = (loss + 0.5 * alpha * float(penalized @ penalized)) / weight_sum
         return loss, gradient / weight_sum
+
+    def _objective_task(self, network: NetworkSpec, data: CpuData, n_rows: int) -> CpuTask:
+        """Return scratch memory for one network and data set, the last one if it fits."""
+        if self._objective is not None:
+            (known_network, known_data, known_rows), task = self._objective
+            if known_data is data and (known_network, known_rows) == (network, n_rows):
+                return task
+        zeros = np.zeros(ParameterLayout(network.layer_units).size)
+        task = CpuTask(network, data, zeros, 0.0, n_rows)
+        self._objective = ((network, data, n_rows), task)
+        return task
 
     def predict(
         self,
@@ -279,9 +297,11 @@ class CpuEngine(Engine):
         slab_size = int(np.clip(PREDICT_SLAB_BYTES // row_bytes, 16, 1024))
         slab_size = max(1, min(slab_size, n_rows))
         output = output_kernel(network.output_activation, dtype)
+        row_flops = 2 * ParameterLayout(network.layer_units).coef_offsets[-1]
+        part_rows = int(np.clip(PREDICT_PART_FLOPS // row_flops, slab_size, PREDICT_PART_ROWS))
 
         def predict_part(start: int) -> None:
-            stop = min(start + PREDICT_TASK_ROWS, n_rows)
+            stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
             sparse = bool(data.source.is_sparse)
             workspace = Workspace.allocate(network, slab_size, dtype, sparse=sparse, backward=False)
@@ -298,7 +318,7 @@ class CpuEngine(Engine):
                 out[start:stop].reshape(-1),
             )
 
-        starts = range(0, n_rows, PREDICT_TASK_ROWS)
+        starts = range(0, n_rows, part_rows)
         with single_threaded_blas():
             run_all(predict_part, starts, self._threads)
         return out
@@ -345,7 +365,7 @@ class CpuRun(Run):
                 run_all(advance_one, active, self._threads)
             else:
                 for index in active:
-                    wanted = self._threads if self._task(index).is_worth_threads() else 1
+                    wanted = self._task(index).useful_threads(self._threads)
                     with parallel_region(wanted) as granted:
                         advance_one(index, granted)
         return results
