@@ -1,0 +1,99 @@
+"""What is written runs: the README, public docstrings, examples, and the commands they name."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skmlp
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+MODULES = [
+    "skmlp",
+    *(module.name for module in pkgutil.walk_packages(skmlp.__path__, prefix="skmlp.")),
+]
+PUBLIC = [getattr(skmlp, name) for name in skmlp.__all__ if name != "__version__"]
+
+
+def run_doctests(tests):
+    """Run the tests and return (number of examples, text of all failures)."""
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    failures = []
+    attempted = sum(runner.run(test, out=failures.append).attempted for test in tests)
+    return attempted, "".join(failures)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_examples_in_documents_run(path):
+    test = doctest.DocTestParser().get_doctest(path.read_text("utf-8"), {}, path.name, path, 0)
+    attempted, failures = run_doctests([test])
+    assert not failures, failures
+    assert attempted or path.name != "README.md", "the README has lost its example"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_of_modules_run(name):
+    _, failures = run_doctests(doctest.DocTestFinder().find(importlib.import_module(name)))
+    assert not failures, failures
+
+
+@pytest.mark.parametrize("public", PUBLIC, ids=lambda public: public.__name__)
+def test_public_classes_are_documented(public):
+    documentation = inspect.getdoc(public)
+    examples = doctest.DocTestParser().get_examples(documentation)
+    assert examples, f"{public.__name__} shows no example"
+
+    # The numpydoc section names each parameter, in the order of the signature.
+    section = re.search(r"^Parameters\n-+\n(.*?)\n\n\S[^\n]*\n---", documentation, re.M | re.S)
+    documented = re.findall(r"^(\w+) : ", section[1], re.M)
+    assert documented == list(inspect.signature(public).parameters)
+
+    for name, method in inspect.getmembers(public, inspect.isfunction):
+        if not name.startswith("_") and method.__module__.startswith("skmlp."):
+            assert inspect.getdoc(method), f"{public.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("public", PUBLIC, ids=lambda public: public.__name__)
+def test_fitted_attributes_are_documented(public):
+    X = np.linspace(-1, 1, 40).reshape(20, 2)
+    y = np.arange(20) % 2
+    with pytest.warns(Warning, match="converge"):
+        model = public(hidden_layer_sizes=(2,), max_iter=1, early_stopping=True).fit(X, y)
+    section = inspect.getdoc(public).split("Attributes\n----------\n")[1].split("\n---")[0]
+    documented = set(re.findall(r"^(\w+) : ", section, re.M))
+    fitted = {name for name in vars(model) if re.fullmatch(r"[a-z]\w*_", name)}
+    assert fitted - documented == set(), "fitted attributes that the docstring does not name"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_does_nothing_when_imported(path, capsys):
+    # Worker processes import the main file. `.ci/run` runs each example as a program.
+    contents = runpy.run_path(str(path), run_name="imported")
+    assert callable(contents["main"])
+    assert contents["__doc__"], "it does not say what it shows"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_named_paths_exist(name):
+    text = (ROOT / name).read_text("utf-8")
+    folders = "skmlp|tests|examples|benchmarks|docs"
+    paths = re.findall(rf"(?<![\w/.])(?:{folders})/[\w/.-]*(?![\w/.*-])", text)
+    assert paths
+    missing = [path for path in paths if not (ROOT / path.rstrip(".")).exists()]
+    assert not missing, missing
