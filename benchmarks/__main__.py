@@ -1,0 +1,51 @@
+"""``python -m benchmarks COMMAND``: measure, print the tables, and save them where asked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks import accuracy, fit, memory, predict, report, search, startup
+
+COMMANDS = {
+    "fit": fit,
+    "search": search,
+    "predict": predict,
+    "startup": startup,
+    "memory": memory,
+    "accuracy": accuracy,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with one subcommand per module of ``COMMANDS``."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--quick", action="store_true", help="a rough look, well below a minute")
+    common.add_argument("--save", action="store_true", help="write benchmarks/results/*.json")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, parents=[common], help=summary, description=summary)
+        module.add_arguments(command)
+    return parser
+
+
+def main() -> None:
+    """Run one command."""
+    arguments = build_parser().parse_args()
+    if report.LOAD_AT_START is not None and report.LOAD_AT_START > 0.5:
+        print(f"The machine is busy (load {report.LOAD_AT_START:.1f}): figures will be off.",
+              file=sys.stderr)  # fmt: skip
+    try:
+        tables = COMMANDS[arguments.command].run(arguments)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        raise SystemExit(f"benchmarks {arguments.command}: {error}") from error
+    for table in tables:
+        print(report.render(table))
+    if arguments.save:
+        print(f"saved to {report.save(arguments.command, tables)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Tables of results: printed for people, saved as JSON with machine, versions and commit."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import skmlp
+from benchmarks import measure
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch", "jax")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table; a column whose name holds a slash is a ratio.
+
+    A row may lack a column (printed as ``-``), and may hold keys that are no column: those are
+    saved but not printed.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
+
+
+def format_cell(column: str, value: object) -> str:
+    """Return the text of one cell: three significant digits, ratios with a trailing ``x``."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if "/" in column:
+        return f"{value:.2f}x"
+    if value == 0 or 1e-3 <= abs(value) < 100:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1e}"
+
+
+def render(table: Table) -> str:
+    """Return `table` as aligned text."""
+    body = [[format_cell(name, row.get(name)) for name in table.columns] for row in table.rows]
+    cells = [list(table.columns), *body]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(table.columns))]
+    texts = [isinstance(table.rows[0].get(name), str) for name in table.columns]
+    lines = [
+        "  ".join(
+            text.ljust(width) if left else text.rjust(width)
+            for text, width, left in zip(line, widths, texts, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    rule = "-" * max(map(len, lines))
+    notes = [f"  {note}" for note in table.notes]
+    return "\n".join(["", table.title, rule, lines[0], rule, *lines[1:], rule, *notes])
+
+
+def cpu_model() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, skmlp and the installed packages they are compared on."""
+    found = {"python": platform.python_version(), "skmlp": skmlp.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str:
+    """Return the checked-out commit, with ``+changes`` where files differ from it."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    return commit + ("+changes" if _git("status", "--porcelain") else "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        command = ["git", *arguments]
+        answer = subprocess.run(
+            command, cwd=measure.ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def save(command: str, tables: Sequence[Table]) -> Path:
+    """Write `tables` to ``results/<date>-<command>.json`` and return the path.
+
+    An earlier result of the same day is kept: the new one's name gets a number.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    document = {
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "time": now.isoformat(timespec="seconds"),
+        "machine": {
+            "cpu": cpu_model(),
+            "cores": measure.available_cores(),
+            "load": LOAD_AT_START,
+            "os": platform.platform(),
+        },
+        "versions": versions(),
+        "commit": git_commit(),
+        "tables": [asdict(table) for table in tables],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    stem = f"{now:%Y-%m-%d}-{command}"
+    taken = len(list(RESULTS.glob(f"{stem}*.json")))
+    path = RESULTS / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return path

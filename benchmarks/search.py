@@ -1,0 +1,74 @@
+"""A grid search over a pipeline on the digits: 12 candidates x 5 folds, two processes."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks import measure
+from benchmarks.peers import make_model
+from benchmarks.report import Table
+
+GRID = {
+    "mlpclassifier__hidden_layer_sizes": [(50,), (100,), (50, 50)],
+    "mlpclassifier__alpha": [1e-4, 1e-2],
+    "mlpclassifier__learning_rate_init": [1e-3, 1e-2],
+}
+PACKAGES = ("skmlp", "sklearn")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``search``."""
+    parser.add_argument("--repeats", type=int, help="searches by each package, median taken")
+
+
+def make_search(package: str, epochs: int) -> GridSearchCV:
+    """Return the unfitted search with the model of `package`."""
+    model = make_model(package, "classifier", max_iter=epochs, random_state=0)
+    return GridSearchCV(make_pipeline(StandardScaler(), model), GRID, cv=5, n_jobs=2, refit=False)
+
+
+def run(arguments: argparse.Namespace) -> list[Table]:
+    """Search with both packages in turns and compare their times and scores."""
+    repeats = arguments.repeats or (1 if arguments.quick else 3)
+    epochs = 5 if arguments.quick else 30
+    X, y = load_digits(return_X_y=True)
+    searches: dict[str, GridSearchCV] = {}
+    samplers = {}
+    for package in PACKAGES:
+        measure.progress(f"search, {package}, workers starting")
+        _search_silently(make_search(package, 1), X, y)  # starts and warms both workers
+        searches[package] = make_search(package, epochs)
+        search = partial(_search_silently, searches[package], X, y)
+        samplers[package] = partial(measure.seconds, search)
+    measure.progress("search, in turns")
+    median = measure.medians(measure.interleave(samplers, repeats))
+    scores = [searches[package].cv_results_["mean_test_score"] for package in PACKAGES]
+    row = {
+        "search": f"12 candidates x 5 folds, {epochs} epochs",
+        "skmlp s": median["skmlp"],
+        "sklearn s": median["sklearn"],
+        "sklearn/skmlp": median["sklearn"] / median["skmlp"],
+        "best skmlp": float(scores[0].max()),
+        "best sklearn": float(scores[1].max()),
+        "max |difference of scores|": float(np.abs(scores[0] - scores[1]).max()),
+    }
+    notes = [f"Medians of {repeats}; the two worker processes run before timing starts."]
+    return [Table("GridSearchCV, StandardScaler + MLPClassifier, digits, n_jobs=2",
+                  list(row), [row], notes)]  # fmt: skip
+
+
+def _search_silently(search: GridSearchCV, X: Any, y: Any) -> None:
+    """Fit `search`; that its models stop at ``max_iter`` is meant (workers inherit the filter)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(X, y)
