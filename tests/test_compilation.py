@@ -54,12 +54,12 @@ def compiled_functions(cache, layers="(5,)", activation="tanh"):
 @pytest.mark.slow
 def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(tmp_path):
     first = compiled_functions(tmp_path)
-    assert {"_run_batches", "predict_rows", "activate", "hyperbolic_tangent"} <= set(first)
+    assert {"run_batches", "predict_rows", "activate", "hyperbolic_tangent"} <= set(first)
     assert compiled_functions(tmp_path) == []
     assert compiled_functions(tmp_path, layers="(7, 4, 3)") == []
     other = compiled_functions(tmp_path, activation="relu")
     assert {"activate", "relu", "backpropagate", "relu_derivative"} <= set(other)
-    assert not {"_run_batches", "predict_rows", "forward_chunk"} & set(other)
+    assert not {"run_batches", "predict_rows", "forward_chunk"} & set(other)
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_unusable_cache_entries_are_compiled_again(tmp_path):
     assert damaged
     for path in damaged:
         path.write_bytes(b"")
-    assert "_run_batches" in compiled_functions(tmp_path)
+    assert "run_batches" in compiled_functions(tmp_path)
 
 
 def test_stamp_covers_every_formula_and_kernel(tmp_path, monkeypatch):

@@ -1,13 +1,11 @@
-"""The loops over batches, slabs and threads, compiled once for every network.
+"""The loops over batches and slabs, compiled once for every network.
 
-Each driver is one Python function compiled twice: with `prange` over threads, and serial for
-one thread or where a parallel region may not be entered.
+A driver is called by every thread of a team at once (`skmlp.engines.cpu.team`).
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.passes import (
@@ -20,16 +18,20 @@ from skmlp.engines.cpu.passes import (
     penalized_loss,
 )
 from skmlp.engines.cpu.pointers import call_kernel, float64_pointer, pointer, pointer_at
+from skmlp.engines.cpu.team import meet
 
 
 class Plan(NamedTuple):
-    """Several epochs of minibatches: `orders` holds each epoch's row numbers."""
+    """Several epochs of minibatches: `orders` holds each epoch's row numbers.
+
+    `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows.
+    """
 
     orders: Any
     batch_size: int
     slab_size: int
     learning_rate: float
-    steps_before: int
+    losses: Any
 
 
 @jit()
@@ -65,28 +67,40 @@ def sum_of_losses(work, chunks):
     return loss
 
 
-def _add_slab(shape, source, model, work, slab, accumulate, threads):
-    """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
+@jit()
+def run_chunks(shape, source, model, work, slab, team, thread):
+    """Do this thread's share of the first phase: every `threads`-th chunk."""
     chunks = chunk_count(slab.rows)
-    for thread in prange(threads):
-        for chunk in range(thread, chunks, threads):
-            chunk_pass(shape, source, model, work, slab, chunk, chunks)
-    for thread in prange(threads):
-        for block in range(thread, work.blocks.shape[0], threads):
-            gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
-    return sum_of_losses(work, chunks)
+    for chunk in range(thread, chunks, team.threads):
+        chunk_pass(shape, source, model, work, slab, chunk, chunks)
 
 
-def _run_batches(shape, source, model, work, plan, first_batch, last_batch, losses, threads):
+@jit()
+def add_slab(shape, source, model, work, slab, accumulate, team, thread):
+    """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
+    run_chunks(shape, source, model, work, slab, team, thread)
+    if not meet(team, 1):
+        return 0.0
+    for block in range(thread, work.blocks.shape[0], team.threads):
+        gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
+    return sum_of_losses(work, chunk_count(slab.rows))
+
+
+@jit()
+def run_batches(shape, source, model, work, plan, first_batch, last_batch, team, thread):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
-    Batches are numbered through all epochs of the plan. `losses` (n_epochs, 2) accumulates each
-    epoch's sum of losses and number of rows. Returns the number of steps made, or, where the
-    last of them met a loss that is not finite, minus that number.
+    Batches are numbered through all epochs of the plan. Every thread goes through the same
+    loops and decisions, and does every `threads`-th piece of each phase. The first thread
+    writes the sums of the losses and the number of rows of each epoch to ``plan.losses``, and
+    counts the steps in ``model.steps``. Returns whether all losses are finite.
     """
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
-    steps = 0
+    step = model.steps[0]
+    if not meet(team, 1):
+        return False
+    meeting = 2
     for batch in range(first_batch, last_batch):
         epoch = batch // per_epoch
         order = plan.orders[epoch]
@@ -95,29 +109,31 @@ def _run_batches(shape, source, model, work, plan, first_batch, last_batch, loss
         weight_sum = batch_weight(source, order, start, stop)
         if weight_sum == 0.0:
             continue
-        steps += 1
+        step += 1
         loss = 0.0
         for position in range(start, stop, plan.slab_size):
             slab = Slab(order, position, min(plan.slab_size, stop - position))
-            chunks = chunk_count(slab.rows)
-            for thread in prange(threads):
-                for chunk in range(thread, chunks, threads):
-                    chunk_pass(shape, source, model, work, slab, chunk, chunks)
-            loss += sum_of_losses(work, chunks)
+            run_chunks(shape, source, model, work, slab, team, thread)
+            if not meet(team, meeting):
+                return False
+            loss += sum_of_losses(work, chunk_count(slab.rows))
             accumulate = int(position > start)
-            weight = weight_sum if position + plan.slab_size >= stop else 0.0
-            step = plan.steps_before + steps
-            for thread in prange(threads):
-                for block in range(thread, work.blocks.shape[0], threads):
-                    gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
-                    if weight > 0.0:
-                        finish_block(shape, model, work, block, weight, plan.learning_rate, step)
+            is_last = position + plan.slab_size >= stop
+            for block in range(thread, work.blocks.shape[0], team.threads):
+                gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
+                if is_last:
+                    finish_block(shape, model, work, block, weight_sum, plan.learning_rate, step)
+            if not meet(team, meeting + 1):
+                return False
+            meeting += 2
         loss = penalized_loss(work, model.alpha, loss, weight_sum)
-        losses[epoch, 0] += loss * (stop - start)
-        losses[epoch, 1] += stop - start
+        if thread == 0:
+            plan.losses[epoch, 0] += loss * (stop - start)
+            plan.losses[epoch, 1] += stop - start
+            model.steps[0] = step
         if not np.isfinite(loss):
-            return -steps
-    return steps
+            return False
+    return True
 
 
 @jit()
@@ -133,9 +149,3 @@ def predict_rows(shape, source, output, buffer, order, start, stop, slab_size, o
         call_kernel(output, (raw, intercepts, rows, columns))
         for i in range(rows * columns):
             out[position * columns + i] = raw[i]
-
-
-add_slab_serial = jit()(_add_slab)
-add_slab_parallel = jit(parallel=True)(_add_slab)
-run_batches_serial = jit()(_run_batches)
-run_batches_parallel = jit(parallel=True)(_run_batches)

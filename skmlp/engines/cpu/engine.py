@@ -30,7 +30,8 @@ from skmlp.engines.cpu.formula_kernels import (
 )
 from skmlp.engines.cpu.passes import MAX_CHUNKS, Model, Shape, Slab, Work, block_table
 from skmlp.engines.cpu.rows import CpuData, address_of, load_rows
-from skmlp.engines.cpu.threads import effective_threads, parallel_region
+from skmlp.engines.cpu.team import Crew
+from skmlp.engines.cpu.threads import effective_threads
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec
 
@@ -41,7 +42,7 @@ FLOPS_PER_THREAD = 1e6
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
 PREDICT_SLAB_BYTES = 2**20
-# Prediction is shared out among threads in parts of about this much work, and at most this many rows.
+# Prediction is shared out among threads in parts of about this much work, or this many rows.
 PREDICT_PART_FLOPS = 2e7
 PREDICT_PART_ROWS = 32768
 
@@ -133,12 +134,12 @@ class CpuTask:
             gradient=self._gradient,
             state=self.vectors.reshape(-1),
             settings=np.array([*settings, 0.0]),
+            steps=np.array([0 if state is None else state.step]),
             loss=loss_kernel(network.loss, network.output_activation, dtype),
             update=0 if optimizer is None else update_kernel(optimizer, dtype),
             alpha=float(alpha),
         )
         self.batch_size = batch_size
-        self.steps = 0 if state is None else state.step
         self.flops_per_row = 6 * layout.coef_offsets[-1]
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
@@ -155,25 +156,22 @@ class CpuTask:
         paying = int(self.flops_per_row * self.batch_size / FLOPS_PER_THREAD)
         return max(1, min(available, paying, MAX_CHUNKS))
 
-    def advance(self, plan: EpochPlan, threads: int) -> EpochResult:
+    def advance(self, plan: EpochPlan, crew: Crew, threads: int) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
-        if threads > 1:
-            run = drivers.run_batches_parallel
-        else:
-            run = drivers.run_batches_serial
         n_epochs, n_rows = plan.orders.shape
-        per_epoch = -(-n_rows // self.batch_size)
         losses = np.zeros((n_epochs, 2))
-        batch, last = 0, n_epochs * per_epoch
+        epochs = drivers.Plan(
+            plan.orders, self.batch_size, self.slab_size, plan.learning_rate, losses
+        )
+        rows_per_batch = min(self.batch_size, n_rows)
+        batch, last = 0, n_epochs * -(-n_rows // self.batch_size)
         is_finite = True
         while batch < last and is_finite:
             began = time.perf_counter()
-            seconds_per_batch = self.seconds_per_row * min(self.batch_size, n_rows)
-            stop = min(last, batch + max(1, int(SECONDS_PER_CALL / seconds_per_batch)))
-            epochs = drivers.Plan(
-                plan.orders, self.batch_size, self.slab_size, plan.learning_rate, self.steps
-            )
-            steps = run(
+            affordable = int(SECONDS_PER_CALL / (self.seconds_per_row * rows_per_batch))
+            stop = min(last, batch + max(1, affordable))
+            is_finite = crew.call(
+                drivers.run_batches,
                 self.shape,
                 self.data.source,
                 self.model,
@@ -181,13 +179,10 @@ class CpuTask:
                 epochs,
                 batch,
                 stop,
-                losses,
-                threads,
+                threads=threads,
             )
-            is_finite = steps >= 0
-            self.steps += abs(steps)
-            rows = (stop - batch) * min(self.batch_size, n_rows)
-            self.seconds_per_row = max(1e-9, (time.perf_counter() - began) / rows)
+            seconds = time.perf_counter() - began
+            self.seconds_per_row = max(1e-9, seconds / (stop - batch) / rows_per_batch)
             batch = stop
         return self._result(losses, is_finite)
 
@@ -197,18 +192,18 @@ class CpuTask:
         is_finite = is_finite and bool(np.isfinite(self.parameters).all())
         return EpochResult(means.tolist(), is_finite)
 
-    def add_slab(self, rows: IndexArray, start: int, threads: int) -> float:
+    def add_slab(self, rows: IndexArray, start: int, crew: Crew, threads: int) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
-        add = drivers.add_slab_parallel if threads > 1 else drivers.add_slab_serial
         slab = Slab(rows, start, min(self.slab_size, len(rows) - start))
-        loss = add(
+        loss = crew.call(
+            drivers.add_slab,
             self.shape,
             self.data.source,
             self.model,
             self.work,
             slab,
             int(start > 0),
-            threads,
+            threads=threads,
         )
         return float(loss)
 
@@ -224,6 +219,7 @@ class CpuEngine(Engine):
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self._threads = effective_threads(n_jobs)
+        self._crew = Crew(self._threads)
         # L-BFGS evaluates the same objective over and over: its scratch memory is kept.
         self._objective: tuple[Any, CpuTask] | None = None
 
@@ -238,7 +234,7 @@ class CpuEngine(Engine):
         return load_rows(X, targets, sample_weight, np.dtype(dtype).name)
 
     def start(self, tasks: Sequence[FitTask]) -> "CpuRun":
-        return CpuRun(tasks, self._threads)
+        return CpuRun(tasks, self._crew)
 
     def loss_and_gradient(
         self,
@@ -253,10 +249,10 @@ class CpuEngine(Engine):
         task.parameters[...] = parameters
         loss = 0.0
         threads = task.useful_threads(self._threads)
-        for start in range(0, len(rows), task.slab_size):
+        with single_threaded_blas():
             # Python sees signals between slabs, so a long pass can be interrupted.
-            with single_threaded_blas(), parallel_region(threads) as granted:
-                loss += task.add_slab(rows, start, granted)
+            for start in range(0, len(rows), task.slab_size):
+                loss += task.add_slab(rows, start, self._crew, threads)
         if data.sample_weight is None:
             weight_sum = float(len(rows))
         else:
@@ -327,8 +323,8 @@ class CpuEngine(Engine):
 class CpuRun(Run):
     """Fits under way on the CPU."""
 
-    def __init__(self, tasks: Sequence[FitTask], threads: int) -> None:
-        self._threads = threads
+    def __init__(self, tasks: Sequence[FitTask], crew: Crew) -> None:
+        self._crew = crew
         self._names = [task.optimizer.name for task in tasks]
         self._tasks: list[CpuTask | None] = [
             CpuTask(
@@ -357,17 +353,16 @@ class CpuRun(Run):
         def advance_one(index: int, threads: int = 1) -> None:
             plan = plans[index]
             assert plan is not None
-            results[index] = self._task(index).advance(plan, threads)
+            results[index] = self._task(index).advance(plan, self._crew, threads)
 
         with single_threaded_blas():
             if len(active) > 1:
-                # Several fits need no parallel region: each one runs serially in its thread.
-                run_all(advance_one, active, self._threads)
+                # Several fits share no work: each one runs alone in its thread.
+                run_all(advance_one, active, self._crew.threads)
             else:
                 for index in active:
-                    wanted = self._task(index).useful_threads(self._threads)
-                    with parallel_region(wanted) as granted:
-                        advance_one(index, granted)
+                    threads = self._task(index).useful_threads(self._crew.threads)
+                    advance_one(index, threads)
         return results
 
     def parameters(self, index: int) -> FloatArray:
@@ -378,7 +373,9 @@ class CpuRun(Run):
 
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
         task = self._task(index)
-        return OptimizerState(self._names[index], task.vectors.copy(), task.steps, learning_rate)
+        return OptimizerState(
+            self._names[index], task.vectors.copy(), int(task.model.steps[0]), learning_rate
+        )
 
     def retire(self, index: int) -> None:
         self._tasks[index] = None

@@ -50,12 +50,13 @@ class Slab(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What a step reads and writes besides the workspace."""
+    """What a step reads and writes besides the workspace; `steps` counts the updates made."""
 
     parameters: Any
     gradient: Any
     state: Any
     settings: Any
+    steps: Integers
     loss: int
     update: int
     alpha: float
