@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS that Numba will look up)
 from llvmlite import ir
@@ -65,9 +66,27 @@ def gemm(typingctx, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
 
 
 @cache
-def blas_controller() -> ThreadpoolController:
-    # Looking the libraries up takes most of a millisecond, so it is done once.
-    return ThreadpoolController().select(user_api="blas")
+def blas_libraries() -> list[Any]:
+    """Return threadpoolctl's handles of the loaded BLAS libraries."""
+    # Looking them up takes most of a millisecond, so it is done once.
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def set_blas_threads(library: Any, threads: int) -> None:
+    # Since 3.8 threadpoolctl's public method does nothing in all but one thread of the process,
+    # lest threads fight over a common setting. Ours do not: `_SingleThreadGuard` counts them.
+    setter = getattr(library, "_real_set_num_threads", library.set_num_threads)
+    setter(threads)
+
+
+def limit_this_thread() -> None:
+    """Give up BLAS threads for good in a thread of our own.
+
+    Some builds keep the limit per thread, so the one set by the caller of the team does not
+    hold for its other members.
+    """
+    for library in blas_libraries():
+        set_blas_threads(library, 1)
 
 
 class _SingleThreadGuard:
@@ -79,19 +98,21 @@ class _SingleThreadGuard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._limiter: object = None
+        self._before: list[int] = []
 
     def enter(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._limiter = blas_controller().limit(limits=1)
+                self._before = [library.num_threads for library in blas_libraries()]
+            limit_this_thread()
             self._users += 1
 
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                self._limiter.restore_original_limits()  # type: ignore[attr-defined]
+                for library, threads in zip(blas_libraries(), self._before, strict=True):
+                    set_blas_threads(library, threads)
 
 
 _guard = _SingleThreadGuard()

@@ -137,12 +137,12 @@ def run_batches(shape, source, model, work, plan, first_batch, last_batch, team,
 
 
 @jit()
-def predict_rows(shape, source, output, buffer, order, start, stop, slab_size, out):
-    """Write the outputs for ``order[start:stop]`` to the same rows of `out`."""
+def predict_rows(shape, source, output, buffer, order, slab_size, out):
+    """Write the outputs for the rows numbered in `order` to `out`, row after row."""
     last = shape.coefs.size
     columns = shape.units[last]
-    for position in range(start, stop, slab_size):
-        rows = min(slab_size, stop - position)
+    for position in range(0, order.size, slab_size):
+        rows = min(slab_size, order.size - position)
         forward_chunk(shape, source, buffer, order, position, 0, rows)
         raw = pointer(buffer, shape.activations[last])
         intercepts = pointer_at(shape.intercepts[last - 1], raw)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from skmlp.engines.base import (
     slab_rows,
 )
 from skmlp.engines.cpu import drivers
-from skmlp.engines.cpu.blas import single_threaded_blas
+from skmlp.engines.cpu.blas import limit_this_thread, single_threaded_blas
 from skmlp.engines.cpu.formula_kernels import (
     activation_kernel,
     derivative_kernel,
@@ -45,58 +47,70 @@ PREDICT_SLAB_BYTES = 2**20
 # Prediction is shared out among threads in parts of about this much work, or this many rows.
 PREDICT_PART_FLOPS = 2e7
 PREDICT_PART_ROWS = 32768
+# BLAS libraries do not use threads for products this small (rows times columns times depth), so
+# that a single row need not wait for the limit to be set.
+SINGLE_THREADED_PRODUCT = 2**16
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """Scratch memory for slabs of one network, and where each layer's part lies in it."""
+class SlabLayout:
+    """Where each layer's part of a slab lies in the workspace, and how large that is.
 
-    buffer: FloatArray
+    A sparse input has no part, a forward pass needs no deltas, and the output layer's deltas
+    take the place of its raw predictions.
+    """
+
     activations: npt.NDArray[np.int64]
     deltas: npt.NDArray[np.int64]
+    size: int
 
-    @classmethod
-    def allocate(
-        cls, network: NetworkSpec, rows: int, dtype: str, *, sparse: bool, backward: bool
-    ) -> "Workspace":
-        """Reserve one part per layer; a sparse input needs none, a forward pass no deltas."""
-        units = np.array(network.layer_units, dtype=np.int64)
-        sizes = units * rows
-        if sparse:
-            sizes[0] = 0
-        activations = np.concatenate(([0], np.cumsum(sizes)))
-        deltas = activations[-1] + np.concatenate(([0], np.cumsum(sizes[1:-1])))
-        deltas = np.concatenate(([0], deltas))
-        # The output layer's deltas take the place of its raw predictions.
-        end = deltas[-1] if backward else activations[-1]
-        deltas[len(units) - 1] = activations[len(units) - 1]
-        return cls(np.empty(end, dtype=dtype), activations, deltas)
+
+@lru_cache(maxsize=256)
+def slab_layout(network: NetworkSpec, rows: int, *, sparse: bool, backward: bool) -> SlabLayout:
+    sizes = [units * rows for units in network.layer_units]
+    if sparse:
+        sizes[0] = 0
+    activations = list(accumulate(sizes, initial=0))
+    deltas = list(accumulate(sizes[1:-1], initial=activations[-1]))
+    size = deltas[-1] if backward else activations[-1]
+    return SlabLayout(
+        np.array(activations[:-1], dtype=np.int64),
+        np.array([0, *deltas[:-1], activations[-2]], dtype=np.int64),
+        size,
+    )
+
+
+@lru_cache(maxsize=256)
+def kernel_addresses(
+    network: NetworkSpec, dtype: str, *, backward: bool
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return the units of each layer and the addresses of its kernels."""
+    hidden = network.hidden_activations
+    activate = [activation_kernel(name, dtype) for name in hidden]
+    derivative = [derivative_kernel(name, dtype) for name in hidden] if backward else []
+    columns = (network.layer_units, activate, derivative)
+    return tuple(np.array(column, dtype=np.int64) for column in columns)
 
 
 def network_shape(
     network: NetworkSpec,
     dtype: str,
-    workspace: Workspace,
+    layout: SlabLayout,
     coefs: Sequence[FloatArray],
     intercepts: Sequence[FloatArray],
     *,
     backward: bool,
 ) -> Shape:
     """Collect the addresses and offsets that the kernels need."""
-    hidden = network.hidden_activations
-    derivative = [derivative_kernel(name, dtype) for name in hidden] if backward else []
-
-    def integers(values: Sequence[int]) -> npt.NDArray[np.int64]:
-        return np.array(values, dtype=np.int64)
-
+    units, activate, derivative = kernel_addresses(network, dtype, backward=backward)
     return Shape(
-        units=integers(network.layer_units),
-        coefs=integers([address_of(coef) for coef in coefs]),
-        intercepts=integers([address_of(intercept) for intercept in intercepts]),
-        activations=workspace.activations,
-        deltas=workspace.deltas,
-        activate=integers([activation_kernel(name, dtype) for name in hidden]),
-        derivative=integers(derivative),
+        units=units,
+        coefs=np.array([address_of(coef) for coef in coefs], dtype=np.int64),
+        intercepts=np.array([address_of(intercept) for intercept in intercepts], dtype=np.int64),
+        activations=layout.activations,
+        deltas=layout.deltas,
+        activate=activate,
+        derivative=derivative,
     )
 
 
@@ -122,12 +136,13 @@ class CpuTask:
         self._coefs, self._intercepts = layout.views(self._parameters)
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         sparse = bool(data.source.is_sparse)
-        workspace = Workspace.allocate(network, self.slab_size, dtype, sparse=sparse, backward=True)
+        slab = slab_layout(network, self.slab_size, sparse=sparse, backward=True)
         self.shape = network_shape(
-            network, dtype, workspace, self._coefs, self._intercepts, backward=True
+            network, dtype, slab, self._coefs, self._intercepts, backward=True
         )
         blocks = block_table(network)
-        self.work = Work(workspace.buffer, np.zeros(MAX_CHUNKS), np.zeros(len(blocks)), blocks)
+        buffer = np.empty(slab.size, dtype=dtype)
+        self.work = Work(buffer, np.zeros(MAX_CHUNKS), np.zeros(len(blocks)), blocks)
         self.vectors = np.array([] if state is None else state.vectors, dtype=dtype)
         self.model = Model(
             parameters=self._parameters,
@@ -218,8 +233,7 @@ class CpuEngine(Engine):
     """
 
     def __init__(self, n_jobs: int | None = None) -> None:
-        self._threads = effective_threads(n_jobs)
-        self._crew = Crew(self._threads)
+        self._crew = Crew(effective_threads(n_jobs))
         # L-BFGS evaluates the same objective over and over: its scratch memory is kept.
         self._objective: tuple[Any, CpuTask] | None = None
 
@@ -248,7 +262,7 @@ class CpuEngine(Engine):
         task = self._objective_task(network, data, len(rows))
         task.parameters[...] = parameters
         loss = 0.0
-        threads = task.useful_threads(self._threads)
+        threads = task.useful_threads(self._crew.threads)
         with single_threaded_blas():
             # Python sees signals between slabs, so a long pass can be interrupted.
             for start in range(0, len(rows), task.slab_size):
@@ -289,34 +303,29 @@ class CpuEngine(Engine):
         intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
         out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-        row_bytes = np.dtype(dtype).itemsize * sum(network.layer_units)
-        slab_size = int(np.clip(PREDICT_SLAB_BYTES // row_bytes, 16, 1024))
-        slab_size = max(1, min(slab_size, n_rows))
+        coef_count = ParameterLayout(network.layer_units).coef_offsets[-1]
+        row_bytes = out.itemsize * sum(network.layer_units)
+        slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
+        part_rows = int(
+            min(max(PREDICT_PART_FLOPS // (2 * coef_count), slab_size), PREDICT_PART_ROWS)
+        )
+        slab = slab_layout(network, slab_size, sparse=bool(data.source.is_sparse), backward=False)
+        shape = network_shape(network, dtype, slab, coefs, intercepts, backward=False)
         output = output_kernel(network.output_activation, dtype)
-        row_flops = 2 * ParameterLayout(network.layer_units).coef_offsets[-1]
-        part_rows = int(np.clip(PREDICT_PART_FLOPS // row_flops, slab_size, PREDICT_PART_ROWS))
 
         def predict_part(start: int) -> None:
             stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
-            sparse = bool(data.source.is_sparse)
-            workspace = Workspace.allocate(network, slab_size, dtype, sparse=sparse, backward=False)
-            shape = network_shape(network, dtype, workspace, coefs, intercepts, backward=False)
-            drivers.predict_rows(
-                shape,
-                data.source,
-                output,
-                workspace.buffer,
-                order,
-                0,
-                stop - start,
-                slab_size,
-                out[start:stop].reshape(-1),
-            )
+            buffer = np.empty(slab.size, dtype=dtype)
+            part = out[start:stop].reshape(-1)
+            drivers.predict_rows(shape, data.source, output, buffer, order, slab_size, part)
 
-        starts = range(0, n_rows, part_rows)
-        with single_threaded_blas():
-            run_all(predict_part, starts, self._threads)
+        parts = range(0, n_rows, part_rows)
+        if slab_size * coef_count <= SINGLE_THREADED_PRODUCT:
+            run_all(predict_part, parts, self._crew.threads)
+        else:
+            with single_threaded_blas():
+                run_all(predict_part, parts, self._crew.threads)
         return out
 
 
@@ -388,5 +397,5 @@ def run_all(function: Callable[[int], None], items: Sequence[int], threads: int)
         for item in items:
             function(item)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=limit_this_thread) as pool:
         list(pool.map(function, items))

@@ -9,7 +9,7 @@ microseconds, then yields, then sleeps.
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from skmlp.engines.cpu.blas import limit_this_thread
 from skmlp.engines.cpu.compilation import jit
 
 # How often the barrier looks before it yields the processor (some 10 us), and how often it then
@@ -109,21 +110,24 @@ def meet(team, number):
 
 
 class Crew:
-    """Lends threads to calls; they are started once and stay until the crew is forgotten."""
+    """Lends threads to calls; they start when first needed and stay until it is forgotten."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def _start(self, driver: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=limit_this_thread)
+        return self._pool.submit(driver, *arguments)
 
     def call(self, driver: Callable[..., Any], *arguments: Any, threads: int) -> Any:
         """Call ``driver(*arguments, team, thread)`` on every thread; return the first's result."""
         team = Team(np.zeros(16, dtype=np.int64), threads)
-        if threads == 1 or self._pool is None:
-            return driver(*arguments, team._replace(threads=1), 0)
-        others = []
+        others: list[Future[Any]] = []
         try:
             for thread in range(1, threads):
-                others.append(self._pool.submit(driver, *arguments, team, thread))
+                others.append(self._start(driver, *arguments, team, thread))
             return driver(*arguments, team, 0)
         except BaseException:
             team.board[ABANDONED] = 1

@@ -1,0 +1,139 @@
+"""Small data sets and three helpers that several test modules share."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skmlp
+
+HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
+
+
+@pytest.fixture(scope="session")
+def make_problem():
+    """Return a function ``(head, n_samples, n_features, seed) -> X, y``."""
+
+    def make(head, n_samples=40, n_features=5, seed=0):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n_samples, n_features))
+        signal = X @ rng.normal(size=(n_features, 3)) + 0.3 * rng.normal(size=(n_samples, 3))
+        if head == "binary":
+            return X, (signal[:, 0] > 0).astype(int)
+        if head == "multiclass":
+            return X, signal.argmax(axis=1)
+        if head == "multilabel":
+            return X, (signal > 0).astype(int)
+        if head == "regression":
+            return X, np.tanh(signal[:, 0])
+        if head == "multi_regression":
+            return X, np.tanh(signal) * [1.0, 2.0, 0.5]
+        if head == "poisson":
+            return X, rng.poisson(np.exp(0.3 * signal[:, 0])).astype(float)
+        raise ValueError(f"head must be one of {HEADS}, got {head!r}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_estimator():
+    """Return a function that makes the estimator of a head, skmlp's or another library's."""
+
+    def make(head, library=skmlp, **params):
+        if head in ("binary", "multiclass", "multilabel"):
+            return library.MLPClassifier(**params)
+        if head == "poisson":
+            params["loss"] = "poisson"
+        return library.MLPRegressor(**params)
+
+    return make
+
+
+def _describe(value):
+    """Copy of any fitted attribute made of plain values that ``==`` can compare."""
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            return ("array", "object", value.shape, [_describe(item) for item in value.ravel()])
+        return ("array", value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, np.random.RandomState):
+        return ("RandomState", _describe(value.get_state(legacy=False)))
+    if isinstance(value, np.generic):
+        return ("scalar", value.dtype.str, value.tobytes())
+    if isinstance(value, float):
+        return ("float", value.hex())
+    if isinstance(value, dict):
+        return ("dict", {str(key): _describe(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, [_describe(item) for item in value])
+    if isinstance(value, str | bytes | int | type(None)) or callable(value):
+        return value
+    state = dict(getattr(value, "__dict__", {}))
+    for cls in type(value).__mro__:
+        slots = getattr(cls, "__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, slot):
+                state[slot] = getattr(value, slot)
+    return (type(value).__name__, _describe(state))
+
+
+@pytest.fixture(scope="session")
+def fitted_state():
+    """Return a function that copies all attributes of an estimator except its parameters."""
+
+    def describe(estimator):
+        attributes = {
+            name: value
+            for name, value in vars(estimator).items()
+            if name not in estimator.get_params(deep=False)
+        }
+        return {name: _describe(value) for name, value in attributes.items()}
+
+    return describe
+
+
+@pytest.fixture(scope="session")
+def unchanged(fitted_state):
+    """Return a context manager: neither these arrays nor this fitted model may change inside."""
+
+    @contextlib.contextmanager
+    def check(*arrays, model=None):
+        arrays = [array for array in arrays if isinstance(array, np.ndarray)]
+        before = [_describe(array) for array in arrays]
+        state = None if model is None else fitted_state(model)
+        yield
+        for position, (array, expected) in enumerate(zip(arrays, before, strict=True)):
+            assert _describe(array) == expected, f"the caller's array {position} was changed"
+        if model is not None:
+            after = fitted_state(model)
+            assert after.keys() == state.keys(), "attributes were added or removed"
+            changed = [name for name in state if after[name] != state[name]]
+            assert not changed, f"attributes of the earlier fit were changed: {changed}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Return a function that runs a script in a new Python process and returns its stdout."""
+
+    def run(script, *arguments, timeout=180, **environment):
+        # The new process imports the same skmlp as this one, installed or not.
+        folder = str(Path(skmlp.__file__).resolve().parent.parent)
+        path = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.run(
+            [sys.executable, "-P", "-c", script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
+        )
+        assert process.returncode == 0, (
+            f"the script ended with {process.returncode}\n{process.stdout}\n{process.stderr}"
+        )
+        return process.stdout
+
+    return run
