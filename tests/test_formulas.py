@@ -1,5 +1,7 @@
 """Every formula of the registries against SciPy, mpmath and difference quotients."""
 
+from pathlib import Path
+
 import mpmath
 import numpy as np
 import pytest
@@ -35,6 +37,16 @@ def test_codes_are_unique_and_names_are_keys(registry):
     assert len({entry.code for entry in registry.values()}) == len(registry)
     for key, entry in registry.items():
         assert entry.name in (key, key[0])
+
+
+@pytest.mark.parametrize("registry", [ACTIVATIONS, LOSSES, OPTIMIZERS])
+def test_every_formula_stands_in_the_table_of_the_documentation(registry):
+    page = Path(__file__).parents[1] / "docs" / "design" / "numerics.md"
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+    for key in registry:
+        names = [key] if isinstance(key, str) else key
+        start = "| " + ", ".join(f"`{name}`" for name in names)
+        assert any(row.startswith(start) for row in rows), f"no row for {key}"
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
