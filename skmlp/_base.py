@@ -36,6 +36,7 @@ from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, StopReason, Trainer, train
+from skmlp.training.ordering import RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -292,6 +293,15 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             return copy.deepcopy(self._random_state)
         return check_random_state(self.random_state)
 
+    def _resumed_row_order(self, n_rows: int, start: Start) -> RowOrder | None:
+        """Return where the drawing of row orders stands, as a copy; None without shuffling."""
+        if not self.shuffle:
+            return None
+        earlier = getattr(self, "_row_order", None) if start.resumes else None
+        if earlier is not None and earlier.n_rows == n_rows:
+            return earlier.branch()
+        return RowOrder(n_rows, start.random_state)
+
     def _fit_lbfgs(
         self, engine: Engine, network: NetworkSpec, data: Any, start: Start
     ) -> FloatArray:
@@ -307,12 +317,14 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             extra_options=lbfgs_options(),
             report=print if self.verbose else None,
         )
-        if not np.isfinite(result.parameters).all():
+        interrupted = result.scipy_result is None
+        is_finite = interrupted or np.isfinite(result.loss)
+        if not (is_finite and np.isfinite(result.parameters).all()):
             raise ValueError(
                 f"{DIVERGED} solver='lbfgs' met a loss that is not finite: scale X, for instance "
                 f"with StandardScaler, or increase alpha={self.alpha}."
             )
-        if result.scipy_result is not None:
+        if not interrupted:
             warn_unless_converged(result.scipy_result, self.max_iter)
         self.n_iter_ = result.n_iter
         self.loss_ = result.loss
@@ -350,7 +362,7 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             task,
             rows,
             random_state=start.random_state,
-            shuffle=self.shuffle,
+            row_order=self._resumed_row_order(len(rows), start),
             max_iter=1 if incremental else self.max_iter,
             schedule=schedule,
             patience=self._patience(incremental and start.resumes),
@@ -423,6 +435,12 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         layout = ParameterLayout(network.layer_units)
         held_out = targets.matrix[rows]
         weight = None if sample_weight is None else sample_weight[rows]
+        if weight is not None and not weight.any():
+            raise ValueError(
+                "sample_weight is zero for all samples held out by early_stopping. Increase "
+                f"validation_fraction={self.validation_fraction}, or leave out samples without "
+                "weight."
+            )
 
         def score(parameters: FloatArray) -> float:
             coefs, intercepts = layout.views(parameters)
@@ -476,6 +494,7 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             self.best_loss_ = trainer.patience.best
         self._no_improvement_count = trainer.patience.count
         self._optimizer = outcome.optimizer_state
+        self._row_order = trainer.row_order
         self._last_schedule = schedule
 
     # Prediction
@@ -505,7 +524,7 @@ FITTED_BY_SOLVERS = (
     "best_loss_",
     "loss_",
 )
-RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count")
+RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count", "_row_order")
 
 stochastic_only = available_if(is_stochastic)
 

@@ -354,7 +354,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         matrix = encode_labels(self._label_binarizer, y)
         outputs = n_outputs(self._label_binarizer)
         stratify = None
-        if self.early_stopping:
+        if self.early_stopping and self.solver != "lbfgs":
             stratify = classes_to_stratify(matrix, outputs, self.validation_fraction)
         return X, Targets(matrix, outputs, stratify)
 

@@ -10,7 +10,12 @@ from sklearn.metrics import r2_score
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._sklearn_compat import StrOptions, _fit_context
 from skmlp._targets import as_column_or_matrix
-from skmlp._validation import PARAMETER_CONSTRAINTS, check_target_domain, check_X_y
+from skmlp._validation import (
+    PARAMETER_CONSTRAINTS,
+    check_numeric_target,
+    check_target_domain,
+    check_X_y,
+)
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import FloatArray
 
@@ -300,6 +305,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = check_X_y(self, X, y, y_numeric=True, reset=reset)
+        check_numeric_target(y)
         y = as_column_or_matrix(y)
         matrix = y.reshape(len(y), -1)
         loss = LOSSES[self.loss, self._output_activation()]
@@ -315,8 +321,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return R2, averaged over the outputs."""
-        return float(r2_score(targets, outputs, sample_weight=sample_weight))
+        """Return R2, averaged over the outputs; NaN where its squares overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            score = float(r2_score(targets, outputs, sample_weight=sample_weight))
+        return score if np.isfinite(score) else float("nan")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

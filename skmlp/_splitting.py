@@ -31,12 +31,6 @@ def split_rows(
     ValueError
         If fewer than two rows would be held out.
     """
-    if validation_fraction <= 0:
-        raise ValueError(
-            f"validation_fraction={validation_fraction} holds out nothing, but "
-            "early_stopping=True needs a validation set. Use for instance "
-            "validation_fraction=0.1, or early_stopping=False."
-        )
     too_small = (
         "The validation set is too small. Increase 'validation_fraction' or the size of your "
         f"dataset: validation_fraction={validation_fraction} of {n_samples} samples must hold "

@@ -19,8 +19,21 @@ def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def fit_binarizer(y: Any) -> LabelBinarizer:
-    """Learn the classes from labels."""
-    return LabelBinarizer().fit(y)
+    """Learn the classes from labels.
+
+    Raises
+    ------
+    ValueError
+        If the labels cannot be ordered, because their types differ or one is None.
+    """
+    try:
+        return LabelBinarizer().fit(y)
+    except TypeError as error:
+        types = sorted({type(label).__name__ for label in np.ravel(y)})
+        raise ValueError(
+            f"y holds labels of several types ({', '.join(types)}), which cannot be ordered. "
+            "Convert all labels to one type, for instance to strings."
+        ) from error
 
 
 def check_same_classes(classes: npt.NDArray[Any], y: Any, *, warm_start: bool) -> None:

@@ -97,6 +97,12 @@ def check_related_parameters(estimator: Any) -> None:
             f"device={estimator.device!r} is not available: this version computes on the CPU "
             "only. Use device='cpu'."
         )
+    if estimator.early_stopping and estimator.validation_fraction == 0:
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction} holds out nothing, but "
+            "early_stopping=True needs a validation set. Use for instance "
+            "validation_fraction=0.1, or early_stopping=False."
+        )
     if estimator.n_jobs == 0:
         raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")
 
@@ -170,6 +176,21 @@ def check_X(estimator: Any, X: Any) -> Any:
         reset=False,
     )
     return as_rows(X)
+
+
+def check_numeric_target(y: npt.NDArray[Any]) -> None:
+    """Refuse targets of a regressor that are not real numbers.
+
+    Raises
+    ------
+    ValueError
+        If `y` holds text, dates or complex numbers.
+    """
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"y must hold real numbers for a regressor, got {y.dtype} such as {y.flat[0]!r}. "
+            "Convert it, for instance with y.astype(float), or use MLPClassifier for labels."
+        )
 
 
 def as_rows(X: Any) -> Any:

@@ -20,6 +20,7 @@ from skmlp.engines.base import (
 )
 from skmlp.network.parameters import FloatArray
 from skmlp.training.interrupts import POLICY
+from skmlp.training.ordering import RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -66,8 +67,8 @@ class Trainer:
         Rows of X to train on.
     random_state : RandomState
         Draws the order of the rows in each epoch.
-    shuffle : bool
-        Whether to reorder the rows before each epoch.
+    row_order : RowOrder or None
+        Where the drawing stands; None keeps the rows in their order.
     max_iter : int
         Epochs to run at most.
     schedule : Schedule
@@ -87,7 +88,7 @@ class Trainer:
         rows: IndexArray,
         *,
         random_state: np.random.RandomState,
-        shuffle: bool,
+        row_order: RowOrder | None,
         max_iter: int,
         schedule: Schedule,
         patience: Patience,
@@ -102,10 +103,9 @@ class Trainer:
         self.learning_rate = task.optimizer_state.learning_rate
         self.best: Best | None = None
         self.stop_reason: StopReason | None = None
-        self._order = np.arange(len(rows))
+        self.row_order = row_order
         self._rows = rows
         self._random_state = random_state
-        self._shuffle = shuffle
         self._max_iter = max_iter
         self._schedule = schedule
         self._validation_score = validation_score
@@ -126,15 +126,10 @@ class Trainer:
         return EpochPlan(self._draw_orders(n_epochs), self.learning_rate)
 
     def _draw_orders(self, n_epochs: int) -> npt.NDArray[np.int64]:
-        orders = np.empty((n_epochs, len(self._rows)), dtype=np.int64)
-        for order in orders:
-            if self._shuffle:
-                # Each epoch permutes the previous one's order, as scikit-learn does.
-                permutation = np.arange(len(self._rows))
-                self._random_state.shuffle(permutation)
-                self._order = self._order[permutation]
-            order[...] = self._rows[self._order]
-        return orders
+        if self.row_order is None:
+            return np.tile(self._rows, (n_epochs, 1))
+        orders = [self._rows[self.row_order.draw(self._random_state)] for _ in range(n_epochs)]
+        return np.array(orders, dtype=np.int64)
 
     def record(self, result: EpochResult, run: Run, index: int) -> None:
         """Take note of what came of the last plan, and decide whether to go on."""
@@ -143,7 +138,7 @@ class Trainer:
             self.samples_seen += len(self._rows)
             self._say(f"Iteration {self.n_epochs}, loss = {loss:.8f}")
             healthy = np.isfinite(loss) and (result.finite or epoch < len(result.losses))
-            self._watch(loss, run.parameters_view(index), healthy)
+            healthy = self._watch(loss, run.parameters_view(index), healthy)
             self.learning_rate = self._schedule.after_epoch(self.learning_rate, self.samples_seen)
             if not healthy:
                 self.stop_reason = StopReason.DIVERGED
@@ -153,16 +148,21 @@ class Trainer:
         if self.stop_reason is None and self.n_epochs >= self._max_iter:
             self.stop_reason = StopReason.MAX_ITER
 
-    def _watch(self, loss: float, parameters: FloatArray, healthy: bool) -> None:
-        """Update patience with this epoch's loss or validation score."""
+    def _watch(self, loss: float, parameters: FloatArray, healthy: bool) -> bool:
+        """Update patience with this epoch's loss or validation score.
+
+        Returns whether the fit is still healthy: a score that cannot be computed is a sign of
+        divergence as well.
+        """
         if self._validation_score is None:
             self.patience.update(loss)
-            return
+            return healthy
         score = self._validation_score(parameters) if healthy else float("nan")
         self.history.validation_scores.append(score)
         self._say(f"Validation score: {score:f}")
         if self.patience.update(score):
             self.best = Best(score, parameters.copy())
+        return healthy and not np.isnan(score)
 
     def _stop_or_slow_down(self) -> None:
         watched = (

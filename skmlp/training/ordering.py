@@ -1,0 +1,62 @@
+"""The order of the rows, epoch after epoch, and how a later fit takes it up again."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class RowOrder:
+    """Orders of `n_rows` rows, each a random permutation of the previous one.
+
+    scikit-learn composes permutations in this way within a fit. A fit that goes on where another
+    ended needs the last order, which is as long as the data and has no place in a pickled model.
+    So only where the drawing began and how often it went on are pickled; the order is drawn
+    again when it is needed.
+
+    Parameters
+    ----------
+    n_rows : int
+    random_state : RandomState
+        The generator as it is before the first order is drawn.
+    """
+
+    def __init__(self, n_rows: int, random_state: np.random.RandomState) -> None:
+        self.n_rows = n_rows
+        self._start = random_state.get_state(legacy=False)
+        self._drawn = 0
+        self._order: npt.NDArray[np.int64] | None = np.arange(n_rows)
+
+    def draw(self, random_state: np.random.RandomState) -> npt.NDArray[np.int64]:
+        """Draw the next order; it must not be written to."""
+        if self._order is None:
+            self._order = self._draw_again()
+        self._order = permuted(self._order, random_state)
+        self._drawn += 1
+        return self._order
+
+    def _draw_again(self) -> npt.NDArray[np.int64]:
+        bit_generator = getattr(np.random, self._start["bit_generator"])()
+        random_state = np.random.RandomState(bit_generator)
+        random_state.set_state(self._start)
+        order = np.arange(self.n_rows)
+        for _ in range(self._drawn):
+            order = permuted(order, random_state)
+        return order
+
+    def branch(self) -> "RowOrder":
+        """Return a copy that goes on by itself."""
+        other = RowOrder.__new__(RowOrder)
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_order": None}
+
+
+def permuted(
+    order: npt.NDArray[np.int64], random_state: np.random.RandomState
+) -> npt.NDArray[np.int64]:
+    permutation = np.arange(len(order))
+    random_state.shuffle(permutation)
+    return order[permutation]
