@@ -322,9 +322,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             fitted weights.
         """
         outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            return np.hstack([1 - outputs, outputs])
-        return outputs
+        if outputs.shape[1] > 1:
+            return outputs
+        probability = np.empty((len(outputs), 2), dtype=outputs.dtype)
+        probability[:, 1] = outputs[:, 0]
+        probability[:, 0] = 1 - outputs[:, 0]
+        return probability
 
     def predict_log_proba(self, X: Any) -> FloatArray:
         """Predict the logarithm of the class probabilities.

@@ -1,6 +1,7 @@
 """Frozen descriptions of a network and its optimizer. They hold no arrays."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
@@ -39,6 +40,11 @@ class NetworkSpec:
     def n_connections(self) -> int:
         """Number of weight matrices."""
         return len(self.layer_units) - 1
+
+    @property
+    def n_coefs(self) -> int:
+        """Number of weights, intercepts not counted."""
+        return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
 
     @property
     def hidden_activations(self) -> tuple[str, ...]:

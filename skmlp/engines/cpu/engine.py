@@ -155,7 +155,7 @@ class CpuTask:
             alpha=float(alpha),
         )
         self.batch_size = batch_size
-        self.flops_per_row = 6 * layout.coef_offsets[-1]
+        self.flops_per_row = 6 * network.n_coefs
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
     @property
@@ -271,8 +271,7 @@ class CpuEngine(Engine):
             weight_sum = float(len(rows))
         else:
             weight_sum = float(data.sample_weight[rows].sum())
-        coefs, _ = ParameterLayout(network.layer_units).views(task.parameters)
-        n_coefs = sum(coef.size for coef in coefs)
+        n_coefs = network.n_coefs
         penalized = task.parameters[:n_coefs].astype(np.float64)
         gradient = task.gradient.astype(np.float64)
         gradient[:n_coefs] += alpha * penalized
@@ -303,7 +302,7 @@ class CpuEngine(Engine):
         intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
         out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-        coef_count = ParameterLayout(network.layer_units).coef_offsets[-1]
+        coef_count = network.n_coefs
         row_bytes = out.itemsize * sum(network.layer_units)
         slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
         part_rows = int(
