@@ -280,25 +280,34 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         parameters = layout.pack(self.coefs_, self.intercepts_, dtype)
         state = getattr(self, "_optimizer", None)
         if state is not None and (
-            state.name != self.solver or state.vectors.shape[1] != layout.size
+            state.name != self.solver
+            or state.vectors.shape[1] != layout.size
+            or not self._has_same_random_state()
         ):
             state = None
         return Start(parameters, self._resumed_generator(), state, True)
 
     def _resumed_generator(self) -> np.random.RandomState:
         """Return the generator where the last fit left it, so that resuming goes on drawing."""
-        is_seed = isinstance(self.random_state, Integral)
-        if is_seed and getattr(self, "_seed", None) == self.random_state:
+        if isinstance(self.random_state, Integral) and self._has_same_random_state():
             # A copy, so that a failing fit leaves the generator where it was.
             return copy.deepcopy(self._random_state)
         return check_random_state(self.random_state)
+
+    def _has_same_random_state(self) -> bool:
+        """Whether `random_state` is what it was in the last fit."""
+        if not hasattr(self, "_seed"):
+            return False
+        if isinstance(self.random_state, Integral):
+            return bool(self._seed == self.random_state)
+        return self._seed is self.random_state
 
     def _resumed_row_order(self, n_rows: int, start: Start) -> RowOrder | None:
         """Return where the drawing of row orders stands, as a copy; None without shuffling."""
         if not self.shuffle:
             return None
         earlier = getattr(self, "_row_order", None) if start.resumes else None
-        if earlier is not None and earlier.n_rows == n_rows:
+        if earlier is not None and earlier.can_go_on(n_rows, start.random_state):
             return earlier.branch()
         return RowOrder(n_rows, start.random_state)
 
@@ -495,6 +504,8 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         self._no_improvement_count = trainer.patience.count
         self._optimizer = outcome.optimizer_state
         self._row_order = trainer.row_order
+        if trainer.row_order is not None:
+            trainer.row_order.rest(self._random_state)
         self._last_schedule = schedule
 
     # Prediction

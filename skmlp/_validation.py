@@ -59,8 +59,10 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
 
 @cache
 def parameter_names(estimator_class: type) -> tuple[str, ...]:
-    """Return the names of the constructor's parameters."""
+    """Return the names of the constructor's parameters, () where it takes any keyword."""
     parameters = inspect.signature(estimator_class.__init__).parameters  # type: ignore[misc]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ()
     return tuple(name for name in parameters if name != "self")
 
 
@@ -74,7 +76,7 @@ def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
     """
     names = parameter_names(estimator_class)
     for keyword in keywords:
-        if keyword in names:
+        if not names or keyword in names:
             continue
         close = difflib.get_close_matches(keyword, names, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are: {', '.join(names)}."

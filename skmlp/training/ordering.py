@@ -1,5 +1,6 @@
 """The order of the rows, epoch after epoch, and how a later fit takes it up again."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ class RowOrder:
 
     scikit-learn composes permutations in this way within a fit. A fit that goes on where another
     ended needs the last order, which is as long as the data and has no place in a pickled model.
-    So only where the drawing began and how often it went on are pickled; the order is drawn
-    again when it is needed.
+    So only where the drawing began and how often it went on are pickled, and the order is drawn
+    again when it is needed. That is right only while nothing else draws from the generator
+    between; `can_go_on` tells.
 
     Parameters
     ----------
@@ -24,6 +26,7 @@ class RowOrder:
     def __init__(self, n_rows: int, random_state: np.random.RandomState) -> None:
         self.n_rows = n_rows
         self._start = random_state.get_state(legacy=False)
+        self._end = b""
         self._drawn = 0
         self._order: npt.NDArray[np.int64] | None = np.arange(n_rows)
 
@@ -35,6 +38,20 @@ class RowOrder:
         self._drawn += 1
         return self._order
 
+    def rest(self, random_state: np.random.RandomState) -> None:
+        """Remember where the generator stands at the end of a fit."""
+        self._end = fingerprint(random_state)
+
+    def can_go_on(self, n_rows: int, random_state: np.random.RandomState) -> bool:
+        """Whether a fit of `n_rows` rows with this generator continues the last one."""
+        return self.n_rows == n_rows and self._end == fingerprint(random_state)
+
+    def branch(self) -> "RowOrder":
+        """Return a copy that goes on by itself."""
+        other = RowOrder.__new__(RowOrder)
+        vars(other).update(vars(self))
+        return other
+
     def _draw_again(self) -> npt.NDArray[np.int64]:
         bit_generator = getattr(np.random, self._start["bit_generator"])()
         random_state = np.random.RandomState(bit_generator)
@@ -43,12 +60,6 @@ class RowOrder:
         for _ in range(self._drawn):
             order = permuted(order, random_state)
         return order
-
-    def branch(self) -> "RowOrder":
-        """Return a copy that goes on by itself."""
-        other = RowOrder.__new__(RowOrder)
-        vars(other).update(vars(self))
-        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_order": None}
@@ -60,3 +71,13 @@ def permuted(
     permutation = np.arange(len(order))
     random_state.shuffle(permutation)
     return order[permutation]
+
+
+def fingerprint(random_state: np.random.RandomState) -> bytes:
+    """Return a short digest of a generator's state."""
+    state = random_state.get_state(legacy=False)["state"]
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(np.asarray(state[name]).tobytes())
+    return digest.digest()
