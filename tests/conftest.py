@@ -1,4 +1,4 @@
-"""Small data sets and three helpers that several test modules share."""
+"""Small data sets and the helpers that several test modules share."""
 
 import contextlib
 import os
@@ -71,6 +71,8 @@ def _describe(value):
         return (type(value).__name__, [_describe(item) for item in value])
     if isinstance(value, str | bytes | int | type(None)) or callable(value):
         return value
+    if type(value).__getstate__ is not object.__getstate__:
+        return (type(value).__name__, _describe(value.__getstate__()))
     state = dict(getattr(value, "__dict__", {}))
     for cls in type(value).__mro__:
         slots = getattr(cls, "__slots__", ())

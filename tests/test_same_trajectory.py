@@ -266,6 +266,23 @@ def test_one_class_only(make_problem, solver):
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("head", ["binary", "multiclass", "multilabel"])
+def test_saturated_probabilities(make_problem, make_estimator, head, solver):
+    # Scores of thousands: every probability is 0 or 1, and the logarithm must be bounded.
+    X, y = make_problem(head)
+    params = {"hidden_layer_sizes": (), "solver": solver, "max_iter": 6, "batch_size": 16}
+    params["learning_rate_init"] = 1e-9
+    fitted = [
+        make_estimator(head, library, random_state=0, **params).fit(1e6 * X, y)
+        for library in (skmlp, sklearn.neural_network)
+    ]
+    assert not differences(*fitted)
+    assert fitted[0].loss_curve_[0] > 5
+    probabilities = fitted[0].predict_proba(1e6 * X)
+    assert np.minimum(probabilities, 1 - probabilities).max() < 1e-16
+
+
 @pytest.mark.parametrize("container", ["csc_array", "csr_matrix", "csc_matrix", "csr_array"])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_sparse_containers(make_problem, solver, container):
