@@ -25,6 +25,7 @@ from skmlp._validation import (
     check_finite,
     check_hidden_layer_sizes,
     check_keywords,
+    check_layers,
     check_memory,
     check_related_parameters,
     check_sample_weight,
@@ -257,10 +258,13 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
 
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
-        for name in [*FITTED_BY_SOLVERS, *RESUMED_STATE]:
+        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE))
+        self.t_ = 0
+
+    def _drop(self, names: tuple[str, ...]) -> None:
+        for name in names:
             if name in vars(self):
                 delattr(self, name)
-        self.t_ = 0
 
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
         layout = ParameterLayout(network.layer_units)
@@ -268,10 +272,15 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             random_state = check_random_state(self.random_state)
             parameters = draw_uniform(layout, self.activation, random_state, dtype)
             return Start(parameters, random_state, None, False)
-        units = (*(coef.shape[0] for coef in self.coefs_), self.coefs_[-1].shape[1])
-        if tuple(units) != network.layer_units:
+        units = check_layers(self.coefs_, self.intercepts_)
+        if units[-1] != network.n_outputs:
             raise ValueError(
-                f"Cannot resume: the fitted network has layers {tuple(units)}, but "
+                f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
+                f"has {units[-1]}. Pass y of the same shape, or fit a clone of the estimator."
+            )
+        if units != network.layer_units:
+            raise ValueError(
+                f"Cannot resume: the fitted network has layers {units}, but "
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
                 f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
             )
@@ -335,6 +344,8 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
             )
         if not interrupted:
             warn_unless_converged(result.scipy_result, self.max_iter)
+        # What an earlier stochastic fit would resume from belongs to weights now left behind.
+        self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
         self.loss_ = result.loss
         return result.parameters.astype(start.parameters.dtype)
@@ -444,12 +455,18 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         layout = ParameterLayout(network.layer_units)
         held_out = targets.matrix[rows]
         weight = None if sample_weight is None else sample_weight[rows]
-        if weight is not None and not weight.any():
-            raise ValueError(
-                "sample_weight is zero for all samples held out by early_stopping. Increase "
-                f"validation_fraction={self.validation_fraction}, or leave out samples without "
-                "weight."
-            )
+        if weight is not None:
+            assert sample_weight is not None
+            for part, weights in (
+                ("held out", weight),
+                ("trained on", np.delete(sample_weight, rows)),
+            ):
+                if not weights.any():
+                    raise ValueError(
+                        f"sample_weight is zero for all samples {part} under early_stopping. "
+                        f"Change validation_fraction={self.validation_fraction} or random_state, "
+                        "or leave out samples without weight."
+                    )
 
         def score(parameters: FloatArray) -> float:
             coefs, intercepts = layout.views(parameters)
@@ -514,12 +531,18 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         """Return the network's outputs, shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         X = check_X(self, X)
-        units = (*(coef.shape[0] for coef in self.coefs_), self.coefs_[-1].shape[1])
+        coefs = [np.asarray(coef) for coef in self.coefs_]
+        intercepts = [np.asarray(intercept) for intercept in self.intercepts_]
+        units = check_layers(coefs, intercepts)
+        if X.shape[1] != units[0]:
+            raise ValueError(
+                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features."
+            )
         network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
-        dtype = "float32" if self.coefs_[0].dtype == np.float32 else "float64"
+        dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         engine = make_engine(self.n_jobs)
         data = engine.load(X, None, None, network, dtype)
-        return engine.predict(network, self.coefs_, self.intercepts_, data)
+        return engine.predict(network, coefs, intercepts, data)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

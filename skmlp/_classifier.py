@@ -290,7 +290,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
             return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Any:
         """Predict class labels.
 
         Parameters
@@ -350,7 +350,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y = check_X_y(self, X, y, y_numeric=False, reset=reset)
         y = as_column_or_matrix(y)
         if hasattr(self, "classes_") and (self.warm_start or incremental):
-            check_same_classes(self.classes_, y, warm_start=self.warm_start)
+            check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)
             self.classes_ = self._label_binarizer.classes_

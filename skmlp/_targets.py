@@ -24,26 +24,35 @@ def fit_binarizer(y: Any) -> LabelBinarizer:
     Raises
     ------
     ValueError
-        If the labels cannot be ordered, because their types differ or one is None.
+        If the labels cannot be ordered, because one is missing or their types differ.
     """
     try:
         return LabelBinarizer().fit(y)
     except TypeError as error:
         types = sorted({type(label).__name__ for label in np.ravel(y)})
+        if "NoneType" in types:
+            raise ValueError("y contains missing labels (None). Drop those rows.") from error
         raise ValueError(
             f"y holds labels of several types ({', '.join(types)}), which cannot be ordered. "
             "Convert all labels to one type, for instance to strings."
         ) from error
 
 
-def check_same_classes(classes: npt.NDArray[Any], y: Any, *, warm_start: bool) -> None:
-    """Refuse labels that do not fit the classes of the earlier fit.
+def check_same_classes(binarizer: LabelBinarizer, y: Any, *, warm_start: bool) -> None:
+    """Refuse labels that do not fit those of the earlier fit.
 
     Raises
     ------
     ValueError
-        If `warm_start` and the classes differ, or if `y` has classes never announced.
+        If only one of the two is multilabel, if `warm_start` and the classes differ, or if `y`
+        has classes never announced.
     """
+    classes = binarizer.classes_
+    if is_multilabel(y) != binarizer.y_type_.startswith("multilabel"):
+        raise ValueError(
+            f"`y` is {type_of_target(y)}, but the model was fitted with {binarizer.y_type_} "
+            "targets. Use the same kind, or fit a new estimator."
+        )
     found = unique_labels(y)
     if warm_start:
         if set(found) != set(classes):
@@ -68,7 +77,11 @@ def encode_labels(binarizer: LabelBinarizer, y: npt.NDArray[Any]) -> npt.NDArray
     """
     if binarizer.y_type_ == "multiclass":
         # classes_ is sorted and every label is known to be in it.
-        return np.searchsorted(binarizer.classes_, y).reshape(-1, 1)
+        classes = binarizer.classes_
+        if classes.dtype.kind in "iu" and y.dtype.kind in "iu":
+            # Signed and unsigned would meet in float64, which merges large integers.
+            y = y.astype(classes.dtype)
+        return np.searchsorted(classes, y).reshape(-1, 1)
     indicator = np.asarray(binarizer.transform(y)).astype(bool)
     return indicator.reshape(y.shape[0], -1)
 
@@ -80,12 +93,12 @@ def n_outputs(binarizer: LabelBinarizer) -> int:
     return len(binarizer.classes_)
 
 
-def decode_labels(binarizer: LabelBinarizer, outputs: FloatArray) -> npt.NDArray[Any]:
-    """Turn the network's outputs into predicted labels."""
+def decode_labels(binarizer: LabelBinarizer, outputs: FloatArray) -> Any:
+    """Turn the network's outputs into predicted labels, sparse if they were fitted as such."""
     if binarizer.y_type_ == "multiclass":
         return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))
     scores = outputs.ravel() if outputs.shape[1] == 1 else outputs
-    return np.asarray(binarizer.inverse_transform(scores))
+    return binarizer.inverse_transform(scores)
 
 
 def is_multilabel(y: Any) -> bool:

@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
@@ -215,6 +216,11 @@ def check_numeric_target(y: npt.NDArray[Any]) -> None:
             f"y must hold real numbers for a regressor, got {y.dtype} such as {y.flat[0]!r}. "
             "Convert it, for instance with y.astype(float), or use MLPClassifier for labels."
         )
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int(np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(axis=1))[0])
+        raise ValueError(
+            f"y contains NaN or infinity, first in row {row}. Drop such rows or impute them."
+        )
 
 
 def as_rows(X: Any) -> Any:
@@ -258,6 +264,31 @@ def check_target_domain(targets: npt.NDArray[Any], minimum: float, loss: str, do
             f"loss={loss!r} needs {domain} as y, got a smallest value of {smallest:g}. Use "
             "loss='squared_error' or shift the targets."
         )
+
+
+def check_layers(
+    coefs: Sequence[npt.NDArray[Any]], intercepts: Sequence[npt.NDArray[Any]]
+) -> tuple[int, ...]:
+    """Return the units of every layer of a fitted network, whose arrays users may replace.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of the arrays do not fit together.
+    """
+    units = (coefs[0].shape[0], *(np.size(intercept) for intercept in intercepts))
+    if len(coefs) != len(intercepts):
+        raise ValueError(
+            f"coefs_ holds {len(coefs)} arrays and intercepts_ {len(intercepts)}; each layer "
+            "needs one of both."
+        )
+    for layer, shape in enumerate(pairwise(units)):
+        if np.shape(coefs[layer]) != shape:
+            raise ValueError(
+                f"coefs_[{layer}] has shape {np.shape(coefs[layer])}, but the layers around it "
+                f"need {shape}. Assign arrays whose shapes fit together."
+            )
+    return units
 
 
 def check_finite(name: str, arrays: Sequence[npt.NDArray[Any]]) -> None:

@@ -738,3 +738,76 @@ for attempt in ("first", "second"):
 
 def test_second_interrupt_is_raised(run_python):
     assert run_python(SECOND_INTERRUPT).split() == ["first", "returned", "second", "raised"]
+
+
+# --- Arrays and targets that do not belong to the fitted network ---
+
+
+@pytest.mark.parametrize("resume", ["fit", "partial_fit"])
+@pytest.mark.parametrize("fitted", ["multiclass", "multilabel"])
+def test_multilabel_and_multiclass_do_not_mix(make_problem, unchanged, fitted, resume):
+    X, y = make_problem("multiclass")
+    indicator = np.eye(3, dtype=int)[y]
+    first, second = (y, indicator) if fitted == "multiclass" else (indicator, y)
+    model = MLPClassifier(hidden_layer_sizes=(4,), warm_start=True, tol=1e-2, random_state=0)
+    model.fit(X, first)
+    with unchanged(X, first, second, model=model), pytest.raises(ValueError, match="multilabel"):
+        getattr(model, resume)(X, second)
+
+
+def _transposed(model):
+    model.coefs_[0] = model.coefs_[0].T
+
+
+def _longer(model):
+    model.coefs_[1] = np.ones((50_000, 3))
+
+
+def _short_intercept(model):
+    model.intercepts_[0] = np.ones(3)
+
+
+def _scalar_intercept(model):
+    model.intercepts_[0] = 1.0
+
+
+def _missing_layer(model):
+    model.coefs_ = model.coefs_[:1]
+
+
+@pytest.mark.parametrize(
+    "damage", [_transposed, _longer, _short_intercept, _scalar_intercept, _missing_layer]
+)
+def test_assigned_weights_must_fit_together(make_problem, damage):
+    X, y = make_problem("multiclass")
+    model = MLPClassifier(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0).fit(X, y)
+    damage(model)
+    with pytest.raises(ValueError, match="coefs_"):
+        model.predict(X)
+
+
+def test_weights_may_be_assigned_as_lists():
+    model = MLPRegressor("squared_error", (2,), "identity", solver="lbfgs", tol=1e-2)
+    model.fit([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]], [3.0, 7.0, 1.0])
+    model.coefs_ = [[[1.0, 1.0], [1.0, 1.0]], [[1.0], [1.0]]]
+    model.intercepts_ = [[0.0, 0.0], [0.0]]
+    assert model.predict([[1.0, 2.0]]) == pytest.approx(6.0)
+
+
+def test_missing_targets(make_problem):
+    X, y = make_problem("regression")
+    y = y.astype(object)
+    y[7] = None
+    with pytest.raises(ValueError, match=r"\by\b.*NaN"):
+        MLPRegressor().fit(X, y)
+    labels = np.where(np.arange(len(X)) % 2 == 0, "a", "b").astype(object)
+    labels[3] = None
+    with pytest.raises(ValueError, match="y contains missing labels"):
+        MLPClassifier().fit(X, labels)
+
+
+def test_another_number_of_outputs_is_named(make_problem):
+    X, y = make_problem("multi_regression")
+    model = MLPRegressor(hidden_layer_sizes=(4,)).partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"y asks for 1 outputs, but the fitted network has 3"):
+        model.partial_fit(X, y[:, 0])

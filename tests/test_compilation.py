@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+from numba import carray, types
+from numba.core.caching import IndexDataCacheFile
 
 import skmlp
 from skmlp.engines.cpu import compilation
@@ -122,3 +125,63 @@ def test_single_precision_kernel_computes_in_single_precision():
     arithmetic = [line for line in llvm.splitlines() if re.search(r"= f(add|sub|mul|div) ", line)]
     assert arithmetic
     assert not [line for line in arithmetic if "double" in line]
+
+
+def make_kernel(factor):
+    def scale(x, size):
+        x = carray(x, size)
+        for i in range(size):
+            x[i] *= factor
+
+    return scale
+
+
+def compile_scale(factor):
+    signature = types.void(types.CPointer(types.float64), types.int64)
+    return compilation.compile_kernel(make_kernel(factor), signature, f"times {factor}")
+
+
+def applied(kernel):
+    x = np.ones(1)
+    kernel.ctypes(x.ctypes.data_as(kernel.ctypes.argtypes[0]), 1)
+    return x[0]
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_entries_of_one_function_share_no_file(empty_cache):
+    """Else two processes, or a full disk, could give one formula the code of another."""
+    for factor in (2.0, 3.0):
+        assert applied(compile_scale(factor)) == factor
+    assert len(list(empty_cache.rglob("*.nbi"))) == len(list(empty_cache.rglob("*.nbc"))) == 2
+    (two, three) = (compile_scale(factor) for factor in (2.0, 3.0))
+    assert (two.cache_hits, three.cache_hits) == (1, 1)
+    assert (applied(two), applied(three)) == (2.0, 3.0)
+
+
+def test_data_file_missing_after_a_full_disk(empty_cache, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, "_save_data", refuse)
+        assert applied(compile_scale(2.0)) == 2.0
+    assert not list(empty_cache.rglob("*.nbc"))
+    assert applied(compile_scale(3.0)) == 3.0
+    assert applied(compile_scale(2.0)) == 2.0
+
+
+def test_damaged_bits_are_compiled_again(empty_cache):
+    assert applied(compile_scale(2.0)) == 2.0
+    (index,) = empty_cache.rglob("*.nbi")
+    sound = index.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(len(sound), size=min(40, len(sound)), replace=False):
+        damaged = bytearray(sound)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        index.write_bytes(damaged)
+        assert applied(compile_scale(2.0)) == 2.0

@@ -229,6 +229,24 @@ def test_memory_layout_changes_nothing(layout, tmp_path):
     assert_same_run(run_epochs(CpuEngine(1), NETWORK, (other, targets, weight)), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_field_of_a_packed_record(dtype):
+    """Its rows are no whole number of elements apart."""
+    X, targets, weight = make_problem(NETWORK, 60)
+    record = np.zeros(60, dtype=[("x", dtype, (20,)), ("id", "i2")])
+    record["x"] = X
+    options = {"dtype": dtype}
+    expected = run_epochs(CpuEngine(1), NETWORK, (X.astype(dtype), targets, weight), **options)
+    actual = run_epochs(CpuEngine(1), NETWORK, (record["x"], targets, weight), **options)
+    assert_same_run(actual, expected)
+
+
+def test_rows_of_targets_must_match():
+    X, targets, weight = make_problem(NETWORK, 60)
+    with pytest.raises(ValueError, match="59 rows of targets for 60"):
+        CpuEngine(1).load(X, targets[:-1], weight, NETWORK, "float64")
+
+
 def test_dense_data_are_not_copied():
     X, targets, weight = make_problem(NETWORK, 60)
     data = CpuEngine(1).load(X, targets, weight, NETWORK, "float32")

@@ -1094,3 +1094,24 @@ def test_no_hidden_layer_is_linear_or_logistic_regression(make_problem, alpha):
         logistic = MLPClassifier(alpha=alpha, **params).fit(X, y)
         expected = LogisticRegression(C=1 / alpha, max_iter=1000, tol=1e-8).fit(X, y)
         np.testing.assert_allclose(logistic.predict_proba(X), expected.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sparse_multilabel_targets_predict_sparse(make_problem):
+    X, y = make_problem("multilabel")
+    options = {"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0}
+    ours = MLPClassifier(**options).fit(X, scipy.sparse.csr_matrix(y))
+    theirs = sklearn.neural_network.MLPClassifier(**options).fit(X, scipy.sparse.csr_matrix(y))
+    assert type(ours.predict(X)) is type(theirs.predict(X))
+    assert (ours.predict(X) != theirs.predict(X)).nnz == 0
+    assert ours.score(X, y) == theirs.score(X, y)
+
+
+def test_large_integer_labels_of_either_sign(make_problem):
+    X, _ = make_problem("multiclass")
+    labels = np.array([2**60, 2**60 + 1, 2**60 + 2], dtype=np.int64)
+    y = labels[np.arange(len(X)) % 3]
+    options = {"hidden_layer_sizes": (4,), "random_state": 0}
+    signed = MLPClassifier(**options).partial_fit(X, y, classes=labels)
+    mixed = MLPClassifier(**options).partial_fit(X, y.astype(np.uint64), classes=labels)
+    np.testing.assert_array_equal(signed.coefs_[0], mixed.coefs_[0])

@@ -244,3 +244,18 @@ def test_optimizer_shapes(name):
     assert len(entry.update(1.0, 1.0, *[0.0] * len(entry.state_names), constants)) == 1 + len(
         entry.state_names
     )
+
+
+def test_adam_in_single_precision_with_decay_rates_close_to_one():
+    """``1 - beta_2`` must not be formed in single precision, where it may vanish."""
+    entry = OPTIMIZERS["adam"]
+    results = {}
+    for dtype in (np.float32, np.float64):
+        position = first = second = dtype(0)
+        update = specialize(entry.update, dtype)
+        for step, gradient in enumerate(GRADIENTS, start=1):
+            constants = entry.constants((0.9, 1 - 1e-8, 1e-8), 0.01, step)
+            rounded = tuple(dtype(constant) for constant in constants)
+            position, first, second = update(position, dtype(gradient), first, second, rounded)
+        results[dtype] = position
+    assert results[np.float32] == pytest.approx(results[np.float64], rel=1e-5)

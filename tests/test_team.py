@@ -2,15 +2,17 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from skmlp import MLPRegressor
+from skmlp.engines.cpu import blas
 from skmlp.engines.cpu.blas import blas_libraries, single_threaded_blas
-from skmlp.engines.cpu.team import ABANDONED, Crew, Team, meet
+from skmlp.engines.cpu.team import ABANDONED, Crew, Team, meet, share_out
 from skmlp.engines.cpu.threads import effective_threads
 
 
@@ -59,15 +61,87 @@ def test_waiting_ends_when_a_member_cannot_start():
     assert results == [-1]
 
 
-def test_call_raises_what_starting_a_thread_raises(monkeypatch):
-    crew = Crew(2)
+@pytest.mark.parametrize("started", [0, 1])
+def test_one_thread_does_the_work_where_no_more_can_be_had(monkeypatch, started):
+    """As when the interpreter is about to end, or a limit of the system is reached."""
+    submit = ThreadPoolExecutor.submit
+    left = [started]
 
-    def refuse(*args):
-        raise RuntimeError("can't start new thread")
+    def refuse(pool, *arguments):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        return submit(pool, *arguments)
 
     monkeypatch.setattr("skmlp.engines.cpu.team.ThreadPoolExecutor.submit", refuse)
-    with pytest.raises(RuntimeError, match="start new thread"):
-        crew.call(pass_on, np.zeros(2, dtype=np.int64), 5, threads=2)
+    slots = np.zeros(3, dtype=np.int64)
+    assert Crew(3).call(pass_on, slots, 5, threads=3) == 5
+    # One that had started, if it came to anything, left at its first meeting.
+    assert slots[0] == 5
+    assert slots[1] in (0, started)
+    assert slots[2] == 0
+
+
+def test_nobody_waits_for_a_member_that_failed():
+    def driver(team, thread):
+        if thread == 1:
+            raise MemoryError("no room")
+        return pass_on(np.zeros(2, dtype=np.int64), 5, team, thread)
+
+    with pytest.raises(MemoryError, match="no room"):
+        Crew(2).call(driver, threads=2)
+
+
+def test_call_ends_after_all_its_threads(monkeypatch):
+    """An interrupt while the caller waits for the others is raised when they have left."""
+    left = []
+
+    def driver(team, thread):
+        if thread == 1:
+            time.sleep(0.2)
+            left.append(thread)
+
+    interrupts = [KeyboardInterrupt]
+
+    def interrupted_wait(futures):
+        if interrupts:
+            raise interrupts.pop()
+        return wait(futures)
+
+    monkeypatch.setattr("skmlp.engines.cpu.team.wait", interrupted_wait)
+    with pytest.raises(KeyboardInterrupt):
+        Crew(2).call(driver, threads=2)
+    assert left == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_share_out_calls_every_item_once(threads):
+    done = []
+    share_out(done.append, range(100), threads)
+    assert sorted(done) == list(range(100))
+
+
+def test_share_out_raises_the_first_error_and_stops():
+    done = []
+
+    def work(item):
+        if item == 3:
+            raise ValueError("three")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="three"):
+        share_out(work, range(1000), 1)
+    assert done == [0, 1, 2]
+
+
+def test_share_out_without_threads(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    share_out(done.append, range(10), 4)
+    assert done == list(range(10))
 
 
 def test_effective_threads():
@@ -98,4 +172,33 @@ def test_blas_limit_ends_with_its_last_user():
         assert set(blas_threads()) == {1}
         leave.set()
         future.result()
+    assert blas_threads() == before
+
+
+def test_interrupted_blas_limit_is_mended_by_the_next_user(monkeypatch):
+    before = blas_threads()
+    monkeypatch.setattr(blas, "limit_this_thread", interrupt_after(blas.limit_this_thread))
+    with pytest.raises(KeyboardInterrupt), single_threaded_blas():
+        pass
+    monkeypatch.undo()
+    assert blas_threads() == before
+    with single_threaded_blas():
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def interrupt_after(function):
+    def interrupted():
+        function()
+        raise KeyboardInterrupt
+
+    return interrupted
+
+
+def test_prediction_leaves_the_blas_threads_alone():
+    X = np.random.default_rng(0).normal(size=(70_000, 5))
+    model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", n_jobs=2, max_iter=50, tol=1e-2)
+    model.fit(X[:200], X[:200, 0])
+    before = blas_threads()
+    model.predict(X)
     assert blas_threads() == before

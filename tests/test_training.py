@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp._splitting import split_rows
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.initializers import draw_uniform
+from skmlp.network.parameters import ParameterLayout
 from skmlp.training import interrupts
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
@@ -129,3 +133,85 @@ def test_interrupted_fit_leaves_a_usable_model(monkeypatch, make_problem, solver
         model.fit(X, y)
     for coef, kept in zip(model.coefs_, before, strict=True):
         assert_array_equal(coef, kept)
+
+
+def plans_of(monkeypatch, model, X, y):
+    """Numbers of epochs the engine was asked for, plan by plan."""
+    lengths = []
+
+    class CountingEngine(ReferenceEngine):
+        def start(self, tasks):
+            run = super().start(tasks)
+            advance = run.advance
+
+            def counted(plans):
+                lengths.append(len(plans[0].orders))
+                return advance(plans)
+
+            run.advance = counted
+            return run
+
+    monkeypatch.setattr(skmlp._base, "make_engine", lambda n_jobs: CountingEngine())
+    model.fit(X, y)
+    return lengths
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_plans_are_long_for_small_data_and_short_for_a_listener(monkeypatch, make_problem, capsys):
+    X, y = make_problem("regression")
+    monkeypatch.setattr("skmlp.training.loop.SECONDS_PER_PLAN", 1e6)
+    model = MLPRegressor("squared_error", (4,), max_iter=30, tol=0.0, random_state=0)
+    lengths = plans_of(monkeypatch, model, X, y)
+    assert sum(lengths) == model.n_iter_ == 30
+    assert lengths[0] == 1
+    assert max(lengths) == 11
+    # Whoever asks for progress wants each line when it is true.
+    assert set(plans_of(monkeypatch, model.set_params(verbose=True), X, y)) == {1}
+    assert capsys.readouterr().out.count("Iteration") == 30
+    # No plan outlasts the time after which an interrupt should lose nothing.
+    monkeypatch.setattr("skmlp.training.loop.SECONDS_PER_PLAN", 1e-12)
+    assert set(plans_of(monkeypatch, model.set_params(verbose=False), X, y)) == {1}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_optimizer_state_does_not_survive_another_solver(make_problem):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "warm_start": True, "shuffle": False, "max_iter": 3}
+    model = MLPRegressor(random_state=0, **options).fit(X, y)
+    model.set_params(solver="lbfgs").fit(X, y)
+    fresh = MLPRegressor(random_state=0, **options).fit(X, y)
+    fresh.coefs_, fresh.intercepts_ = model.coefs_, model.intercepts_
+    del fresh._optimizer
+    model.set_params(solver="adam").fit(X, y)
+    fresh.fit(X, y)
+    assert model._optimizer.step == fresh._optimizer.step
+    for coef, expected in zip(model.coefs_, fresh.coefs_, strict=True):
+        assert_array_equal(coef, expected)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("generator", [np.random.MT19937, np.random.PCG64, np.random.Philox])
+def test_any_bit_generator_can_be_resumed(make_problem, generator):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "batch_size": 7, "max_iter": 5}
+    whole = MLPRegressor(random_state=np.random.RandomState(generator(0)), **options).fit(X, y)
+    pieces = MLPRegressor(random_state=np.random.RandomState(generator(0)), **options)
+    for _ in range(5):
+        pieces.partial_fit(X, y)
+    for coef, expected in zip(pieces.coefs_, whole.coefs_, strict=True):
+        assert_array_equal(coef, expected)
+
+
+def test_weights_only_on_one_side_of_the_split(make_problem):
+    X, y = make_problem("regression")
+    model = MLPRegressor(early_stopping=True, validation_fraction=0.5, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(max_iter=1).fit(X, y)
+    generator = np.random.RandomState(0)
+    draw_uniform(ParameterLayout((5, 100, 1)), "relu", generator, np.float64)
+    train, held_out = split_rows(len(X), 0.5, generator, None)
+    for rows in (train, held_out):
+        weight = np.zeros(len(X))
+        weight[rows] = 1.0
+        with pytest.raises(ValueError, match="sample_weight is zero for all samples"):
+            model.fit(X, y, sample_weight=weight)

@@ -67,7 +67,8 @@ def adam_constants(settings: Sequence[float], learning_rate: float, step: int) -
     beta_2 = settings[1]
     epsilon = settings[2]
     step_size = learning_rate * sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
-    return beta_1, beta_2, step_size, epsilon
+    # The complements are formed here: near one, single precision would lose them.
+    return 1.0 - beta_1, 1.0 - beta_2, step_size, epsilon
 
 
 def adam_update(
@@ -77,9 +78,9 @@ def adam_update(
     second_moment: float,
     constants: Constants,
 ) -> tuple[float, float, float]:
-    beta_1, beta_2, step_size, epsilon = constants
-    first_moment = beta_1 * first_moment + (1.0 - beta_1) * gradient
-    second_moment = beta_2 * second_moment + (1.0 - beta_2) * (gradient * gradient)
+    first_rate, second_rate, step_size, epsilon = constants
+    first_moment = first_moment + first_rate * (gradient - first_moment)
+    second_moment = second_moment + second_rate * (gradient * gradient - second_moment)
     parameter = parameter - step_size * first_moment / (sqrt(second_moment) + epsilon)
     return parameter, first_moment, second_moment
 

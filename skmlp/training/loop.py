@@ -1,5 +1,6 @@
 """The epoch loop of the stochastic solvers, written once for every engine."""
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from skmlp.training.stopping import Patience
 
 # Row orders of several epochs are drawn ahead for small data, but never more than this many rows.
 MAX_PLANNED_ROWS = 2**18
+# A plan takes about so long at most: what an interrupt leaves unrecorded is no more than that.
+SECONDS_PER_PLAN = 0.05
 
 
 class StopReason(Enum):
@@ -110,6 +113,8 @@ class Trainer:
         self._schedule = schedule
         self._validation_score = validation_score
         self._report = report
+        # Unknown before the first epoch, which therefore makes a plan of its own.
+        self._seconds_per_epoch = SECONDS_PER_PLAN
 
     @property
     def n_epochs(self) -> int:
@@ -121,7 +126,9 @@ class Trainer:
             return None
         n_epochs = min(self._max_iter - self.n_epochs, self.patience.epochs_left)
         n_epochs = max(1, min(n_epochs, MAX_PLANNED_ROWS // len(self._rows)))
-        if self._validation_score is not None or self._schedule.changes_every_epoch:
+        n_epochs = min(n_epochs, max(1, int(SECONDS_PER_PLAN / self._seconds_per_epoch)))
+        needs_each_epoch = self._validation_score is not None or self._report is not None
+        if needs_each_epoch or self._schedule.changes_every_epoch:
             n_epochs = 1
         return EpochPlan(self._draw_orders(n_epochs), self.learning_rate)
 
@@ -131,8 +138,9 @@ class Trainer:
         orders = [self._rows[self.row_order.draw(self._random_state)] for _ in range(n_epochs)]
         return np.array(orders, dtype=np.int64)
 
-    def record(self, result: EpochResult, run: Run, index: int) -> None:
-        """Take note of what came of the last plan, and decide whether to go on."""
+    def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
+        """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
+        self._seconds_per_epoch = max(1e-6, seconds / max(1, len(result.losses)))
         for epoch, loss in enumerate(result.losses, start=1):
             self.history.losses.append(loss)
             self.samples_seen += len(self._rows)
@@ -206,10 +214,12 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     run = engine.start([trainer.task for trainer in trainers])
     try:
         while any(trainer.stop_reason is None for trainer in trainers):
+            began = time.perf_counter()
             results = run.advance([trainer.plan() for trainer in trainers])
+            seconds = time.perf_counter() - began
             for index, (trainer, result) in enumerate(zip(trainers, results, strict=True)):
                 if result is not None:
-                    trainer.record(result, run, index)
+                    trainer.record(result, run, index, seconds)
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise

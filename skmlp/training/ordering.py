@@ -79,5 +79,6 @@ def fingerprint(random_state: np.random.RandomState) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(np.asarray(state[name]).tobytes())
+        value = state[name]
+        digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.digest()

@@ -4,6 +4,7 @@
 dimensions, so that blocks of rows or columns and transposes need no copy.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,39 +91,55 @@ def limit_this_thread() -> None:
 
 
 class _SingleThreadGuard:
-    """Counts who needs single-threaded BLAS; the last one to leave restores it.
+    """Knows who needs single-threaded BLAS; the last one to leave restores what was before.
 
     Overlapping fits in several threads would otherwise restore each other's limits too early.
+    Users are a set of tokens and `_before` is kept until it has been restored, so that an
+    interrupt at any point leaves nothing behind that the next user would not mend.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users = 0
-        self._before: list[int] = []
+        self._users: set[object] = set()
+        self._before: list[int] | None = None
 
-    def enter(self) -> None:
+    def enter(self, token: object) -> None:
         with self._lock:
-            if self._users == 0:
+            if self._before is None:
                 self._before = [library.num_threads for library in blas_libraries()]
+            self._users.add(token)
             limit_this_thread()
-            self._users += 1
 
-    def leave(self) -> None:
+    def leave(self, token: object) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                for library, threads in zip(blas_libraries(), self._before, strict=True):
-                    set_blas_threads(library, threads)
+            self._users.discard(token)
+            if not self._users:
+                self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            for library, threads in zip(blas_libraries(), self._before, strict=True):
+                set_blas_threads(library, threads)
+            self._before = None
+
+    def after_fork(self) -> None:
+        """Forget, in a child process, the fits that were under way in its parent's threads."""
+        self._lock = threading.Lock()
+        self._users.clear()
+        self._restore()
 
 
 _guard = _SingleThreadGuard()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_guard.after_fork)
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread: the kernels split the work themselves."""
-    _guard.enter()
+    token = object()
     try:
+        _guard.enter(token)
         yield
     finally:
-        _guard.leave()
+        _guard.leave(token)

@@ -13,7 +13,6 @@ formulas, and it never lets an unusable cache folder stop a fit.
 """
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,9 +31,6 @@ OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
 
 ELEMENTARY = {name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh")}
 
-# What a missing, read-only, full or damaged cache folder can raise.
-UNREADABLE = (OSError, EOFError, pickle.UnpicklingError)
-
 
 @cache
 def source_stamp() -> str:
@@ -48,39 +44,47 @@ def source_stamp() -> str:
 
 
 class KernelCache(FunctionCache):
-    """Numba's disk cache with our stamp, an explicit key, and no way to fail."""
+    """Numba's disk cache with our stamp, an explicit key, and no way to fail.
+
+    Numba numbers the entries of a function and writes index and data one after the other, so
+    two processes that store different entries at once, or a full disk, can leave a number
+    that means another entry's code. Here every entry has a file of its own, whose name says
+    everything that its content depends on.
+    """
 
     def __init__(self, py_func: Callable[..., Any], key: str) -> None:
         super().__init__(py_func)
         self._key = key
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=source_stamp(),
-        )
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # Closures over compiled formulas have no stable hash; the key names the formula.
         return (sig, codegen.magic_tuple(), self._key)
 
+    def _choose_file(self, sig: Any, codegen: Any) -> None:
+        stamp = source_stamp()
+        entry = repr((stamp, self._index_key(sig, codegen)))
+        name = hashlib.sha256(entry.encode()).hexdigest()[:24]
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=f"{self._impl.filename_base}-{name}",
+            source_stamp=stamp,
+        )
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # Whatever a missing, unreadable or damaged file raises while it is unpickled (nearly
+        # any exception can come of it), the remedy is to compile.
         try:
+            self._choose_file(sig, target_context.codegen())
             return super().load_overload(sig, target_context)
-        except UNREADABLE:
+        except Exception:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
-        except UNREADABLE:
-            self._start_afresh(sig, data)
-
-    def _start_afresh(self, sig: Any, data: Any) -> None:
-        """Replace a damaged index; where that fails too, do without the cache."""
-        try:
+            self._choose_file(sig, data.codegen)
             self.flush()
             super().save_overload(sig, data)
-        except UNREADABLE:
+        except Exception:
             self.disable()
 
 

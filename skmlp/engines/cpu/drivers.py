@@ -78,8 +78,10 @@ def run_chunks(shape, source, model, work, slab, team, thread):
 @jit()
 def add_slab(shape, source, model, work, slab, accumulate, team, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
-    run_chunks(shape, source, model, work, slab, team, thread)
     if not meet(team, 1):
+        return 0.0
+    run_chunks(shape, source, model, work, slab, team, thread)
+    if not meet(team, 2):
         return 0.0
     for block in range(thread, work.blocks.shape[0], team.threads):
         gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)

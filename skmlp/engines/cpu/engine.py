@@ -1,8 +1,7 @@
 """The CPU engine: fulfils the engine contract with the compiled drivers."""
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -22,7 +21,7 @@ from skmlp.engines.base import (
     slab_rows,
 )
 from skmlp.engines.cpu import drivers
-from skmlp.engines.cpu.blas import limit_this_thread, single_threaded_blas
+from skmlp.engines.cpu.blas import single_threaded_blas
 from skmlp.engines.cpu.formula_kernels import (
     activation_kernel,
     derivative_kernel,
@@ -32,7 +31,7 @@ from skmlp.engines.cpu.formula_kernels import (
 )
 from skmlp.engines.cpu.passes import MAX_CHUNKS, Model, Shape, Slab, Work, block_table
 from skmlp.engines.cpu.rows import CpuData, address_of, load_rows
-from skmlp.engines.cpu.team import Crew
+from skmlp.engines.cpu.team import Crew, share_out
 from skmlp.engines.cpu.threads import effective_threads
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec
@@ -320,11 +319,11 @@ class CpuEngine(Engine):
             drivers.predict_rows(shape, data.source, output, buffer, order, slab_size, part)
 
         parts = range(0, n_rows, part_rows)
-        if slab_size * coef_count <= SINGLE_THREADED_PRODUCT:
-            run_all(predict_part, parts, self._crew.threads)
+        if len(parts) == 1 and slab_size * coef_count <= SINGLE_THREADED_PRODUCT:
+            predict_part(0)
         else:
             with single_threaded_blas():
-                run_all(predict_part, parts, self._crew.threads)
+                share_out(predict_part, parts, self._crew.threads)
         return out
 
 
@@ -366,7 +365,7 @@ class CpuRun(Run):
         with single_threaded_blas():
             if len(active) > 1:
                 # Several fits share no work: each one runs alone in its thread.
-                run_all(advance_one, active, self._crew.threads)
+                share_out(advance_one, active, self._crew.threads)
             else:
                 for index in active:
                     threads = self._task(index).useful_threads(self._crew.threads)
@@ -387,14 +386,3 @@ class CpuRun(Run):
 
     def retire(self, index: int) -> None:
         self._tasks[index] = None
-
-
-def run_all(function: Callable[[int], None], items: Sequence[int], threads: int) -> None:
-    """Call `function` on every item, in several threads where it pays."""
-    threads = min(threads, len(items))
-    if threads < 2:
-        for item in items:
-            function(item)
-        return
-    with ThreadPoolExecutor(threads, initializer=limit_this_thread) as pool:
-        list(pool.map(function, items))

@@ -64,9 +64,14 @@ def load_rows(
     sample_weight: npt.NDArray[np.float64] | None,
     dtype: str,
 ) -> CpuData:
-    """Describe a data set; dense X is referred to, CSR is copied only where types differ."""
+    """Describe a data set; dense X is referred to, CSR is copied only where types differ.
+
+    Kernels believe addresses and numbers, so this is the last place to look at them.
+    """
     if targets is not None:
         targets = np.ascontiguousarray(targets, dtype=dtype)
+        if len(targets) != X.shape[0]:
+            raise ValueError(f"Got {len(targets)} rows of targets for {X.shape[0]} rows of X.")
     if sample_weight is not None:
         sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
     own = {
@@ -91,6 +96,9 @@ def load_rows(
         )
         arrays: tuple[Any, ...] = (values, indices, indptr, targets, sample_weight)
     else:
+        if any(stride % X.itemsize for stride in X.strides) or not X.flags.aligned:
+            # A field of a packed record: no whole number of elements from row to row.
+            X = np.ascontiguousarray(X)
         source = RowSource(
             is_sparse=0,
             is_double=int(X.dtype == np.float64),

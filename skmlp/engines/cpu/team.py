@@ -8,7 +8,8 @@ microseconds, then yields, then sleeps.
 """
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -110,16 +111,16 @@ def meet(team, number):
 
 
 class Crew:
-    """Lends threads to calls; they start when first needed and stay until it is forgotten."""
+    """Lends threads to calls; they start when first needed and stay until it is forgotten.
+
+    No call returns before every thread has left the compiled code, whose data are known there
+    by address only. Where no thread can be had (because the interpreter is about to end, or of
+    a limit of the system) the caller does all the work: results do not depend on it.
+    """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
-
-    def _start(self, driver: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=limit_this_thread)
-        return self._pool.submit(driver, *arguments)
 
     def call(self, driver: Callable[..., Any], *arguments: Any, threads: int) -> Any:
         """Call ``driver(*arguments, team, thread)`` on every thread; return the first's result."""
@@ -127,10 +128,92 @@ class Crew:
         others: list[Future[Any]] = []
         try:
             for thread in range(1, threads):
-                others.append(self._start(driver, *arguments, team, thread))
-            return driver(*arguments, team, 0)
+                others.append(self._start(team, driver, *arguments, team, thread))
+        except RuntimeError:
+            self._dismiss(team)
+            return driver(*arguments, Team(np.zeros(16, dtype=np.int64), 1), 0)
         except BaseException:
-            team.board[ABANDONED] = 1
+            self._dismiss(team)
             raise
+        try:
+            result = driver(*arguments, team, 0)
         finally:
-            wait(others)
+            uninterrupted(lambda: wait(others))
+        for other in others:
+            other.result()
+        return result
+
+    def _start(self, team: Team, driver: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=limit_this_thread)
+        future = self._pool.submit(driver, *arguments)
+        future.add_done_callback(lambda done: abandon(team) if failed(done) else None)
+        return future
+
+    def _dismiss(self, team: Team) -> None:
+        """Send home whoever waits for a team that will not be complete."""
+        abandon(team)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            uninterrupted(lambda: pool.shutdown(wait=True, cancel_futures=True))
+
+
+def abandon(team: Team) -> None:
+    team.board[ABANDONED] = 1
+
+
+def failed(future: Future[Any]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+def uninterrupted(action: Callable[[], Any]) -> None:
+    """Carry an action to its end; a `KeyboardInterrupt` meanwhile is raised afterwards."""
+    interrupt = None
+    while True:
+        try:
+            action()
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def share_out(function: Callable[[int], None], items: Iterable[int], threads: int) -> None:
+    """Call `function` on every item, each in one of up to `threads` threads, this one included."""
+    remaining = iter(items)
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                with lock:
+                    item = next(remaining, None)
+                if item is None:
+                    return
+                function(item)
+        except BaseException as error:
+            errors.append(error)
+
+    def help_out() -> None:
+        limit_this_thread()
+        work()
+
+    helpers = []
+    for _ in range(threads - 1):
+        helper = threading.Thread(target=help_out)
+        try:
+            helper.start()
+        except RuntimeError:  # no thread to be had: this one does the work
+            break
+        helpers.append(helper)
+    work()
+
+    def join() -> None:
+        for helper in helpers:
+            helper.join()
+
+    uninterrupted(join)
+    if errors:
+        raise errors[0]

@@ -18,7 +18,10 @@ def effective_threads(n_jobs: int | None) -> int:
         backend, _ = get_active_backend()
         inside_worker = getattr(backend, "nesting_level", 0) or 0
         is_child = multiprocessing.parent_process() is not None
-        return 1 if inside_worker or is_child else int(numba.config.NUMBA_NUM_THREADS)
+        if inside_worker or is_child:
+            return 1
+        # Numba knows its environment variable, joblib the limits of containers.
+        return max(1, min(int(numba.config.NUMBA_NUM_THREADS), joblib.cpu_count()))
     if n_jobs < 0:
         return max(1, joblib.cpu_count() + 1 + n_jobs)
     return max(1, n_jobs)
