@@ -253,7 +253,7 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
         if self.dtype != "auto":
             return self.dtype
-        source = self.coefs_[0].dtype if resumes else X.dtype
+        source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
         return "float32" if source == np.float32 else "float64"
 
     def _forget(self) -> None:

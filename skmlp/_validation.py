@@ -276,7 +276,7 @@ def check_layers(
     ValueError
         If the shapes of the arrays do not fit together.
     """
-    units = (coefs[0].shape[0], *(np.size(intercept) for intercept in intercepts))
+    units = (np.shape(coefs[0])[0], *(np.size(intercept) for intercept in intercepts))
     if len(coefs) != len(intercepts):
         raise ValueError(
             f"coefs_ holds {len(coefs)} arrays and intercepts_ {len(intercepts)}; each layer "

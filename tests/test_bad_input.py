@@ -792,6 +792,10 @@ def test_weights_may_be_assigned_as_lists():
     model.coefs_ = [[[1.0, 1.0], [1.0, 1.0]], [[1.0], [1.0]]]
     model.intercepts_ = [[0.0, 0.0], [0.0]]
     assert model.predict([[1.0, 2.0]]) == pytest.approx(6.0)
+    # One more epoch from there, in the precision that lists have.
+    model.set_params(solver="sgd").partial_fit([[1.0, 2.0]], [6.0])
+    assert model.coefs_[0].dtype == np.float64
+    assert model.predict([[1.0, 2.0]]) == pytest.approx(6.0, abs=0.1)
 
 
 def test_missing_targets(make_problem):

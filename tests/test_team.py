@@ -134,6 +134,29 @@ def test_share_out_raises_the_first_error_and_stops():
     assert done == [0, 1, 2]
 
 
+def test_share_out_ends_after_all_its_threads(monkeypatch):
+    """An interrupt between the starts of two threads waits for the one that runs."""
+    start, left = threading.Thread.start, []
+
+    def interrupted(thread):
+        if len(started) == 1:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+        entered.wait(10)
+
+    def work(item):
+        entered.set()
+        time.sleep(0.2)
+        left.append(item)
+
+    started, entered = [], threading.Event()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        share_out(work, range(100), 3)
+    assert left == [0]
+
+
 def test_share_out_without_threads(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")

@@ -200,20 +200,24 @@ def share_out(function: Callable[[int], None], items: Iterable[int], threads: in
         limit_this_thread()
         work()
 
-    helpers = []
-    for _ in range(threads - 1):
-        helper = threading.Thread(target=help_out)
-        try:
-            helper.start()
-        except RuntimeError:  # no thread to be had: this one does the work
-            break
-        helpers.append(helper)
-    work()
+    helpers: list[threading.Thread] = []
 
     def join() -> None:
         for helper in helpers:
-            helper.join()
+            if helper.ident is not None:  # it was started
+                helper.join()
 
-    uninterrupted(join)
+    try:
+        for _ in range(threads - 1):
+            helpers.append(threading.Thread(target=help_out))
+            helpers[-1].start()
+    except RuntimeError:
+        pass  # no thread to be had: those there are do the work
+    except BaseException as error:
+        errors.append(error)
+    try:
+        work()
+    finally:
+        uninterrupted(join)
     if errors:
         raise errors[0]
