@@ -1,28 +1,25 @@
 """What the classifier and the regressor share: fitting, resuming and prediction."""
 
-import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
 from skmlp._splitting import split_rows
 from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
     STOCHASTIC_SOLVERS,
-    check_finite,
     check_hidden_layer_sizes,
     check_keywords,
     check_layers,
@@ -31,15 +28,12 @@ from skmlp._validation import (
     check_sample_weight,
     check_X,
 )
-from skmlp.engines.base import Engine, FitTask, IndexArray, OptimizerState
-from skmlp.network.initializers import draw_uniform
+from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, StopReason, Trainer, train
-from skmlp.training.ordering import RowOrder
 from skmlp.training.schedules import Schedule
-from skmlp.training.stopping import Patience
 
 # How messages name this solver's failure; scikit-learn's users search for the first sentence.
 DIVERGED = (
@@ -67,16 +61,6 @@ class Targets:
     stratify: npt.NDArray[Any] | None
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where a fit begins: anew, or where an earlier one ended."""
-
-    parameters: FloatArray
-    random_state: np.random.RandomState
-    optimizer_state: OptimizerState | None
-    resumes: bool
-
-
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
     """Give the estimator back its attributes if the block fails or is interrupted.
@@ -102,7 +86,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(CheckedParameters, BaseEstimator, ABC):
+class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
@@ -256,70 +240,6 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
         return "float32" if source == np.float32 else "float64"
 
-    def _forget(self) -> None:
-        """Drop what an earlier fit left behind, which may have used another solver."""
-        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE))
-        self.t_ = 0
-
-    def _drop(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            if name in vars(self):
-                delattr(self, name)
-
-    def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
-        layout = ParameterLayout(network.layer_units)
-        if not resumes:
-            random_state = check_random_state(self.random_state)
-            parameters = draw_uniform(layout, self.activation, random_state, dtype)
-            return Start(parameters, random_state, None, False)
-        units = check_layers(self.coefs_, self.intercepts_)
-        if units[-1] != network.n_outputs:
-            raise ValueError(
-                f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
-                f"has {units[-1]}. Pass y of the same shape, or fit a clone of the estimator."
-            )
-        if units != network.layer_units:
-            raise ValueError(
-                f"Cannot resume: the fitted network has layers {units}, but "
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
-                f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
-            )
-        check_finite("coefs_", self.coefs_)
-        check_finite("intercepts_", self.intercepts_)
-        parameters = layout.pack(self.coefs_, self.intercepts_, dtype)
-        state = getattr(self, "_optimizer", None)
-        if state is not None and (
-            state.name != self.solver
-            or state.vectors.shape[1] != layout.size
-            or not self._has_same_random_state()
-        ):
-            state = None
-        return Start(parameters, self._resumed_generator(), state, True)
-
-    def _resumed_generator(self) -> np.random.RandomState:
-        """Return the generator where the last fit left it, so that resuming goes on drawing."""
-        if isinstance(self.random_state, Integral) and self._has_same_random_state():
-            # A copy, so that a failing fit leaves the generator where it was.
-            return copy.deepcopy(self._random_state)
-        return check_random_state(self.random_state)
-
-    def _has_same_random_state(self) -> bool:
-        """Whether `random_state` is what it was in the last fit."""
-        if not hasattr(self, "_seed"):
-            return False
-        if isinstance(self.random_state, Integral):
-            return bool(self._seed == self.random_state)
-        return self._seed is self.random_state
-
-    def _resumed_row_order(self, n_rows: int, start: Start) -> RowOrder | None:
-        """Return where the drawing of row orders stands, as a copy; None without shuffling."""
-        if not self.shuffle:
-            return None
-        earlier = getattr(self, "_row_order", None) if start.resumes else None
-        if earlier is not None and earlier.can_go_on(n_rows, start.random_state):
-            return earlier.branch()
-        return RowOrder(n_rows, start.random_state)
-
     def _fit_lbfgs(
         self, engine: Engine, network: NetworkSpec, data: Any, start: Start
     ) -> FloatArray:
@@ -402,34 +322,6 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
     def _schedule(self) -> Schedule:
         name = self.learning_rate if self.solver == "sgd" else "constant"
         return Schedule(name, float(self.learning_rate_init), float(self.power_t))
-
-    def _optimizer_start(
-        self, start: Start, optimizer: OptimizerSpec, schedule: Schedule
-    ) -> OptimizerState:
-        """Return the resumed optimizer state, or a fresh one."""
-        state = start.optimizer_state
-        if state is None:
-            shape = (len(optimizer.entry.state_names), start.parameters.size)
-            zeros = np.zeros(shape, dtype=start.parameters.dtype)
-            return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
-        if getattr(self, "_last_schedule", None) == schedule:
-            return state
-        rate = schedule.learning_rate_init
-        return OptimizerState(state.name, state.vectors, state.step, rate)
-
-    def _patience(self, resumes: bool) -> Patience:
-        """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""
-        patience = Patience(
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            higher_is_better=self.early_stopping,
-            best=-np.inf if self.early_stopping else np.inf,
-        )
-        best_loss = getattr(self, "best_loss_", None)
-        if resumes and best_loss is not None:
-            patience.best = best_loss
-            patience.count = getattr(self, "_no_improvement_count", 0)
-        return patience
 
     def _effective_batch_size(self, n_train: int) -> int:
         if self.batch_size == "auto":
@@ -549,16 +441,6 @@ class BaseMLP(CheckedParameters, BaseEstimator, ABC):
         tags.input_tags.sparse = True
         return tags
 
-
-# Attributes that only some solvers set; a new fit with another solver must not leave them.
-FITTED_BY_SOLVERS = (
-    "loss_curve_",
-    "validation_scores_",
-    "best_validation_score_",
-    "best_loss_",
-    "loss_",
-)
-RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count", "_row_order")
 
 stochastic_only = available_if(is_stochastic)
 

@@ -1,0 +1,147 @@
+"""What one fit leaves for the next: where `warm_start` and `partial_fit` begin."""
+
+import copy
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skmlp._validation import check_finite, check_layers
+from skmlp.engines.base import OptimizerState
+from skmlp.network.initializers import draw_uniform
+from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.training.ordering import RowOrder
+from skmlp.training.schedules import Schedule
+from skmlp.training.stopping import Patience
+
+# Attributes that only some solvers set; a new fit with another solver must not leave them.
+FITTED_BY_SOLVERS = (
+    "loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "best_loss_",
+    "loss_",
+)
+RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count", "_row_order")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins: anew, or where an earlier one ended."""
+
+    parameters: FloatArray
+    random_state: np.random.RandomState
+    optimizer_state: OptimizerState | None
+    resumes: bool
+
+
+class Resuming:
+    """Gives an estimator the state that its next fit may take up, and decides whether it may."""
+
+    hidden_layer_sizes: Any
+    activation: str
+    solver: str
+    tol: float
+    n_iter_no_change: float
+    early_stopping: bool
+    shuffle: bool
+    random_state: Any
+    coefs_: list[FloatArray]
+    intercepts_: list[FloatArray]
+    _random_state: np.random.RandomState
+    _seed: Any
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit left behind, which may have used another solver."""
+        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE))
+        self.t_ = 0
+
+    def _drop(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            if name in vars(self):
+                delattr(self, name)
+
+    def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
+        layout = ParameterLayout(network.layer_units)
+        if not resumes:
+            random_state = check_random_state(self.random_state)
+            parameters = draw_uniform(layout, self.activation, random_state, dtype)
+            return Start(parameters, random_state, None, False)
+        units = check_layers(self.coefs_, self.intercepts_)
+        if units[-1] != network.n_outputs:
+            raise ValueError(
+                f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
+                f"has {units[-1]}. Pass y of the same shape, or fit a clone of the estimator."
+            )
+        if units != network.layer_units:
+            raise ValueError(
+                f"Cannot resume: the fitted network has layers {units}, but "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
+                f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
+            )
+        check_finite("coefs_", self.coefs_)
+        check_finite("intercepts_", self.intercepts_)
+        parameters = layout.pack(self.coefs_, self.intercepts_, dtype)
+        state = getattr(self, "_optimizer", None)
+        if state is not None and (
+            state.name != self.solver
+            or state.vectors.shape[1] != layout.size
+            or not self._has_same_random_state()
+        ):
+            state = None
+        return Start(parameters, self._resumed_generator(), state, True)
+
+    def _resumed_generator(self) -> np.random.RandomState:
+        """Return the generator where the last fit left it, so that resuming goes on drawing."""
+        if isinstance(self.random_state, Integral) and self._has_same_random_state():
+            # A copy, so that a failing fit leaves the generator where it was.
+            return copy.deepcopy(self._random_state)
+        return check_random_state(self.random_state)
+
+    def _has_same_random_state(self) -> bool:
+        """Whether `random_state` is what it was in the last fit."""
+        if not hasattr(self, "_seed"):
+            return False
+        if isinstance(self.random_state, Integral):
+            return bool(self._seed == self.random_state)
+        return self._seed is self.random_state
+
+    def _resumed_row_order(self, n_rows: int, start: Start) -> RowOrder | None:
+        """Return where the drawing of row orders stands, as a copy; None without shuffling."""
+        if not self.shuffle:
+            return None
+        earlier = getattr(self, "_row_order", None) if start.resumes else None
+        if earlier is not None and earlier.can_go_on(n_rows, start.random_state):
+            return earlier.branch()
+        return RowOrder(n_rows, start.random_state)
+
+    def _optimizer_start(
+        self, start: Start, optimizer: OptimizerSpec, schedule: Schedule
+    ) -> OptimizerState:
+        """Return the resumed optimizer state, or a fresh one."""
+        state = start.optimizer_state
+        if state is None:
+            shape = (len(optimizer.entry.state_names), start.parameters.size)
+            zeros = np.zeros(shape, dtype=start.parameters.dtype)
+            return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
+        if getattr(self, "_last_schedule", None) == schedule:
+            return state
+        rate = schedule.learning_rate_init
+        return OptimizerState(state.name, state.vectors, state.step, rate)
+
+    def _patience(self, resumes: bool) -> Patience:
+        """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""
+        patience = Patience(
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            higher_is_better=self.early_stopping,
+            best=-np.inf if self.early_stopping else np.inf,
+        )
+        best_loss = getattr(self, "best_loss_", None)
+        if resumes and best_loss is not None:
+            patience.best = best_loss
+            patience.count = getattr(self, "_no_improvement_count", 0)
+        return patience
