@@ -8,10 +8,9 @@ import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from threadpoolctl import ThreadpoolController
 
 from skmlp import MLPRegressor
-from skmlp.engines.cpu import blas
-from skmlp.engines.cpu.blas import blas_libraries, single_threaded_blas
 from skmlp.engines.cpu.team import ABANDONED, Crew, Team, meet, share_out
 from skmlp.engines.cpu.threads import effective_threads
 
@@ -173,55 +172,15 @@ def test_effective_threads():
     assert effective_threads(None) == numba.config.NUMBA_NUM_THREADS
 
 
-def blas_threads():
-    return [library.num_threads for library in blas_libraries()]
+def blas_libraries():
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def test_blas_limit_ends_with_its_last_user():
-    """Whichever thread it is that leaves last."""
-    before = blas_threads()
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold():
-        with single_threaded_blas():
-            inside.set()
-            leave.wait(10)
-
-    with ThreadPoolExecutor(1) as pool:
-        with single_threaded_blas():
-            assert set(blas_threads()) == {1}
-            future = pool.submit(hold)
-            inside.wait(10)
-        assert set(blas_threads()) == {1}
-        leave.set()
-        future.result()
-    assert blas_threads() == before
-
-
-def test_interrupted_blas_limit_is_mended_by_the_next_user(monkeypatch):
-    before = blas_threads()
-    monkeypatch.setattr(blas, "limit_this_thread", interrupt_after(blas.limit_this_thread))
-    with pytest.raises(KeyboardInterrupt), single_threaded_blas():
-        pass
-    monkeypatch.undo()
-    assert blas_threads() == before
-    with single_threaded_blas():
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == before
-
-
-def interrupt_after(function):
-    def interrupted():
-        function()
-        raise KeyboardInterrupt
-
-    return interrupted
-
-
-def test_prediction_leaves_the_blas_threads_alone():
+def test_blas_threads_are_left_alone():
+    """Kernels bring their own matrix products; what other code set for its BLAS stays."""
+    before = [library.num_threads for library in blas_libraries()]
     X = np.random.default_rng(0).normal(size=(70_000, 5))
     model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", n_jobs=2, max_iter=50, tol=1e-2)
     model.fit(X[:200], X[:200, 0])
-    before = blas_threads()
     model.predict(X)
-    assert blas_threads() == before
+    assert [library.num_threads for library in blas_libraries()] == before

@@ -185,10 +185,9 @@ def forward(
 def apply_output_activation(name: str, raw: FloatArray) -> FloatArray:
     if name != "softmax":
         return np.asarray(elementwise(ACTIVATIONS[name].value)(raw), dtype=np.float64)
-    output = raw.copy()
-    for row in output:
-        softmax(row)
-    return output
+    scores = raw.T.copy()
+    softmax(scores, np.empty(len(raw)))
+    return scores.T
 
 
 def loss_and_delta(

@@ -5,8 +5,9 @@ A formula is a plain function of scalars. It writes its constants as floats (``1
 engine can compile it in either precision with its own elementary functions.
 """
 
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from numpy import exp, tanh
 
@@ -116,26 +117,35 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def softmax(scores: MutableSequence[float]) -> None:
-    """Turn one row of scores into probabilities, in place.
+def softmax(scores: Any, largest: Any) -> None:
+    """Turn the scores of several samples into probabilities, in place.
 
     ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``; subtracting the maximum changes
-    nothing but keeps the exponentials from overflowing.
+    nothing but keeps the exponentials from overflowing. NaN makes its whole sample NaN.
 
     Parameters
     ----------
-    scores : mutable sequence of float of length n_classes
-        Overwritten by the probabilities.
+    scores : array of shape (n_classes, n_samples)
+        Overwritten by the probabilities. Samples lie side by side, so that the inner loops are
+        free of reductions and a compiler can vectorize them.
+    largest : array of shape (n_samples,)
+        Overwritten; scratch memory.
     """
-    largest = scores[0]
-    for k in range(1, len(scores)):
-        if scores[k] > largest:
-            largest = scores[k]
-    # Three loops: the middle one is free of reductions, so that a compiler can vectorize it.
-    for k in range(len(scores)):
-        scores[k] = exp(scores[k] - largest)
-    total = scores[0]
-    for k in range(1, len(scores)):
-        total += scores[k]
-    for k in range(len(scores)):
-        scores[k] /= total
+    classes, samples = scores.shape
+    for i in range(samples):
+        largest[i] = scores[0, i]
+    for k in range(1, classes):
+        for i in range(samples):
+            largest[i] = scores[k, i] if scores[k, i] > largest[i] else largest[i]
+    for k in range(classes):
+        for i in range(samples):
+            scores[k, i] = exp(scores[k, i] - largest[i])
+    total = largest
+    for i in range(samples):
+        total[i] = scores[0, i]
+    for k in range(1, classes):
+        for i in range(samples):
+            total[i] += scores[k, i]
+    for k in range(classes):
+        for i in range(samples):
+            scores[k, i] /= total[i]

@@ -25,11 +25,11 @@ from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
 
+from skmlp.engines.cpu.elementary import elementary_functions
+
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
-
-ELEMENTARY = {name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh")}
 
 
 @cache
@@ -116,13 +116,14 @@ def specialize(formula: Any, dtype: Any) -> Any:
     single-precision loop into a double-precision one), its elementary functions the engine's,
     and formulas that it calls are treated alike.
     """
+    elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
     code: CodeType = formula.__code__
     constants = tuple(dtype(c) if isinstance(c, float) else c for c in code.co_consts)
     namespace = dict(formula.__globals__)
     for name in code.co_names:
         callee = namespace.get(name)
-        if name in ELEMENTARY:
-            namespace[name] = ELEMENTARY[name]
+        if name in elementary:
+            namespace[name] = elementary[name]
         elif isinstance(callee, FunctionType):
             namespace[name] = specialize(callee, dtype)
     rebound = FunctionType(

@@ -9,15 +9,22 @@ import numpy as np
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.passes import (
+    LD,
+    OUTPUTS,
+    UNITS,
     Slab,
-    backward_chunk,
-    chunk_count,
-    finish_block,
-    forward_chunk,
+    backward_rows,
+    block_of,
+    forward_rows,
     gradient_of_block,
+    penalize_block,
     penalized_loss,
+    step_constants,
+    sum_of_losses,
+    update_block,
 )
-from skmlp.engines.cpu.pointers import call_kernel, float64_pointer, pointer, pointer_at
+from skmlp.engines.cpu.pointers import call_kernel, float64_pointer, pointer
+from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.team import meet
 
 
@@ -47,55 +54,75 @@ def batch_weight(source, order, start, stop):
 
 
 @jit()
-def chunk_pass(shape, source, model, work, slab, chunk, chunks):
-    """Forward and backward pass of one of `chunks` equal parts of a slab."""
-    first = slab.rows * chunk // chunks
-    last = slab.rows * (chunk + 1) // chunks
+def own_rows(rows, thread, threads):
+    """Return the first and one past the last row of a thread's share, whole tiles of rows."""
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    first = min(rows, tiles * thread // threads * TILE_ROWS)
+    last = min(rows, tiles * (thread + 1) // threads * TILE_ROWS)
+    return first, last
+
+
+@jit()
+def run_rows(layers, source, model, work, blocks, slab, team, thread):
+    """Do this thread's share of the first phase."""
+    first, last = own_rows(slab.rows, thread, team.threads)
+    if first == last:
+        return
     rows = last - first
     position = slab.position + first
-    forward_chunk(shape, source, work.buffer, slab.order, position, first, rows)
-    total = pointer(work.chunk_losses, chunk)
+    panel = pointer(work.panels, thread * work.panel_size)
+    losses = pointer(blocks.row_losses, first)
     order = slab.order
-    backward_chunk(shape, source, work.buffer, order, position, first, rows, model.loss, total)
+    forward_rows(layers, source, work, order, position, first, rows, panel)
+    backward_rows(layers, source, work, order, position, first, rows, model.loss, losses, panel)
 
 
 @jit()
-def sum_of_losses(work, chunks):
-    loss = 0.0
-    for chunk in range(chunks):
-        loss += work.chunk_losses[chunk]
-    return loss
-
-
-@jit()
-def run_chunks(shape, source, model, work, slab, team, thread):
-    """Do this thread's share of the first phase: every `threads`-th chunk."""
-    chunks = chunk_count(slab.rows)
-    for chunk in range(thread, chunks, team.threads):
-        chunk_pass(shape, source, model, work, slab, chunk, chunks)
-
-
-@jit()
-def add_slab(shape, source, model, work, slab, accumulate, team, thread):
+def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
     if not meet(team, 1):
         return 0.0
-    run_chunks(shape, source, model, work, slab, team, thread)
+    run_rows(layers, source, model, work, blocks, slab, team, thread)
     if not meet(team, 2):
         return 0.0
-    for block in range(thread, work.blocks.shape[0], team.threads):
-        gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
-    return sum_of_losses(work, chunk_count(slab.rows))
+    for block in range(thread, blocks.table.shape[0], team.threads):
+        out = pointer(model.gradient, blocks.table[block, 4])
+        gradient_of_block(layers, source, work, blocks, block, slab, accumulate, out)
+    return sum_of_losses(blocks, slab.rows)
 
 
 @jit()
-def run_batches(shape, source, model, work, plan, first_batch, last_batch, team, thread):
+def run_blocks(layers, source, model, work, blocks, slab, team, thread, update):
+    """Do this thread's share of the second phase.
+
+    `update` says whether this is the first and whether it is the last slab of its batch, and
+    holds the batch's weight and the constants of the step.
+    """
+    is_first, is_last, weight_sum, constants = update
+    accumulate = not is_first
+    turn = 0
+    block = block_of(turn, thread, team.threads)
+    while block < blocks.table.shape[0]:
+        if is_first and is_last:
+            gradient = pointer(model.gradient, thread * model.gradient_size)
+        else:
+            gradient = pointer(model.gradient, blocks.table[block, 4])
+        gradient_of_block(layers, source, work, blocks, block, slab, accumulate, gradient)
+        if is_last:
+            penalize_block(model, blocks, block, weight_sum, gradient)
+            update_block(model, blocks, block, constants, gradient)
+        turn += 1
+        block = block_of(turn, thread, team.threads)
+
+
+@jit()
+def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
-    loops and decisions, and does every `threads`-th piece of each phase. The first thread
-    writes the sums of the losses and the number of rows of each epoch to ``plan.losses``, and
-    counts the steps in ``model.steps``. Returns whether all losses are finite.
+    loops and decisions, and does its share of each phase. The first thread writes the sums of
+    the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
+    ``model.steps``. Returns whether all losses are finite.
     """
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
@@ -112,23 +139,21 @@ def run_batches(shape, source, model, work, plan, first_batch, last_batch, team,
         if weight_sum == 0.0:
             continue
         step += 1
+        constants = step_constants(model, plan.learning_rate, step, thread)
         loss = 0.0
         for position in range(start, stop, plan.slab_size):
             slab = Slab(order, position, min(plan.slab_size, stop - position))
-            run_chunks(shape, source, model, work, slab, team, thread)
+            run_rows(layers, source, model, work, blocks, slab, team, thread)
             if not meet(team, meeting):
                 return False
-            loss += sum_of_losses(work, chunk_count(slab.rows))
-            accumulate = int(position > start)
+            loss += sum_of_losses(blocks, slab.rows)
             is_last = position + plan.slab_size >= stop
-            for block in range(thread, work.blocks.shape[0], team.threads):
-                gradient_of_block(shape, source, work, model.gradient, block, slab, accumulate)
-                if is_last:
-                    finish_block(shape, model, work, block, weight_sum, plan.learning_rate, step)
+            update = (position == start, is_last, weight_sum, constants)
+            run_blocks(layers, source, model, work, blocks, slab, team, thread, update)
             if not meet(team, meeting + 1):
                 return False
             meeting += 2
-        loss = penalized_loss(work, model.alpha, loss, weight_sum)
+        loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
             plan.losses[epoch, 0] += loss * (stop - start)
             plan.losses[epoch, 1] += stop - start
@@ -139,15 +164,15 @@ def run_batches(shape, source, model, work, plan, first_batch, last_batch, team,
 
 
 @jit()
-def predict_rows(shape, source, output, buffer, order, slab_size, out):
+def predict_rows(layers, source, output, work, order, out):
     """Write the outputs for the rows numbered in `order` to `out`, row after row."""
-    last = shape.coefs.size
-    columns = shape.units[last]
-    for position in range(0, order.size, slab_size):
-        rows = min(slab_size, order.size - position)
-        forward_chunk(shape, source, buffer, order, position, 0, rows)
-        raw = pointer(buffer, shape.activations[last])
-        intercepts = pointer_at(shape.intercepts[last - 1], raw)
-        call_kernel(output, (raw, intercepts, rows, columns))
-        for i in range(rows * columns):
-            out[position * columns + i] = raw[i]
+    last = layers.shape[0] - 1
+    columns = layers[last, UNITS]
+    ld = layers[last, LD]
+    panel = pointer(work.panels, 0)
+    for position in range(0, order.size, work.slab_size):
+        rows = min(work.slab_size, order.size - position)
+        forward_rows(layers, source, work, order, position, 0, rows, panel)
+        raw = pointer(work.buffer, layers[last, OUTPUTS])
+        target = pointer(out, position * columns)
+        call_kernel(output, (raw, ld, rows, columns, target, panel))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -21,15 +20,34 @@ from skmlp.engines.base import (
     slab_rows,
 )
 from skmlp.engines.cpu import drivers
-from skmlp.engines.cpu.blas import single_threaded_blas
 from skmlp.engines.cpu.formula_kernels import (
     activation_kernel,
+    constants_kernel,
     derivative_kernel,
+    group_scratch_size,
     loss_kernel,
     output_kernel,
     update_kernel,
 )
-from skmlp.engines.cpu.passes import MAX_CHUNKS, Model, Shape, Slab, Work, block_table
+from skmlp.engines.cpu.passes import (
+    ACTIVATE,
+    COEFS,
+    CONSTANTS_STRIDE,
+    DELTAS,
+    DERIVATIVE,
+    INTERCEPTS,
+    LAYER_FIELDS,
+    LD,
+    OUTPUTS,
+    UNITS,
+    Blocks,
+    Model,
+    Slab,
+    Workspace,
+    block_table,
+)
+from skmlp.engines.cpu.products import padded, panel_size
+from skmlp.engines.cpu.registers import TILE_ROWS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import CpuData, address_of, load_rows
 from skmlp.engines.cpu.team import Crew, share_out
 from skmlp.engines.cpu.threads import effective_threads
@@ -46,70 +64,72 @@ PREDICT_SLAB_BYTES = 2**20
 # Prediction is shared out among threads in parts of about this much work, or this many rows.
 PREDICT_PART_FLOPS = 2e7
 PREDICT_PART_ROWS = 32768
-# BLAS libraries do not use threads for products this small (rows times columns times depth), so
-# that a single row need not wait for the limit to be set.
-SINGLE_THREADED_PRODUCT = 2**16
+
+Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class SlabLayout:
-    """Where each layer's part of a slab lies in the workspace, and how large that is.
-
-    A sparse input has no part, a forward pass needs no deltas, and the output layer's deltas
-    take the place of its raw predictions.
-    """
-
-    activations: npt.NDArray[np.int64]
-    deltas: npt.NDArray[np.int64]
-    size: int
+def aligned_zeros(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a vector of zeros that begins at a cache line."""
+    itemsize = np.dtype(dtype).itemsize
+    room = np.zeros(size + VECTOR_BYTES // itemsize, dtype=dtype)
+    skipped = -address_of(room) % VECTOR_BYTES // itemsize
+    return room[skipped : skipped + size]
 
 
 @lru_cache(maxsize=256)
-def slab_layout(network: NetworkSpec, rows: int, *, sparse: bool, backward: bool) -> SlabLayout:
-    sizes = [units * rows for units in network.layer_units]
+def layer_table(
+    network: NetworkSpec, rows: int, dtype: str, *, sparse: bool, backward: bool
+) -> tuple[Integers, int]:
+    """Return the table of layers, without addresses of parameters, and the workspace's size.
+
+    A sparse input has no part in the workspace, a forward pass needs no deltas, and the output
+    layer's deltas take the place of its raw predictions.
+    """
+    units = network.layer_units
+    table = np.zeros((len(units), LAYER_FIELDS), dtype=np.int64)
+    table[:, UNITS] = units
+    table[:, LD] = [padded(count, dtype) for count in units]
+    sizes = table[:, LD] * rows
     if sparse:
         sizes[0] = 0
-    activations = list(accumulate(sizes, initial=0))
-    deltas = list(accumulate(sizes[1:-1], initial=activations[-1]))
-    size = deltas[-1] if backward else activations[-1]
-    return SlabLayout(
-        np.array(activations[:-1], dtype=np.int64),
-        np.array([0, *deltas[:-1], activations[-2]], dtype=np.int64),
-        size,
-    )
+    ends = list(accumulate(sizes.tolist()))
+    table[:, OUTPUTS] = [0, *ends[:-1]]
+    table[-1, DELTAS] = table[-1, OUTPUTS]
+    for layer, name in enumerate(network.hidden_activations, start=1):
+        table[layer, ACTIVATE] = activation_kernel(name, dtype)
+    size = ends[-1]
+    if backward:
+        for layer, name in enumerate(network.hidden_activations, start=1):
+            table[layer, DERIVATIVE] = derivative_kernel(name, dtype)
+            table[layer, DELTAS] = size
+            size += int(sizes[layer])
+    return table, size
 
 
-@lru_cache(maxsize=256)
-def kernel_addresses(
-    network: NetworkSpec, dtype: str, *, backward: bool
-) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return the units of each layer and the addresses of its kernels."""
-    hidden = network.hidden_activations
-    activate = [activation_kernel(name, dtype) for name in hidden]
-    derivative = [derivative_kernel(name, dtype) for name in hidden] if backward else []
-    columns = (network.layer_units, activate, derivative)
-    return tuple(np.array(column, dtype=np.int64) for column in columns)
+def with_addresses(
+    table: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
+) -> Integers:
+    """Return the table of layers with the addresses of a model's parameters."""
+    table = table.copy()
+    table[:-1, COEFS] = [address_of(coef) for coef in coefs]
+    table[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
+    return table
 
 
-def network_shape(
-    network: NetworkSpec,
-    dtype: str,
-    layout: SlabLayout,
-    coefs: Sequence[FloatArray],
-    intercepts: Sequence[FloatArray],
-    *,
-    backward: bool,
-) -> Shape:
-    """Collect the addresses and offsets that the kernels need."""
-    units, activate, derivative = kernel_addresses(network, dtype, backward=backward)
-    return Shape(
-        units=units,
-        coefs=np.array([address_of(coef) for coef in coefs], dtype=np.int64),
-        intercepts=np.array([address_of(intercept) for intercept in intercepts], dtype=np.int64),
-        activations=layout.activations,
-        deltas=layout.deltas,
-        activate=activate,
-        derivative=derivative,
+def make_workspace(
+    network: NetworkSpec, size: int, rows: int, threads: int, dtype: str
+) -> Workspace:
+    """Allocate the scratch memory for slabs of `rows` rows."""
+    units = network.layer_units
+    own = max(panel_size(dtype), group_scratch_size(network.n_outputs))
+    own = padded(own, dtype)
+    return Workspace(
+        buffer=aligned_zeros(size, dtype),
+        row_table=np.empty(len(units) * rows, dtype=np.int64),
+        slab_size=rows,
+        panels=aligned_zeros(own * threads, dtype),
+        panel_size=own,
+        zeros=np.zeros(max(units), dtype=dtype),
     )
 
 
@@ -123,6 +143,7 @@ class CpuTask:
         parameters: FloatArray,
         alpha: float,
         batch_size: int,
+        threads: int,
         optimizer: str | None = None,
         settings: Sequence[float] = (),
         state: OptimizerState | None = None,
@@ -131,30 +152,34 @@ class CpuTask:
         layout = ParameterLayout(network.layer_units)
         self.data = data
         self._parameters = np.array(parameters, dtype=dtype)
-        self._gradient = np.empty(layout.size, dtype=dtype)
         self._coefs, self._intercepts = layout.views(self._parameters)
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         sparse = bool(data.source.is_sparse)
-        slab = slab_layout(network, self.slab_size, sparse=sparse, backward=True)
-        self.shape = network_shape(
-            network, dtype, slab, self._coefs, self._intercepts, backward=True
-        )
+        table, size = layer_table(network, self.slab_size, dtype, sparse=sparse, backward=True)
+        self.layers = with_addresses(table, self._coefs, self._intercepts)
+        self.batch_size = batch_size
+        self.flops_per_row = 6 * network.n_coefs
+        self.threads = self._useful_threads(threads)
+        self.work = make_workspace(network, size, self.slab_size, self.threads, dtype)
         blocks = block_table(network)
-        buffer = np.empty(slab.size, dtype=dtype)
-        self.work = Work(buffer, np.zeros(MAX_CHUNKS), np.zeros(len(blocks)), blocks)
+        self.blocks = Blocks(blocks, np.zeros(self.slab_size), np.zeros(len(blocks)))
+        largest = padded(int(blocks[:, 5].max()), dtype)
+        is_whole = optimizer is None or self.slab_size < batch_size
+        self._gradient = aligned_zeros(layout.size if is_whole else largest * self.threads, dtype)
         self.vectors = np.array([] if state is None else state.vectors, dtype=dtype)
         self.model = Model(
             parameters=self._parameters,
             gradient=self._gradient,
+            gradient_size=largest,
             state=self.vectors.reshape(-1),
             settings=np.array([*settings, 0.0]),
             steps=np.array([0 if state is None else state.step]),
+            constants=np.empty(self.threads * CONSTANTS_STRIDE),
             loss=loss_kernel(network.loss, network.output_activation, dtype),
+            prepare=0 if optimizer is None else constants_kernel(optimizer),
             update=0 if optimizer is None else update_kernel(optimizer, dtype),
             alpha=float(alpha),
         )
-        self.batch_size = batch_size
-        self.flops_per_row = 6 * network.n_coefs
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
     @property
@@ -165,12 +190,12 @@ class CpuTask:
     def gradient(self) -> FloatArray:
         return self._gradient
 
-    def useful_threads(self, available: int) -> int:
+    def _useful_threads(self, available: int) -> int:
         """Return how many threads pay for steps of this size."""
         paying = int(self.flops_per_row * self.batch_size / FLOPS_PER_THREAD)
-        return max(1, min(available, paying, MAX_CHUNKS))
+        return max(1, min(available, paying, self.slab_size // TILE_ROWS))
 
-    def advance(self, plan: EpochPlan, crew: Crew, threads: int) -> EpochResult:
+    def advance(self, plan: EpochPlan, crew: Crew) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
         n_epochs, n_rows = plan.orders.shape
         losses = np.zeros((n_epochs, 2))
@@ -186,14 +211,15 @@ class CpuTask:
             stop = min(last, batch + max(1, affordable))
             is_finite = crew.call(
                 drivers.run_batches,
-                self.shape,
+                self.layers,
                 self.data.source,
                 self.model,
                 self.work,
+                self.blocks,
                 epochs,
                 batch,
                 stop,
-                threads=threads,
+                threads=self.threads,
             )
             seconds = time.perf_counter() - began
             self.seconds_per_row = max(1e-9, seconds / (stop - batch) / rows_per_batch)
@@ -206,18 +232,19 @@ class CpuTask:
         is_finite = is_finite and bool(np.isfinite(self.parameters).all())
         return EpochResult(means.tolist(), is_finite)
 
-    def add_slab(self, rows: IndexArray, start: int, crew: Crew, threads: int) -> float:
+    def add_slab(self, rows: IndexArray, start: int, crew: Crew) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
         slab = Slab(rows, start, min(self.slab_size, len(rows) - start))
         loss = crew.call(
             drivers.add_slab,
-            self.shape,
+            self.layers,
             self.data.source,
             self.model,
             self.work,
+            self.blocks,
             slab,
             int(start > 0),
-            threads=threads,
+            threads=self.threads,
         )
         return float(loss)
 
@@ -261,11 +288,9 @@ class CpuEngine(Engine):
         task = self._objective_task(network, data, len(rows))
         task.parameters[...] = parameters
         loss = 0.0
-        threads = task.useful_threads(self._crew.threads)
-        with single_threaded_blas():
-            # Python sees signals between slabs, so a long pass can be interrupted.
-            for start in range(0, len(rows), task.slab_size):
-                loss += task.add_slab(rows, start, self._crew, threads)
+        # Python sees signals between slabs, so a long pass can be interrupted.
+        for start in range(0, len(rows), task.slab_size):
+            loss += task.add_slab(rows, start, self._crew)
         if data.sample_weight is None:
             weight_sum = float(len(rows))
         else:
@@ -284,7 +309,7 @@ class CpuEngine(Engine):
             if known_data is data and (known_network, known_rows) == (network, n_rows):
                 return task
         zeros = np.zeros(ParameterLayout(network.layer_units).size)
-        task = CpuTask(network, data, zeros, 0.0, n_rows)
+        task = CpuTask(network, data, zeros, 0.0, n_rows, self._crew.threads)
         self._objective = ((network, data, n_rows), task)
         return task
 
@@ -301,29 +326,28 @@ class CpuEngine(Engine):
         intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
         out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-        coef_count = network.n_coefs
-        row_bytes = out.itemsize * sum(network.layer_units)
+        row_bytes = out.itemsize * sum(padded(units, dtype) for units in network.layer_units)
         slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
         part_rows = int(
-            min(max(PREDICT_PART_FLOPS // (2 * coef_count), slab_size), PREDICT_PART_ROWS)
+            min(max(PREDICT_PART_FLOPS // (2 * network.n_coefs), slab_size), PREDICT_PART_ROWS)
         )
-        slab = slab_layout(network, slab_size, sparse=bool(data.source.is_sparse), backward=False)
-        shape = network_shape(network, dtype, slab, coefs, intercepts, backward=False)
+        sparse = bool(data.source.is_sparse)
+        table, size = layer_table(network, slab_size, dtype, sparse=sparse, backward=False)
+        layers = with_addresses(table, coefs, intercepts)
         output = output_kernel(network.output_activation, dtype)
 
         def predict_part(start: int) -> None:
             stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
-            buffer = np.empty(slab.size, dtype=dtype)
+            work = make_workspace(network, size, slab_size, 1, dtype)
             part = out[start:stop].reshape(-1)
-            drivers.predict_rows(shape, data.source, output, buffer, order, slab_size, part)
+            drivers.predict_rows(layers, data.source, output, work, order, part)
 
         parts = range(0, n_rows, part_rows)
-        if len(parts) == 1 and slab_size * coef_count <= SINGLE_THREADED_PRODUCT:
+        if len(parts) == 1:
             predict_part(0)
         else:
-            with single_threaded_blas():
-                share_out(predict_part, parts, self._crew.threads)
+            share_out(predict_part, parts, self._crew.threads)
         return out
 
 
@@ -332,6 +356,8 @@ class CpuRun(Run):
 
     def __init__(self, tasks: Sequence[FitTask], crew: Crew) -> None:
         self._crew = crew
+        # Several fits share no work: each one runs alone in its thread.
+        threads = crew.threads if len(tasks) == 1 else 1
         self._names = [task.optimizer.name for task in tasks]
         self._tasks: list[CpuTask | None] = [
             CpuTask(
@@ -340,6 +366,7 @@ class CpuRun(Run):
                 task.parameters,
                 task.alpha,
                 task.batch_size,
+                threads,
                 task.optimizer.name,
                 task.optimizer.settings,
                 task.optimizer_state,
@@ -357,19 +384,16 @@ class CpuRun(Run):
         results: list[EpochResult | None] = [None] * len(plans)
         active = [i for i, plan in enumerate(plans) if plan is not None]
 
-        def advance_one(index: int, threads: int = 1) -> None:
+        def advance_one(index: int) -> None:
             plan = plans[index]
             assert plan is not None
-            results[index] = self._task(index).advance(plan, self._crew, threads)
+            results[index] = self._task(index).advance(plan, self._crew)
 
-        with single_threaded_blas():
-            if len(active) > 1:
-                # Several fits share no work: each one runs alone in its thread.
-                share_out(advance_one, active, self._crew.threads)
-            else:
-                for index in active:
-                    threads = self._task(index).useful_threads(self._crew.threads)
-                    advance_one(index, threads)
+        if len(active) > 1:
+            share_out(advance_one, active, self._crew.threads)
+        else:
+            for index in active:
+                advance_one(index)
         return results
 
     def parameters(self, index: int) -> FloatArray:

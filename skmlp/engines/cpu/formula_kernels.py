@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numba import carray, float32, float64, int64, types
 
-from skmlp.engines.cpu.compilation import compile_kernel, specialize
+from skmlp.engines.cpu.compilation import compile_kernel, jit, specialize
+from skmlp.engines.cpu.pointers import advance
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
@@ -15,6 +16,10 @@ from skmlp.network.optimizers import OPTIMIZERS
 _alive: list[Any] = []
 
 NUMBA_TYPES = {"float32": float32, "float64": float64}
+
+# Output layers are narrow, often narrower than a vector register. Their formulas are therefore
+# evaluated for so many rows at once, side by side.
+GROUP = 16
 
 
 def _address(py_func: Any, arguments: tuple[Any, ...], key: str) -> int:
@@ -28,20 +33,23 @@ def _types(dtype: str) -> tuple[Any, Any]:
     return np.dtype(dtype).type, types.CPointer(scalar)
 
 
+def group_scratch_size(columns: int) -> int:
+    """Return how many elements of scratch memory loss and output kernels need."""
+    return (2 * columns + 2) * GROUP
+
+
 @cache
 def activation_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, bias, rows, columns)``: ``z = value(z + bias)``, in place."""
+    """``kernel(z, size)``: ``z = value(z)``, in place."""
     real, array = _types(dtype)
     value = specialize(ACTIVATIONS[name].value, real)
 
-    def activate(z, bias, rows, columns):
-        z = carray(z, (rows, columns))
-        bias = carray(bias, columns)
-        for i in range(rows):
-            for j in range(columns):
-                z[i, j] = value(z[i, j] + bias[j])
+    def activate(z, size):
+        z = carray(z, size)
+        for i in range(size):
+            z[i] = value(z[i])
 
-    return _address(activate, (array, array, int64, int64), f"{name} {dtype}")
+    return _address(activate, (array, int64), f"{name} {dtype}")
 
 
 @cache
@@ -59,40 +67,81 @@ def derivative_kernel(name: str, dtype: str) -> int:
     return _address(backpropagate, (array, array, int64), f"{name} {dtype}")
 
 
+@jit()
+def load_group(matrix, ld, count, columns, group):
+    """``group[j, i] = matrix[i, j]``; rows beyond `count` repeat the last one."""
+    for i in range(GROUP):
+        row = min(i, count - 1) * ld
+        for j in range(columns):
+            group[j, i] = matrix[row + j]
+
+
+@jit()
+def store_group(group, count, columns, matrix, ld):
+    """``matrix[i, j] = group[j, i]`` for the first `count` rows."""
+    for i in range(count):
+        for j in range(columns):
+            matrix[i * ld + j] = group[j, i]
+
+
 @cache
 def output_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, bias, rows, columns)``: outputs of the network from ``z + bias``, in place."""
-    if name != "softmax":
-        return activation_kernel(name, dtype)
+    """``kernel(z, ld, rows, columns, out, scratch)``: outputs of the network from `z`.
+
+    `z` has rows `ld` apart, those of `out` are contiguous.
+    """
     real, array = _types(dtype)
+    make = _softmax_output if name == "softmax" else _elementwise_output
+    arguments = (array, int64, int64, int64, array, array)
+    return _address(make(name, real), arguments, f"{name} {dtype}")
+
+
+def _softmax_output(name: str, real: Any) -> Any:
     normalize = specialize(softmax, real)
 
-    def activate(z, bias, rows, columns):
-        z = carray(z, (rows, columns))
-        bias = carray(bias, columns)
-        for i in range(rows):
-            for j in range(columns):
-                z[i, j] += bias[j]
-            normalize(z[i])
+    def output(z, ld, rows, columns, out, scratch):
+        group = carray(scratch, (columns, GROUP))
+        spare = carray(advance(scratch, columns * GROUP), GROUP)
+        for first in range(0, rows, GROUP):
+            count = min(GROUP, rows - first)
+            load_group(advance(z, first * ld), ld, count, columns, group)
+            normalize(group, spare)
+            store_group(group, count, columns, advance(out, first * columns), columns)
 
-    return _address(activate, (array, array, int64, int64), f"softmax {dtype}")
+    return output
+
+
+def _elementwise_output(name: str, real: Any) -> Any:
+    value = specialize(ACTIVATIONS[name].value, real)
+
+    def output(z, ld, rows, columns, out, scratch):
+        group = carray(scratch, (columns, GROUP))
+        for first in range(0, rows, GROUP):
+            count = min(GROUP, rows - first)
+            load_group(advance(z, first * ld), ld, count, columns, group)
+            for j in range(columns):
+                for i in range(GROUP):
+                    group[j, i] = value(group[j, i])
+            store_group(group, count, columns, advance(out, first * columns), columns)
+
+    return output
 
 
 @cache
 def loss_kernel(loss_name: str, output_activation: str, dtype: str) -> int:
-    """``kernel(z, bias, targets, weights, weighted, order, rows, columns, total)``.
+    """``kernel(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch)``.
 
-    Turns `z` (rows, columns), the raw prediction without its bias, into the derivative of the
-    weighted loss with respect to it, and writes the sum of the weighted losses to ``total[0]``.
-    `targets` and `weights` belong to the whole data set and are gathered by the row numbers in
-    `order`; unless `weighted`, all weights are one.
+    Turns `z` (rows, columns), the raw prediction with rows `ld` apart, into the derivative of the
+    weighted loss with respect to it, and writes each row's weighted loss to `losses`. `targets`
+    and `weights` belong to the whole data set and are gathered by the row numbers in `order`;
+    unless `weighted`, all weights are one.
     """
     loss = LOSSES[loss_name, output_activation]
     real, array = _types(dtype)
+    doubles = types.CPointer(float64)
     arguments = (
-        *(array, array, array),
-        *(types.CPointer(float64), int64, types.CPointer(int64), int64, int64),
-        types.CPointer(float64),
+        *(array, int64, array, doubles, int64, types.CPointer(int64), int64, int64),
+        *(doubles, array),
     )
     make = _categorical_loss if loss.is_categorical else _elementwise_loss
     return _address(make(loss, real), arguments, f"{loss_name} {output_activation} {dtype}")
@@ -104,24 +153,31 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
     gradient = specialize(loss.gradient, real)
     epsilon = real(np.finfo(real).eps)
 
-    def loss_and_delta(z, bias, targets, weights, weighted, order, rows, columns, total):
-        z = carray(z, (rows, columns))
-        bias = carray(bias, columns)
-        order = carray(order, rows)
-        total = carray(total, 1)
-        summed = 0.0
-        for i in range(rows):
-            row = order[i]
-            row_loss = 0.0
-            weight = weights[row] if weighted else 1.0
+    def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
+        group = carray(scratch, (columns, GROUP))
+        wanted = carray(advance(scratch, columns * GROUP), (columns, GROUP))
+        for first in range(0, rows, GROUP):
+            count = min(GROUP, rows - first)
+            corner = advance(z, first * ld)
+            load_group(corner, ld, count, columns, group)
+            for i in range(GROUP):
+                row = order[first + min(i, count - 1)]
+                for j in range(columns):
+                    wanted[j, i] = targets[row * columns + j]
             for j in range(columns):
-                target = targets[row * columns + j]
-                raw = z[i, j] + bias[j]
-                output = activate(raw)
-                row_loss += value(target, raw, output, epsilon)
-                z[i, j] = real(weight) * gradient(target, output)
-            summed += weight * row_loss
-        total[0] = summed
+                for i in range(GROUP):
+                    raw = group[j, i]
+                    target = wanted[j, i]
+                    output = activate(raw)
+                    wanted[j, i] = value(target, raw, output, epsilon)
+                    group[j, i] = gradient(target, output)
+            for i in range(count):
+                weight = weights[order[first + i]] if weighted else 1.0
+                row_loss = 0.0
+                for j in range(columns):
+                    row_loss += wanted[j, i]
+                    corner[i * ld + j] = real(weight) * group[j, i]
+                losses[first + i] = weight * row_loss
 
     return loss_and_delta
 
@@ -133,68 +189,82 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
     epsilon = real(np.finfo(real).eps)
     zero, one = real(0), real(1)
 
-    def loss_and_delta(z, bias, targets, weights, weighted, order, rows, columns, total):
-        z = carray(z, (rows, columns))
-        bias = carray(bias, columns)
-        order = carray(order, rows)
-        total = carray(total, 1)
-        summed = 0.0
-        for i in range(rows):
-            row = order[i]
-            weight = weights[row] if weighted else 1.0
+    def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
+        group = carray(scratch, (columns, GROUP))
+        label = carray(advance(scratch, columns * GROUP), GROUP)
+        picked = carray(advance(scratch, (columns + 1) * GROUP), GROUP)
+        for first in range(0, rows, GROUP):
+            count = min(GROUP, rows - first)
+            corner = advance(z, first * ld)
+            load_group(corner, ld, count, columns, group)
+            normalize(group, picked)
+            for i in range(GROUP):
+                label[i] = targets[order[first + min(i, count - 1)]]
+                picked[i] = group[int(label[i]), i]
+            for i in range(GROUP):
+                picked[i] = value(one, zero, picked[i], epsilon)
             for j in range(columns):
-                z[i, j] += bias[j]
-            normalize(z[i])
-            label = int(targets[row])
-            summed += weight * value(one, zero, z[i, label], epsilon)
-            for j in range(columns):
-                target = one if j == label else zero
-                z[i, j] = real(weight) * gradient(target, z[i, j])
-        total[0] = summed
+                for i in range(GROUP):
+                    target = one if label[i] == real(j) else zero
+                    group[j, i] = gradient(target, group[j, i])
+            for i in range(count):
+                weight = weights[order[first + i]] if weighted else 1.0
+                losses[first + i] = weight * picked[i]
+                for j in range(columns):
+                    corner[i * ld + j] = real(weight) * group[j, i]
 
     return loss_and_delta
 
 
 @cache
+def constants_kernel(name: str) -> int:
+    """``kernel(settings, learning_rate, step, out)``: four numbers that a step's updates share.
+
+    They are computed in double precision.
+    """
+    constants = specialize(OPTIMIZERS[name].constants, np.float64)
+    doubles = types.CPointer(float64)
+
+    def step_constants(settings, learning_rate, step, out):
+        out[0], out[1], out[2], out[3] = constants(settings, learning_rate, step)
+
+    return _address(step_constants, (doubles, float64, int64, doubles), name)
+
+
+@cache
 def update_kernel(name: str, dtype: str) -> int:
-    """``kernel(parameters, gradient, state, stride, size, settings, learning_rate, step)``.
+    """``kernel(parameters, gradient, state, stride, size, constants)``.
 
     Updates `size` parameters and their state in place; state vector `s` starts ``s * stride``
-    elements after `state`.
+    elements after `state`. `constants` comes from the `constants_kernel`.
     """
     optimizer = OPTIMIZERS[name]
     real, array = _types(dtype)
-    arguments = (*(array, array, array), int64, int64, types.CPointer(float64), float64, int64)
+    arguments = (*(array, array, array), int64, int64, types.CPointer(float64))
     make = {1: _update_with_one_state, 2: _update_with_two_states}[len(optimizer.state_names)]
-    # The constants are computed in double precision and rounded once.
-    constants = specialize(optimizer.constants, np.float64)
     update = specialize(optimizer.update, real)
-    return _address(make(constants, update, real), arguments, f"{name} {dtype}")
+    return _address(make(update, real), arguments, f"{name} {dtype}")
 
 
-def _update_with_one_state(constants: Any, update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):
-        p = carray(p, size)
-        g = carray(g, size)
-        first = carray(state, size)
-        a, b, c, d = constants(settings, learning_rate, step)
-        shared = (real(a), real(b), real(c), real(d))
+def _update_with_one_state(update: Any, real: Any) -> Any:
+    def update_parameters(p, g, state, stride, size, constants):
+        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
         for i in range(size):
-            p[i], first[i] = update(p[i], g[i], first[i], shared)
+            parameter, first = update(p[i], g[i], state[i], shared)
+            p[i] = parameter
+            state[i] = first
 
     return update_parameters
 
 
-def _update_with_two_states(constants: Any, update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, settings, learning_rate, step):
-        p = carray(p, size)
-        g = carray(g, size)
-        states = carray(state, stride + size)
-        a, b, c, d = constants(settings, learning_rate, step)
-        shared = (real(a), real(b), real(c), real(d))
+def _update_with_two_states(update: Any, real: Any) -> Any:
+    def update_parameters(p, g, state, stride, size, constants):
+        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
+        other = advance(state, stride)
         for i in range(size):
-            p[i], states[i], states[stride + i] = update(
-                p[i], g[i], states[i], states[stride + i], shared
-            )
+            parameter, first, second = update(p[i], g[i], state[i], other[i], shared)
+            p[i] = parameter
+            state[i] = first
+            other[i] = second
 
     return update_parameters

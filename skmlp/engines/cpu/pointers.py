@@ -43,6 +43,37 @@ def advance(typingctx, base, offset):
 
 
 @intrinsic
+def address(typingctx, base):
+    """``address(pointer)``: a pointer as an integer."""
+    signature = types.int64(base)
+
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(args[0], context.get_value_type(types.int64))
+
+    return signature, codegen
+
+
+@intrinsic
+def prefetch(typingctx, base):
+    """``prefetch(pointer)``: have a cache line brought near (second level), without waiting."""
+    signature = types.void(base)
+
+    def codegen(context, builder, signature, args):
+        flag = ir.IntType(32)
+        opaque = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [opaque, flag, flag, flag])
+        function = cgutils.get_or_insert_function(
+            builder.module, function_type, "llvm.prefetch.p0i8"
+        )
+        reading, second_level, data = (ir.Constant(flag, value) for value in (0, 2, 1))
+        line = builder.bitcast(args[0], opaque)
+        builder.call(function, (line, reading, second_level, data))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def call_kernel(typingctx, address, arguments):
     """``call_kernel(address, (a, b, ...))``: call a formula kernel that returns nothing."""
     signature = types.void(types.int64, arguments)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.pointers import (
+    address,
     advance,
     float32_pointer,
     float64_pointer,
@@ -26,11 +27,13 @@ from skmlp.network.parameters import FloatArray
 class RowSource(NamedTuple):
     """Where a data set lies in memory. Addresses are in bytes, strides in elements.
 
-    Dense: `values` is X, float64 if `is_double` else float32. Sparse: the CSR triple `values`
-    (in the precision of the network), `indices` (int32) and `indptr` (int64).
+    Dense: `values` is X, float64 if `is_double` else float32; `is_direct` if its rows can be
+    used where they lie, being contiguous and of the network's precision. Sparse: the CSR triple
+    `values` (in the precision of the network), `indices` (int32) and `indptr` (int64).
     """
 
     is_sparse: int
+    is_direct: int
     is_double: int
     values: int
     row_stride: int
@@ -86,6 +89,7 @@ def load_rows(
         indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
         source = RowSource(
             is_sparse=1,
+            is_direct=0,
             is_double=int(dtype == "float64"),
             values=address_of(values),
             row_stride=0,
@@ -101,6 +105,7 @@ def load_rows(
             X = np.ascontiguousarray(X)
         source = RowSource(
             is_sparse=0,
+            is_direct=int(X.dtype == dtype and X.strides[1] == X.itemsize),
             is_double=int(X.dtype == np.float64),
             values=address_of(X),
             row_stride=X.strides[0] // X.itemsize,
@@ -125,18 +130,37 @@ def copy_row(row, stride, columns, out):
 
 
 @jit()
-def gather_rows(source, order, start, rows, columns, out):
-    """Copy the dense rows ``order[start : start + rows]`` of X to `out` (rows, columns)."""
+def gather_rows(source, order, rows, columns, out, ld):
+    """Copy the first `rows` dense rows numbered in `order` to `out`, whose rows are `ld` apart."""
     if source.is_double:
         doubles = float64_pointer(source.values)
         for i in range(rows):
-            row = advance(doubles, order[start + i] * source.row_stride)
-            copy_row(row, source.column_stride, columns, advance(out, i * columns))
+            row = advance(doubles, order[i] * source.row_stride)
+            copy_row(row, source.column_stride, columns, advance(out, i * ld))
     else:
         singles = float32_pointer(source.values)
         for i in range(rows):
-            row = advance(singles, order[start + i] * source.row_stride)
-            copy_row(row, source.column_stride, columns, advance(out, i * columns))
+            row = advance(singles, order[i] * source.row_stride)
+            copy_row(row, source.column_stride, columns, advance(out, i * ld))
+
+
+@jit()
+def list_rows(first, ld, rows, table):
+    """Write the addresses of `rows` rows, `ld` elements apart from `first` on, to `table`."""
+    for i in range(rows):
+        table[i] = address(advance(first, i * ld))
+
+
+@jit()
+def locate_rows(source, order, rows, columns, out, ld, table):
+    """Write the addresses of the rows numbered in `order` to `table`, copying them if need be."""
+    if source.is_direct:
+        values = pointer_at(source.values, out)
+        for i in range(rows):
+            table[i] = address(advance(values, order[i] * source.row_stride))
+    else:
+        gather_rows(source, order, rows, columns, out, ld)
+        list_rows(out, ld, rows, table)
 
 
 @jit()
@@ -147,16 +171,16 @@ def add_scaled(x, factor, out, size):
 
 
 @jit()
-def sparse_forward(source, order, start, rows, coefs, columns, out):
-    """``out = X[order[start : start + rows]] @ coefs`` for CSR X; out is (rows, columns)."""
+def sparse_forward(source, order, rows, coefs, intercepts, columns, out, ld):
+    """``out = intercepts + X[order[:rows]] @ coefs`` for CSR X; rows of `out` are `ld` apart."""
     values = pointer_at(source.values, out)
     indices = int32_pointer(source.indices)
     indptr = int64_pointer(source.indptr)
     for i in range(rows):
-        row = order[start + i]
-        target = advance(out, i * columns)
+        row = order[i]
+        target = advance(out, i * ld)
         for j in range(columns):
-            target[j] = 0.0
+            target[j] = intercepts[j]
         for k in range(indptr[row], indptr[row + 1]):
             add_scaled(advance(coefs, indices[k] * columns), values[k], target, columns)
 
@@ -174,10 +198,10 @@ def first_at_least(indices, start, stop, column):
 
 
 @jit()
-def sparse_gradient(source, slab, first, last, delta, columns, accumulate, out):
+def sparse_gradient(source, slab, first, last, delta, ld, columns, accumulate, out):
     """``out = X[rows of the slab, first:last].T @ delta (+ out)`` for CSR X.
 
-    `delta` is (rows, columns) and `out` (last - first, columns).
+    `delta` is (rows, columns) with rows `ld` apart and `out` (last - first, columns).
     """
     values = pointer_at(source.values, out)
     indices = int32_pointer(source.indices)
@@ -191,5 +215,5 @@ def sparse_gradient(source, slab, first, last, delta, columns, accumulate, out):
         k = first_at_least(indices, indptr[row], stop, first)
         while k < stop and indices[k] < last:
             target = advance(out, (indices[k] - first) * columns)
-            add_scaled(advance(delta, i * columns), values[k], target, columns)
+            add_scaled(advance(delta, i * ld), values[k], target, columns)
             k += 1

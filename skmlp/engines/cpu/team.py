@@ -20,7 +20,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skmlp.engines.cpu.blas import limit_this_thread
 from skmlp.engines.cpu.compilation import jit
 
 # How often the barrier looks before it yields the processor (some 10 us), and how often it then
@@ -145,7 +144,7 @@ class Crew:
 
     def _start(self, team: Team, driver: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, initializer=limit_this_thread)
+            self._pool = ThreadPoolExecutor(self.threads - 1)
         future = self._pool.submit(driver, *arguments)
         future.add_done_callback(lambda done: abandon(team) if failed(done) else None)
         return future
@@ -196,10 +195,6 @@ def share_out(function: Callable[[int], None], items: Iterable[int], threads: in
         except BaseException as error:
             errors.append(error)
 
-    def help_out() -> None:
-        limit_this_thread()
-        work()
-
     helpers: list[threading.Thread] = []
 
     def join() -> None:
@@ -209,7 +204,7 @@ def share_out(function: Callable[[int], None], items: Iterable[int], threads: in
 
     try:
         for _ in range(threads - 1):
-            helpers.append(threading.Thread(target=help_out))
+            helpers.append(threading.Thread(target=work))
             helpers[-1].start()
     except RuntimeError:
         pass  # no thread to be had: those there are do the work

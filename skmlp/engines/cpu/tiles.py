@@ -1,0 +1,297 @@
+"""Register tiles: the innermost loops of the matrix products, written as vector instructions.
+
+Neither BLAS nor the compiler's own vectorizer does well on products as small as those of tabular
+networks, so the few loops that take nearly all the time are spelled out here. Each function
+emits LLVM's portable vector code; which instructions it becomes is LLVM's affair.
+
+Left factors are given as tables of row addresses: rows of a batch are used where they lie in the
+caller's X. Vectors at the right border of a matrix are loaded and stored under a mask, and rows
+beyond its lower border repeat the last one (they compute and store the same values again), so
+no tile reads or writes outside its matrix.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from skmlp.engines.cpu.registers import TILE_ROWS, VECTOR_BYTES
+
+word = ir.IntType(64)
+index = ir.IntType(32)
+
+
+def integer(value: int) -> ir.Constant:
+    return ir.Constant(word, value)
+
+
+class VectorBuilder:
+    """Emits operations on vectors of one scalar type as wide as a register."""
+
+    def __init__(self, context: Any, builder: Any, scalar: Any) -> None:
+        self.builder = builder
+        self.element = context.get_value_type(scalar)
+        self.itemsize = scalar.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.type = ir.VectorType(self.element, self.lanes)
+        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{scalar.bitwidth}"
+
+    def zeros(self) -> ir.Constant:
+        return ir.Constant(self.type, [0.0] * self.lanes)
+
+    def at(self, base: Any, offset: Any) -> Any:
+        """Return the address `offset` elements after `base`."""
+        return self.builder.gep(base, [offset])
+
+    def vector_at(self, base: Any, number: int) -> Any:
+        """Return the address of vector `number` from `base` on."""
+        address = self.at(base, integer(number * self.lanes))
+        return self.builder.bitcast(address, self.type.as_pointer())
+
+    def load(self, base: Any, number: int) -> Any:
+        return self.builder.load(self.vector_at(base, number), align=self.itemsize)
+
+    def store(self, vector: Any, base: Any, number: int) -> None:
+        self.builder.store(vector, self.vector_at(base, number), align=self.itemsize)
+
+    def first_lanes(self, count: Any) -> Any:
+        """Return the mask of the first `count` lanes."""
+        counts = self.spread(self.builder.trunc(count, index), index)
+        lanes = ir.Constant(ir.VectorType(index, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lanes, counts)
+
+    def load_masked(self, base: Any, number: int, mask: Any) -> Any:
+        """Load a vector; lanes outside the mask are zero, and their memory is not touched."""
+        pointer = self.vector_at(base, number)
+        function = self._declare(
+            "load", self.type, (pointer.type, index, self.mask_type, self.type)
+        )
+        align = ir.Constant(index, self.itemsize)
+        return self.builder.call(function, (pointer, align, mask, self.zeros()))
+
+    def store_masked(self, vector: Any, base: Any, number: int, mask: Any) -> None:
+        pointer = self.vector_at(base, number)
+        arguments = (self.type, pointer.type, index, self.mask_type)
+        function = self._declare("store", ir.VoidType(), arguments)
+        align = ir.Constant(index, self.itemsize)
+        self.builder.call(function, (vector, pointer, align, mask))
+
+    def _declare(self, operation: str, returned: Any, arguments: tuple[Any, ...]) -> Any:
+        name = f"llvm.masked.{operation}.{self.suffix}.p0{self.suffix}"
+        function_type = ir.FunctionType(returned, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, function_type, name)
+
+    def spread(self, value: Any, element: Any = None) -> Any:
+        """Return a vector with `value` in every lane."""
+        vector_type = ir.VectorType(element or self.element, self.lanes)
+        undefined = ir.Constant(vector_type, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(index, 0))
+        zeros = ir.Constant(ir.VectorType(index, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return ``a * b + c``, fused where the machine can."""
+        product = self.builder.fmul(a, b, flags=("contract",))
+        return self.builder.fadd(product, c, flags=("contract",))
+
+    def keep_loads_here(self) -> None:
+        """Forbid the compiler to move loads across this point.
+
+        It would load all elements of a tile's left factor first, run out of registers, and move
+        sums to memory and back in every iteration.
+        """
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        self.builder.asm(nothing, "", "~{memory}", [], side_effect=True)
+
+    def hide(self, value: Any) -> Any:
+        """Return an integer whose origin the compiler does not see.
+
+        It would take sums apart and add their parts anew in every iteration.
+        """
+        same = ir.FunctionType(word, [word])
+        return self.builder.asm(same, "", "=r,0", [value], side_effect=False)
+
+    def pointer(self, address: Any) -> Any:
+        return self.builder.inttoptr(address, self.element.as_pointer())
+
+    def smaller(self, a: Any, b: Any) -> Any:
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+
+class Loop:
+    """A counted loop that runs at least once; its carried values are phi nodes."""
+
+    def __init__(self, builder: Any, carried: list[Any]) -> None:
+        self._builder = builder
+        entry = builder.block
+        self._body = builder.append_basic_block("tile")
+        builder.branch(self._body)
+        builder.position_at_end(self._body)
+        self.count = builder.phi(word)
+        self.count.add_incoming(integer(0), entry)
+        self.values = [builder.phi(value.type) for value in carried]
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, entry)
+
+    def close(self, carried: list[Any], times: Any) -> None:
+        """End the body, which has computed the next `carried` values."""
+        builder = self._builder
+        following = builder.add(self.count, integer(1))
+        self.count.add_incoming(following, self._body)
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, self._body)
+        after = builder.append_basic_block("tile.end")
+        builder.cbranch(builder.icmp_signed("<", following, times), self._body, after)
+        builder.position_at_end(after)
+
+
+@intrinsic
+def lane_count(typingctx, base):
+    """``lane_count(pointer)``: how many elements of its type a vector register holds."""
+    signature = types.int64(base)
+
+    def codegen(context, builder, signature, args):
+        return integer(VECTOR_BYTES // (signature.args[0].dtype.bitwidth // 8))
+
+    return signature, codegen
+
+
+def emit_tile(v: VectorBuilder, vectors: int, args: tuple[Any, ...], *, transposed: bool) -> None:
+    """Emit one register tile, ``C = start + A @ B`` or ``C = start + A.T @ B``."""
+    table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last_columns = args
+    builder = v.builder
+    last_row = builder.sub(rows, integer(1))
+    lines = [v.smaller(integer(i), last_row) for i in range(TILE_ROWS)]
+    mask = v.first_lanes(last_columns)
+
+    def load_start(line: Any, number: int) -> Any:
+        base = v.at(start, builder.mul(line, ld_start))
+        return v.load_masked(base, number, mask) if number == vectors - 1 else v.load(base, number)
+
+    sums = [load_start(line, number) for line in lines for number in range(vectors)]
+    if transposed:
+        columns = [v.hide(builder.add(line, offset)) for line in lines]
+    else:
+        addresses = [builder.load(builder.gep(table, [line])) for line in lines]
+        left = [v.at(v.pointer(address), offset) for address in addresses]
+    loop = Loop(builder, sums)
+    if transposed:
+        row = v.pointer(builder.load(builder.gep(table, [loop.count])))
+        elements = [v.at(row, column) for column in columns]
+    else:
+        elements = [v.at(base, loop.count) for base in left]
+    right = v.at(b, builder.mul(loop.count, ldb))
+    factors = [v.load(right, number) for number in range(vectors)]
+    new = []
+    for i, element in enumerate(elements):
+        spread = v.spread(builder.load(element))
+        for number, factor in enumerate(factors):
+            new.append(v.multiply_add(spread, factor, loop.values[i * vectors + number]))
+        v.keep_loads_here()
+    loop.close(new, depth)
+    for i, line in enumerate(lines):
+        base = v.at(c, builder.mul(line, ldc))
+        for number in range(vectors):
+            vector = new[i * vectors + number]
+            if number == vectors - 1:
+                v.store_masked(vector, base, number, mask)
+            else:
+                v.store(vector, base, number)
+
+
+def _tile_intrinsic(*, transposed: bool) -> Any:
+    @intrinsic(prefer_literal=True)
+    def tile(typingctx, vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last):
+        n = types.int64
+        signature = types.void(vectors, table, n, n, n, b, n, start, n, c, n, n)
+
+        def codegen(context, builder, signature, args):
+            count = signature.args[0].literal_value
+            v = VectorBuilder(context, builder, signature.args[5].dtype)
+            emit_tile(v, count, args[1:], transposed=transposed)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+# ``tile(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last)``: one tile
+# of `rows` rows and `vectors` vectors (a literal), the last of which has `last` columns. B is
+# (depth, columns), `start` and C are (rows, columns); `ld_start` may be zero. B must be readable
+# in whole vectors.
+#
+# multiply_tile: A is (rows, depth); `table` holds the addresses of its rows, `offset` its first
+# column. multiply_transposed_tile: A is (depth, rows), and `offset` its first column likewise.
+multiply_tile = _tile_intrinsic(transposed=False)
+multiply_transposed_tile = _tile_intrinsic(transposed=True)
+
+
+@intrinsic(prefer_literal=True)
+def copy_rows(typingctx, vectors, source, ld, rows, last_columns, out):
+    """Copy `rows` (at least one) rows of `vectors` vectors; the last one is padded with zeros."""
+    signature = types.void(vectors, source, types.int64, types.int64, types.int64, out)
+
+    def codegen(context, builder, signature, args):
+        count = signature.args[0].literal_value
+        _, source, ld, rows, last_columns, out = args
+        v = VectorBuilder(context, builder, signature.args[1].dtype)
+        mask = v.first_lanes(last_columns)
+        loop = Loop(builder, [])
+        origin = v.at(source, builder.mul(loop.count, ld))
+        target = v.at(out, builder.mul(loop.count, integer(count * v.lanes)))
+        for number in range(count - 1):
+            v.store(v.load(origin, number), target, number)
+        v.store(v.load_masked(origin, count - 1, mask), target, count - 1)
+        loop.close([], rows)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def transpose_square(typingctx, source, ld, rows, columns, out, ld_out):
+    """Write the transpose of a (rows, columns) matrix of at most lanes x lanes elements.
+
+    All of `out` (lanes, lanes) is written; what lies outside (columns, rows) means nothing.
+    """
+    n = types.int64
+    signature = types.void(source, n, n, n, out, n)
+
+    def codegen(context, builder, signature, args):
+        source, ld, rows, columns, out, ld_out = args
+        v = VectorBuilder(context, builder, signature.args[0].dtype)
+        mask = v.first_lanes(columns)
+        last_row = builder.sub(rows, integer(1))
+        vectors = []
+        for i in range(v.lanes):
+            line = v.smaller(integer(i), last_row)
+            vectors.append(v.load_masked(v.at(source, builder.mul(line, ld)), 0, mask))
+        # Swap the off-diagonal quarters, then those of each quarter, and so on.
+        distance = v.lanes // 2
+        while distance:
+            for i in range(v.lanes):
+                if i & distance == 0:
+                    pair = vectors[i], vectors[i + distance]
+                    vectors[i : i + 1], vectors[i + distance : i + distance + 1] = (
+                        [_interleave(builder, pair, distance, upper=upper)] for upper in (0, 1)
+                    )
+            distance //= 2
+        for i, vector in enumerate(vectors):
+            v.store(vector, v.at(out, builder.mul(integer(i), ld_out)), 0)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _interleave(builder: Any, pair: tuple[Any, Any], distance: int, *, upper: int) -> Any:
+    lanes = pair[0].type.count
+    if upper:
+        chosen = [j + distance if j & distance == 0 else lanes + j for j in range(lanes)]
+    else:
+        chosen = [j if j & distance == 0 else lanes + j - distance for j in range(lanes)]
+    mask = ir.Constant(ir.VectorType(index, lanes), chosen)
+    return builder.shuffle_vector(*pair, mask)
