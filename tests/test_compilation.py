@@ -62,7 +62,7 @@ def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(tmp_pa
     assert compiled_functions(tmp_path, layers="(7, 4, 3)") == []
     other = compiled_functions(tmp_path, activation="relu")
     assert {"activate", "relu", "backpropagate", "relu_derivative"} <= set(other)
-    assert not {"run_batches", "predict_rows", "forward_rows"} & set(other)
+    assert not {"run_batches", "predict_rows", "forward_layer"} & set(other)
 
 
 @pytest.mark.slow

@@ -9,29 +9,39 @@ import numpy as np
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.passes import (
+    BLOCK_OFFSET,
     LD,
     OUTPUTS,
     UNITS,
     Slab,
-    backward_rows,
-    block_of,
-    forward_rows,
+    backward_layer,
+    forward_layer,
+    forward_output,
     gradient_of_block,
-    penalize_block,
+    input_table,
+    list_workspace,
+    loss_pass,
+    output_table,
+    pack_parameters,
     penalized_loss,
+    share_of_rows,
     step_constants,
     sum_of_losses,
+    unpack_parameters,
     update_block,
 )
-from skmlp.engines.cpu.pointers import call_kernel, float64_pointer, pointer
-from skmlp.engines.cpu.registers import TILE_ROWS
+from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer
+from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, prefetch_rows
 from skmlp.engines.cpu.team import meet
+
+ABANDONED = -1
 
 
 class Plan(NamedTuple):
     """Several epochs of minibatches: `orders` holds each epoch's row numbers.
 
-    `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows.
+    `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
+    says whether rows of X should be fetched before their batch begins: not if X stays in cache.
     """
 
     orders: Any
@@ -39,6 +49,7 @@ class Plan(NamedTuple):
     slab_size: int
     learning_rate: float
     losses: Any
+    looks_ahead: bool
 
 
 @jit()
@@ -54,65 +65,129 @@ def batch_weight(source, order, start, stop):
 
 
 @jit()
-def own_rows(rows, thread, threads):
-    """Return the first and one past the last row of a thread's share, whole tiles of rows."""
-    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
-    first = min(rows, tiles * thread // threads * TILE_ROWS)
-    last = min(rows, tiles * (thread + 1) // threads * TILE_ROWS)
-    return first, last
+def gather_share(layers, source, work, order, first, last):
+    """Copy a thread's share of the rows of X into the workspace."""
+    ld = layers[0, LD]
+    out = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+    gather_rows(source, advance(order, first), last - first, layers[0, UNITS], out, ld)
 
 
 @jit()
-def run_rows(layers, source, model, work, blocks, slab, team, thread):
-    """Do this thread's share of the first phase."""
-    first, last = own_rows(slab.rows, thread, team.threads)
-    if first == last:
-        return
-    rows = last - first
-    position = slab.position + first
-    panel = pointer(work.panels, thread * work.panel_size)
-    losses = pointer(blocks.row_losses, first)
-    order = slab.order
-    forward_rows(layers, source, work, order, position, first, rows, panel)
-    backward_rows(layers, source, work, order, position, first, rows, model.loss, losses, panel)
+def list_inputs(layers, source, work, order, rows, table):
+    """Fill a thread's table of the rows of X in a slab, in place or gathered."""
+    inputs = pointer(work.buffer, layers[0, OUTPUTS])
+    if source.is_direct:
+        list_source_rows(source, order, rows, inputs, table)
+    elif not source.is_sparse:
+        list_rows(inputs, layers[0, LD], rows, table)
+
+
+@jit()
+def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
+    """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
+
+    Threads meet after each layer. Returns the number of the last meeting, or `ABANDONED`.
+    """
+    threads = team.threads
+    rows = slab.rows
+    order = pointer(slab.order, slab.position)
+    first, last = share_of_rows(rows, thread, threads)
+    if not (source.is_direct or source.is_sparse):
+        gather_share(layers, source, work, order, first, last)
+        meeting += 1
+        if not meet(team, meeting):
+            return ABANDONED
+    table = input_table(layers, work, thread)
+    list_inputs(layers, source, work, order, rows, table)
+    parameters = pointer(model.parameters, 0)
+    output = layers.shape[0] - 1
+    for layer in range(output - 1):
+        forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads)
+        meeting += 1
+        if not meet(team, meeting):
+            return ABANDONED
+        table = output_table(work, layer + 1)
+    if first < last:
+        forward_output(layers, source, work, parameters, order, table, first, last)
+        scratch = pointer(work.scratch, thread * work.scratch_size)
+        loss_pass(layers, source, work, model, blocks, order, first, last, scratch)
+    meeting += 1
+    if not meet(team, meeting):
+        return ABANDONED
+    for layer in range(output - 1, 0, -1):
+        backward_layer(layers, work, parameters, rows, layer, thread, threads)
+        meeting += 1
+        if not meet(team, meeting):
+            return ABANDONED
+    return meeting
+
+
+@jit()
+def share_of_blocks(blocks, layer, team, thread):
+    """Return the first and one past the last block of a layer that a thread works on."""
+    if team.threads == 1:
+        return blocks.shares[layer, 0], blocks.shares[layer, blocks.shares.shape[1] - 1]
+    return blocks.shares[layer, thread], blocks.shares[layer, thread + 1]
+
+
+@jit()
+def inputs_of(layers, work, layer, thread):
+    """Return the table of the rows that a layer's coefficients are multiplied with."""
+    return input_table(layers, work, thread) if layer == 0 else output_table(work, layer)
+
+
+@jit()
+def add_gradient(layers, source, model, work, blocks, slab, is_first, team, thread):
+    """Do a thread's share of adding a slab's gradient to that of its batch."""
+    for layer in range(layers.shape[0] - 1):
+        table = inputs_of(layers, work, layer, thread)
+        begin, end = share_of_blocks(blocks, layer, team, thread)
+        for block in range(begin, end):
+            out = pointer(model.gradient, blocks.table[block, BLOCK_OFFSET])
+            gradient_of_block(
+                layers, source, work, blocks, layer, block, slab, table, not is_first, out
+            )
 
 
 @jit()
 def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
+    if thread == 0:
+        list_workspace(layers, work)
     if not meet(team, 1):
         return 0.0
-    run_rows(layers, source, model, work, blocks, slab, team, thread)
-    if not meet(team, 2):
+    if propagate(layers, source, model, work, blocks, slab, team, thread, 1) == ABANDONED:
         return 0.0
-    for block in range(thread, blocks.table.shape[0], team.threads):
-        out = pointer(model.gradient, blocks.table[block, 4])
-        gradient_of_block(layers, source, work, blocks, block, slab, accumulate, out)
+    add_gradient(layers, source, model, work, blocks, slab, not accumulate, team, thread)
     return sum_of_losses(blocks, slab.rows)
 
 
 @jit()
-def run_blocks(layers, source, model, work, blocks, slab, team, thread, update):
-    """Do this thread's share of the second phase.
+def update(layers, source, model, work, blocks, slab, is_first, ahead, step, team, thread):
+    """Do a thread's share of the last pass: gradient of the batch's last slab, and update.
 
-    `update` says whether this is the first and whether it is the last slab of its batch, and
-    holds the batch's weight and the constants of the step.
+    `step` holds the batch's weight and the step's constants, `ahead` the row numbers of the next
+    batch and how many there are, to be fetched little by little.
     """
-    is_first, is_last, weight_sum, constants = update
-    accumulate = not is_first
-    turn = 0
-    block = block_of(turn, thread, team.threads)
-    while block < blocks.table.shape[0]:
-        if is_first and is_last:
-            gradient = pointer(model.gradient, thread * model.gradient_size)
-        else:
-            gradient = pointer(model.gradient, blocks.table[block, 4])
-        gradient_of_block(layers, source, work, blocks, block, slab, accumulate, gradient)
-        if is_last:
-            penalize_block(model, blocks, block, weight_sum, gradient)
-            update_block(model, blocks, block, constants, gradient)
-        turn += 1
-        block = block_of(turn, thread, team.threads)
+    weight_sum, constants = step
+    next_order, next_rows = ahead
+    for layer in range(layers.shape[0] - 1):
+        table = inputs_of(layers, work, layer, thread)
+        begin, end = share_of_blocks(blocks, layer, team, thread)
+        for block in range(begin, end):
+            if layer == 0 and next_rows:
+                first = next_rows * (block - begin) // (end - begin)
+                last = next_rows * (block + 1 - begin) // (end - begin)
+                like = pointer(work.buffer, 0)
+                prefetch_rows(source, next_order, first, last, layers[0, UNITS], like)
+            if is_first:
+                gradient = pointer(model.gradient, thread * model.gradient_size)
+            else:
+                gradient = pointer(model.gradient, blocks.table[block, BLOCK_OFFSET])
+            gradient_of_block(
+                layers, source, work, blocks, layer, block, slab, table, not is_first, gradient
+            )
+            update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient)
 
 
 @jit()
@@ -120,16 +195,18 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
-    loops and decisions, and does its share of each phase. The first thread writes the sums of
+    loops and decisions, and does its share of each pass. The first thread writes the sums of
     the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
     ``model.steps``. Returns whether all losses are finite.
     """
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
     step = model.steps[0]
-    if not meet(team, 1):
+    if thread == 0:
+        list_workspace(layers, work)
+    meeting = 1
+    if not meet(team, meeting):
         return False
-    meeting = 2
     for batch in range(first_batch, last_batch):
         epoch = batch // per_epoch
         order = plan.orders[epoch]
@@ -140,19 +217,27 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
             continue
         step += 1
         constants = step_constants(model, plan.learning_rate, step, thread)
+        after = epoch * rows_per_epoch + stop
+        next_rows = min(plan.batch_size, plan.orders.size - after) if plan.looks_ahead else 0
+        ahead = (pointer(plan.orders, after), next_rows)
         loss = 0.0
         for position in range(start, stop, plan.slab_size):
             slab = Slab(order, position, min(plan.slab_size, stop - position))
-            run_rows(layers, source, model, work, blocks, slab, team, thread)
-            if not meet(team, meeting):
+            meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
+            if meeting == ABANDONED:
                 return False
             loss += sum_of_losses(blocks, slab.rows)
-            is_last = position + plan.slab_size >= stop
-            update = (position == start, is_last, weight_sum, constants)
-            run_blocks(layers, source, model, work, blocks, slab, team, thread, update)
-            if not meet(team, meeting + 1):
+            is_first = position == start
+            if position + plan.slab_size < stop:
+                add_gradient(layers, source, model, work, blocks, slab, is_first, team, thread)
+            else:
+                parts = (weight_sum, constants)
+                update(
+                    layers, source, model, work, blocks, slab, is_first, ahead, parts, team, thread
+                )
+            meeting += 1
+            if not meet(team, meeting):
                 return False
-            meeting += 2
         loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
             plan.losses[epoch, 0] += loss * (stop - start)
@@ -164,15 +249,44 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
 
 
 @jit()
-def predict_rows(layers, source, output, work, order, out):
+def pack(layers, parameters):
+    """Copy a model's parameters into panels."""
+    pack_parameters(layers, pointer(parameters, 0))
+
+
+@jit()
+def unpack(layers, parameters):
+    """Copy panels to the model's parameters."""
+    unpack_parameters(layers, pointer(parameters, 0))
+
+
+@jit()
+def predict_rows(layers, source, output, work, parameters, order, out):
     """Write the outputs for the rows numbered in `order` to `out`, row after row."""
     last = layers.shape[0] - 1
     columns = layers[last, UNITS]
     ld = layers[last, LD]
-    panel = pointer(work.panels, 0)
+    scratch = pointer(work.scratch, 0)
+    panels = pointer(parameters, 0)
+    raw = pointer(work.buffer, layers[last, OUTPUTS])
+    list_workspace(layers, work)
     for position in range(0, order.size, work.slab_size):
         rows = min(work.slab_size, order.size - position)
-        forward_rows(layers, source, work, order, position, 0, rows, panel)
-        raw = pointer(work.buffer, layers[last, OUTPUTS])
+        used = pointer(order, position)
+        if not (source.is_direct or source.is_sparse):
+            gather_share(layers, source, work, used, 0, rows)
+        table = input_table(layers, work, 0)
+        list_inputs(layers, source, work, used, rows, table)
+        for layer in range(last - 1):
+            forward_layer(layers, source, work, panels, used, rows, layer, table, 0, 1)
+            table = output_table(work, layer + 1)
+        forward_output(layers, source, work, panels, used, table, 0, rows)
         target = pointer(out, position * columns)
-        call_kernel(output, (raw, ld, rows, columns, target, panel))
+        call_kernel(output, (raw, ld, rows, columns, target, scratch))
+
+
+@jit()
+def predict_few_rows(layers, source, output, work, parameters, order, out):
+    """Do as `predict_rows` for a model whose parameters are not in panels yet."""
+    pack_parameters(layers, pointer(parameters, 0))
+    predict_rows(layers, source, output, work, parameters, order, out)

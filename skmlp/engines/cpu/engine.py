@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,34 +19,22 @@ from skmlp.engines.base import (
 )
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.formula_kernels import (
-    activation_kernel,
     constants_kernel,
-    derivative_kernel,
-    group_scratch_size,
     loss_kernel,
     output_kernel,
     update_kernel,
 )
-from skmlp.engines.cpu.passes import (
-    ACTIVATE,
-    COEFS,
-    CONSTANTS_STRIDE,
-    DELTAS,
-    DERIVATIVE,
-    INTERCEPTS,
-    LAYER_FIELDS,
-    LD,
-    OUTPUTS,
-    UNITS,
-    Blocks,
-    Model,
-    Slab,
-    Workspace,
-    block_table,
+from skmlp.engines.cpu.layout import (
+    aligned_zeros,
+    block_layout,
+    make_workspace,
+    network_layout,
+    with_addresses,
 )
-from skmlp.engines.cpu.products import padded, panel_size
-from skmlp.engines.cpu.registers import TILE_ROWS, VECTOR_BYTES
-from skmlp.engines.cpu.rows import CpuData, address_of, load_rows
+from skmlp.engines.cpu.passes import CONSTANTS_STRIDE, Blocks, Model, Slab
+from skmlp.engines.cpu.products import leading_dimension, padded
+from skmlp.engines.cpu.registers import TILE_ROWS
+from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.team import Crew, share_out
 from skmlp.engines.cpu.threads import effective_threads
 from skmlp.network.parameters import FloatArray, ParameterLayout
@@ -64,73 +50,8 @@ PREDICT_SLAB_BYTES = 2**20
 # Prediction is shared out among threads in parts of about this much work, or this many rows.
 PREDICT_PART_FLOPS = 2e7
 PREDICT_PART_ROWS = 32768
-
-Integers = npt.NDArray[np.int64]
-
-
-def aligned_zeros(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return a vector of zeros that begins at a cache line."""
-    itemsize = np.dtype(dtype).itemsize
-    room = np.zeros(size + VECTOR_BYTES // itemsize, dtype=dtype)
-    skipped = -address_of(room) % VECTOR_BYTES // itemsize
-    return room[skipped : skipped + size]
-
-
-@lru_cache(maxsize=256)
-def layer_table(
-    network: NetworkSpec, rows: int, dtype: str, *, sparse: bool, backward: bool
-) -> tuple[Integers, int]:
-    """Return the table of layers, without addresses of parameters, and the workspace's size.
-
-    A sparse input has no part in the workspace, a forward pass needs no deltas, and the output
-    layer's deltas take the place of its raw predictions.
-    """
-    units = network.layer_units
-    table = np.zeros((len(units), LAYER_FIELDS), dtype=np.int64)
-    table[:, UNITS] = units
-    table[:, LD] = [padded(count, dtype) for count in units]
-    sizes = table[:, LD] * rows
-    if sparse:
-        sizes[0] = 0
-    ends = list(accumulate(sizes.tolist()))
-    table[:, OUTPUTS] = [0, *ends[:-1]]
-    table[-1, DELTAS] = table[-1, OUTPUTS]
-    for layer, name in enumerate(network.hidden_activations, start=1):
-        table[layer, ACTIVATE] = activation_kernel(name, dtype)
-    size = ends[-1]
-    if backward:
-        for layer, name in enumerate(network.hidden_activations, start=1):
-            table[layer, DERIVATIVE] = derivative_kernel(name, dtype)
-            table[layer, DELTAS] = size
-            size += int(sizes[layer])
-    return table, size
-
-
-def with_addresses(
-    table: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
-) -> Integers:
-    """Return the table of layers with the addresses of a model's parameters."""
-    table = table.copy()
-    table[:-1, COEFS] = [address_of(coef) for coef in coefs]
-    table[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
-    return table
-
-
-def make_workspace(
-    network: NetworkSpec, size: int, rows: int, threads: int, dtype: str
-) -> Workspace:
-    """Allocate the scratch memory for slabs of `rows` rows."""
-    units = network.layer_units
-    own = max(panel_size(dtype), group_scratch_size(network.n_outputs))
-    own = padded(own, dtype)
-    return Workspace(
-        buffer=aligned_zeros(size, dtype),
-        row_table=np.empty(len(units) * rows, dtype=np.int64),
-        slab_size=rows,
-        panels=aligned_zeros(own * threads, dtype),
-        panel_size=own,
-        zeros=np.zeros(max(units), dtype=dtype),
-    )
+# Dense data sets smaller than this stay in cache from epoch to epoch.
+CACHED_BYTES = 2**19
 
 
 class CpuTask:
@@ -149,29 +70,36 @@ class CpuTask:
         state: OptimizerState | None = None,
     ) -> None:
         dtype = data.dtype
-        layout = ParameterLayout(network.layer_units)
         self.data = data
-        self._parameters = np.array(parameters, dtype=dtype)
-        self._coefs, self._intercepts = layout.views(self._parameters)
-        self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
-        sparse = bool(data.source.is_sparse)
-        table, size = layer_table(network, self.slab_size, dtype, sparse=sparse, backward=True)
-        self.layers = with_addresses(table, self._coefs, self._intercepts)
         self.batch_size = batch_size
         self.flops_per_row = 6 * network.n_coefs
+        self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         self.threads = self._useful_threads(threads)
-        self.work = make_workspace(network, size, self.slab_size, self.threads, dtype)
-        blocks = block_table(network)
-        self.blocks = Blocks(blocks, np.zeros(self.slab_size), np.zeros(len(blocks)))
-        largest = padded(int(blocks[:, 5].max()), dtype)
+        layout = network_layout(network, self.slab_size, dtype, gathers=data.gathers, backward=True)
+        # Where parameters are copied to and from, as users see them.
+        flat_layout = ParameterLayout(network.layer_units)
+        self._flat = np.empty(flat_layout.size, dtype=dtype)
+        self.layers = with_addresses(layout.layers, *flat_layout.views(self._flat))
+        self._parameters = self._packed(parameters, layout.parameters_size)
+        self.work = make_workspace(network, layout, self.slab_size, self.threads, dtype)
+        blocks = block_layout(network, dtype, self.threads)
+        self.blocks = Blocks(
+            blocks.table, blocks.shares, np.zeros(self.slab_size), np.zeros(len(blocks.table))
+        )
+        largest = padded(blocks.largest, dtype)
         is_whole = optimizer is None or self.slab_size < batch_size
-        self._gradient = aligned_zeros(layout.size if is_whole else largest * self.threads, dtype)
-        self.vectors = np.array([] if state is None else state.vectors, dtype=dtype)
+        self._gradient = aligned_zeros(
+            layout.parameters_size if is_whole else largest * self.threads, dtype
+        )
+        vectors = [] if state is None else state.vectors
+        self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
+        for own, vector in zip(self._state_vectors(), vectors, strict=True):
+            own[...] = self._packed(vector, layout.parameters_size)
         self.model = Model(
             parameters=self._parameters,
             gradient=self._gradient,
             gradient_size=largest,
-            state=self.vectors.reshape(-1),
+            state=self._state,
             settings=np.array([*settings, 0.0]),
             steps=np.array([0 if state is None else state.step]),
             constants=np.empty(self.threads * CONSTANTS_STRIDE),
@@ -182,13 +110,38 @@ class CpuTask:
         )
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
+    def _packed(self, vector: FloatArray, size: int) -> FloatArray:
+        self._flat[...] = vector
+        packed = aligned_zeros(size, self._flat.dtype)
+        drivers.pack(self.layers, packed)
+        return packed
+
+    def _unpacked(self, packed: FloatArray) -> FloatArray:
+        drivers.unpack(self.layers, packed)
+        return self._flat.copy()
+
+    def _state_vectors(self) -> FloatArray:
+        return self._state.reshape(-1, self._parameters.size)
+
     @property
     def parameters(self) -> FloatArray:
-        return self._parameters
+        """A copy of the parameters as one flat vector."""
+        return self._unpacked(self._parameters)
+
+    @parameters.setter
+    def parameters(self, parameters: FloatArray) -> None:
+        self._flat[...] = parameters
+        drivers.pack(self.layers, self._parameters)
 
     @property
     def gradient(self) -> FloatArray:
-        return self._gradient
+        """A copy of the gradient that `add_slab` has summed up."""
+        return self._unpacked(self._gradient)
+
+    def state_vectors(self) -> FloatArray:
+        """Return a copy of the optimizer's state vectors."""
+        vectors = [self._unpacked(vector) for vector in self._state_vectors()]
+        return np.array(vectors, dtype=self._flat.dtype).reshape(-1, self._flat.size)
 
     def _useful_threads(self, available: int) -> int:
         """Return how many threads pay for steps of this size."""
@@ -200,7 +153,12 @@ class CpuTask:
         n_epochs, n_rows = plan.orders.shape
         losses = np.zeros((n_epochs, 2))
         epochs = drivers.Plan(
-            plan.orders, self.batch_size, self.slab_size, plan.learning_rate, losses
+            plan.orders,
+            self.batch_size,
+            self.slab_size,
+            plan.learning_rate,
+            losses,
+            self.data.is_direct and self.data.row_bytes * n_rows > CACHED_BYTES,
         )
         rows_per_batch = min(self.batch_size, n_rows)
         batch, last = 0, n_epochs * -(-n_rows // self.batch_size)
@@ -229,7 +187,7 @@ class CpuTask:
     def _result(self, losses: npt.NDArray[np.float64], is_finite: bool) -> EpochResult:
         begun = losses[:, 1] > 0 if not is_finite else np.ones(len(losses), dtype=bool)
         means = losses[begun, 0] / np.maximum(losses[begun, 1], 1.0)
-        is_finite = is_finite and bool(np.isfinite(self.parameters).all())
+        is_finite = is_finite and bool(np.isfinite(self._parameters).all())
         return EpochResult(means.tolist(), is_finite)
 
     def add_slab(self, rows: IndexArray, start: int, crew: Crew) -> float:
@@ -286,7 +244,7 @@ class CpuEngine(Engine):
     ) -> tuple[float, FloatArray]:
         rows = np.arange(data.n_rows) if rows is None else rows
         task = self._objective_task(network, data, len(rows))
-        task.parameters[...] = parameters
+        task.parameters = parameters
         loss = 0.0
         # Python sees signals between slabs, so a long pass can be interrupted.
         for start in range(0, len(rows), task.slab_size):
@@ -296,7 +254,7 @@ class CpuEngine(Engine):
         else:
             weight_sum = float(data.sample_weight[rows].sum())
         n_coefs = network.n_coefs
-        penalized = task.parameters[:n_coefs].astype(np.float64)
+        penalized = np.asarray(parameters[:n_coefs], dtype=data.dtype).astype(np.float64)
         gradient = task.gradient.astype(np.float64)
         gradient[:n_coefs] += alpha * penalized
         loss = (loss + 0.5 * alpha * float(penalized @ penalized)) / weight_sum
@@ -326,28 +284,29 @@ class CpuEngine(Engine):
         intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
         out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-        row_bytes = out.itemsize * sum(padded(units, dtype) for units in network.layer_units)
+        units = network.layer_units
+        row_bytes = out.itemsize * sum(leading_dimension(count, dtype) for count in units)
         slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
         part_rows = int(
             min(max(PREDICT_PART_FLOPS // (2 * network.n_coefs), slab_size), PREDICT_PART_ROWS)
         )
-        sparse = bool(data.source.is_sparse)
-        table, size = layer_table(network, slab_size, dtype, sparse=sparse, backward=False)
-        layers = with_addresses(table, coefs, intercepts)
+        layout = network_layout(network, slab_size, dtype, gathers=data.gathers, backward=False)
+        layers = with_addresses(layout.layers, coefs, intercepts)
+        packed = aligned_zeros(layout.parameters_size, dtype)
         output = output_kernel(network.output_activation, dtype)
 
-        def predict_part(start: int) -> None:
+        def predict_part(start: int, driver: Any = drivers.predict_rows) -> None:
             stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
-            work = make_workspace(network, size, slab_size, 1, dtype)
+            work = make_workspace(network, layout, slab_size, 1, dtype)
             part = out[start:stop].reshape(-1)
-            drivers.predict_rows(layers, data.source, output, work, order, part)
+            driver(layers, data.source, output, work, packed, order, part)
 
-        parts = range(0, n_rows, part_rows)
-        if len(parts) == 1:
-            predict_part(0)
+        if n_rows <= part_rows:
+            predict_part(0, drivers.predict_few_rows)
         else:
-            share_out(predict_part, parts, self._crew.threads)
+            drivers.pack(layers, packed)
+            share_out(predict_part, range(0, n_rows, part_rows), self._crew.threads)
         return out
 
 
@@ -397,7 +356,7 @@ class CpuRun(Run):
         return results
 
     def parameters(self, index: int) -> FloatArray:
-        return self._task(index).parameters.copy()
+        return self._task(index).parameters
 
     def parameters_view(self, index: int) -> FloatArray:
         return self._task(index).parameters
@@ -405,7 +364,7 @@ class CpuRun(Run):
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
         task = self._task(index)
         return OptimizerState(
-            self._names[index], task.vectors.copy(), int(task.model.steps[0]), learning_rate
+            self._names[index], task.state_vectors(), int(task.model.steps[0]), learning_rate
         )
 
     def retire(self, index: int) -> None:

@@ -8,6 +8,7 @@ from numba import carray, float32, float64, int64, types
 
 from skmlp.engines.cpu.compilation import compile_kernel, jit, specialize
 from skmlp.engines.cpu.pointers import advance
+from skmlp.engines.cpu.products import lanes_of
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
@@ -40,31 +41,41 @@ def group_scratch_size(columns: int) -> int:
 
 @cache
 def activation_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, size)``: ``z = value(z)``, in place."""
+    """``kernel(z, ld, rows, columns)``: ``z = value(z)``, in place.
+
+    Rows lie `ld` apart, and `columns` fill whole vectors.
+    """
     real, array = _types(dtype)
     value = specialize(ACTIVATIONS[name].value, real)
+    lanes = lanes_of(dtype)
 
-    def activate(z, size):
-        z = carray(z, size)
-        for i in range(size):
-            z[i] = value(z[i])
+    def activate(z, ld, rows, columns):
+        for i in range(rows):
+            for first in range(i * ld, i * ld + columns, lanes):
+                # As many turns as there are lanes: the compiler makes one vector of them.
+                for j in range(lanes):
+                    z[first + j] = value(z[first + j])
 
-    return _address(activate, (array, int64), f"{name} {dtype}")
+    return _address(activate, (array, int64, int64, int64), f"{name} {dtype}")
 
 
 @cache
 def derivative_kernel(name: str, dtype: str) -> int:
-    """``kernel(a, delta, size)``: ``delta *= derivative(a)``, in place."""
+    """``kernel(a, delta, ld, rows, columns)``: ``delta *= derivative(a)``, in place.
+
+    Rows lie `ld` apart in both matrices, and `columns` fill whole vectors.
+    """
     real, array = _types(dtype)
     derivative = specialize(ACTIVATIONS[name].derivative, real)
+    lanes = lanes_of(dtype)
 
-    def backpropagate(a, delta, size):
-        a = carray(a, size)
-        delta = carray(delta, size)
-        for i in range(size):
-            delta[i] *= derivative(a[i])
+    def backpropagate(a, delta, ld, rows, columns):
+        for i in range(rows):
+            for first in range(i * ld, i * ld + columns, lanes):
+                for j in range(lanes):
+                    delta[first + j] *= derivative(a[first + j])
 
-    return _address(backpropagate, (array, array, int64), f"{name} {dtype}")
+    return _address(backpropagate, (array, array, int64, int64, int64), f"{name} {dtype}")
 
 
 @jit()

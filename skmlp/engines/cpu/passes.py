@@ -1,14 +1,14 @@
-"""The pieces of one training step, each small enough for one thread.
+"""The passes of one training step, each cut so that several threads can share it.
 
-A step has two phases:
+1. *forward*, layer by layer; threads share the panels (columns) of the layer, so that the
+   coefficients a thread reads are those it updated last;
+2. *loss*: the output layer, the loss and its derivative; threads share the rows;
+3. *backward*, layer by layer; threads share the columns again;
+4. *update*: gradient over all rows, penalty and optimizer, block by block of the panels.
 
-1. *rows*: forward pass, loss and deltas of every layer, for some rows of the batch;
-2. *blocks of parameters*: gradient over all rows, penalty, optimizer update.
-
-No piece writes where another reads or writes, and no number depends on the others beside which
-it is computed (`skmlp.engines.cpu.products`). So the pieces of a phase may be cut and shared out
-among threads in any way with bitwise the same result, and no gradient is ever reduced over
-threads.
+No piece writes where another piece of its pass reads or writes, and no number depends on which
+others are computed beside it (`skmlp.engines.cpu.products`). So a pass may be shared out in any
+way with bitwise the same result, and no gradient is ever reduced over threads.
 """
 
 from typing import Any, NamedTuple
@@ -18,30 +18,41 @@ import numpy.typing as npt
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
-from skmlp.engines.cpu.products import multiply, multiply_transposed
-from skmlp.engines.cpu.rows import list_rows, locate_rows, sparse_forward, sparse_gradient
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.engines.cpu.products import (
+    columns_of_panel,
+    multiply_by_transpose,
+    multiply_panel,
+    multiply_transposed,
+    panel_count,
+    vector_count,
+)
+from skmlp.engines.cpu.registers import TILE_ROWS
+from skmlp.engines.cpu.rows import list_rows, sparse_forward, sparse_gradient
+from skmlp.engines.cpu.tiles import lane_count
 
 Integers = npt.NDArray[np.int64]
 
 # Columns of the table of layers, which describes a network to the kernels.
 UNITS = 0
-LD = 1  # leading dimension of the layer's matrices in the workspace
+LD = 1  # how far apart rows of the layer's matrices lie in the workspace
 OUTPUTS = 2  # offset of the layer's outputs in the workspace
 DELTAS = 3  # offset of the layer's deltas in the workspace
-COEFS = 4  # address of the coefficients that lead to the next layer
-INTERCEPTS = 5  # address of the intercepts of the next layer
-ACTIVATE = 6  # address of the kernel of the layer's activation (hidden layers)
-DERIVATIVE = 7  # address of the kernel of its derivative (hidden layers)
-LAYER_FIELDS = 8
+PANELS = 4  # offset of the panels that lead to the next layer in the vector of parameters
+COEFS = 5  # address of the coefficients that lead to the next layer, as users see them
+INTERCEPTS = 6  # address of the intercepts of the next layer, as users see them
+ACTIVATE = 7  # address of the kernel of the layer's activation (hidden layers)
+DERIVATIVE = 8  # address of the kernel of its derivative (hidden layers)
+LAYER_FIELDS = 9
 
-CONSTANTS_STRIDE = 16  # two cache lines apart, so that threads do not disturb each other
+# Columns of the table of blocks.
+BLOCK_PANEL = 0
+BLOCK_FIRST = 1  # first row of coefficients
+BLOCK_LAST = 2  # one past the last one
+BLOCK_OFFSET = 3  # first parameter
+BLOCK_HAS_INTERCEPTS = 4  # whether the row of intercepts, which follows, belongs to it
+BLOCK_FIELDS = 5
 
-BLOCK_ROWS = 8
-MIN_BLOCK_SIZE = 512
-MAX_BLOCK_SIZE = 2**15
-BLOCKS_PER_LAYER = 16
+CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
 
 
 class Slab(NamedTuple):
@@ -55,26 +66,27 @@ class Slab(NamedTuple):
 class Workspace(NamedTuple):
     """Scratch memory for the rows of a slab.
 
-    `buffer` holds each layer's outputs and deltas, `row_table` the addresses of the rows of each
-    layer's outputs (`slab_size` for every layer), and `panels` what one thread needs for itself,
-    `panel_size` elements each. `zeros` is as long as the widest layer.
+    `buffer` holds each layer's outputs and deltas. `tables` are tables of row addresses,
+    `slab_size` entries each: one per layer for its outputs, one per layer for its deltas, one per
+    thread for the rows of X. `scratch` has `scratch_size` elements for each thread. `zeros` is as
+    long as a panel is wide.
     """
 
     buffer: Any
-    row_table: Integers
+    tables: Integers
     slab_size: int
-    panels: Any
-    panel_size: int
+    scratch: Any
+    scratch_size: int
     zeros: Any
 
 
 class Model(NamedTuple):
     """What a step reads and writes besides the workspace.
 
-    `gradient` is as long as `parameters` where it is asked for, or where it grows over several
-    slabs; otherwise each thread has room for one block of `gradient_size` elements in it.
-    `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for each thread.
-    `loss`, `prepare` and `update` are addresses of kernels.
+    `parameters` and the state vectors lie in panels. So does `gradient` where it is asked for, or
+    grows over several slabs; otherwise each thread has room for one block of `gradient_size`
+    elements in it. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
+    each thread. `loss`, `prepare` and `update` are addresses of kernels.
     """
 
     parameters: Any
@@ -91,124 +103,164 @@ class Model(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How the parameters are split, and what is summed up by piece.
+    """How the parameters are split for the update, and what is summed up by piece.
 
-    `table` has one row per block: layer, first and last row of the coefficients (or first and
-    last intercept), whether it is one of intercepts, offset of its first parameter, number of
-    parameters.
+    `shares` (layers, threads + 1) tells where each thread's part of a layer's blocks begins.
     """
 
     table: Integers
+    shares: Integers
     row_losses: Any
     penalties: Any
 
 
-def block_table(network: NetworkSpec) -> Integers:
-    """Split the parameters into blocks, the most expensive first."""
-    layout = ParameterLayout(network.layer_units)
-    rows = []
-    for layer, (fan_in, fan_out) in enumerate(layout.shapes):
-        # Narrow layers cost as much as if they filled a vector.
-        height = max(-(-MIN_BLOCK_SIZE // max(fan_out, 16)), -(-fan_in // BLOCKS_PER_LAYER))
-        height = min(height, MAX_BLOCK_SIZE // fan_out)
-        height = max(-(-height // BLOCK_ROWS), 1) * BLOCK_ROWS
-        for first in range(0, fan_in, height):
-            last = min(first + height, fan_in)
-            offset = layout.coef_offsets[layer] + first * fan_out
-            size = (last - first) * fan_out
-            cost = (last - first) * max(fan_out, 16)
-            rows.append((cost, (layer, first, last, 0, offset, size)))
-        offset = layout.intercept_offsets[layer]
-        rows.append((fan_out, (layer, 0, fan_out, 1, offset, fan_out)))
-    rows.sort(key=lambda row: -row[0])
-    return np.array([row for _, row in rows], dtype=np.int64)
+@jit()
+def share_of_panel(first_vector, vectors, all_vectors, rows, thread, threads):
+    """Return the first and one past the last row that a thread computes of a panel.
+
+    Tiles are numbered panel after panel, weighted by their vectors, and each thread gets an
+    equal run of them.
+    """
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    before = first_vector * tiles
+    total = all_vectors * tiles
+    begin = total * thread // threads - before
+    end = total * (thread + 1) // threads - before
+    first = min(max((begin + vectors - 1) // vectors, 0), tiles)
+    last = min(max((end + vectors - 1) // vectors, 0), tiles)
+    return min(rows, first * TILE_ROWS), min(rows, last * TILE_ROWS)
 
 
 @jit()
-def block_of(turn, thread, threads):
-    """Return the block a thread does in its turn: first to last thread, then last to first.
-
-    Blocks are sorted by cost, so this shares it out more evenly than always beginning with the
-    first thread.
-    """
-    return turn * threads + (threads - 1 - thread if turn % 2 else thread)
-
-
-@jit()
-def forward_rows(layers, source, work, order, position, first, rows, panel):
-    """Fill the workspace with the outputs of every layer for `rows` rows from position on.
-
-    They lie at row `first` of each layer's part. The last layer holds the raw prediction.
-    """
-    last = layers.shape[0] - 1
-    rows_used = pointer(order, position)
-    for layer in range(last):
-        fan_in = layers[layer, UNITS]
-        fan_out = layers[layer + 1, UNITS]
-        ld_in = layers[layer, LD]
-        ld_out = layers[layer + 1, LD]
-        inputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld_in)
-        outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + first * ld_out)
-        coefs = pointer_at(layers[layer, COEFS], outputs)
-        intercepts = pointer_at(layers[layer, INTERCEPTS], outputs)
-        if layer == 0 and source.is_sparse:
-            sparse_forward(source, rows_used, rows, coefs, intercepts, fan_out, outputs, ld_out)
-        else:
-            table = pointer(work.row_table, layer * work.slab_size + first)
-            if layer == 0:
-                locate_rows(source, rows_used, rows, fan_in, inputs, ld_in, table)
-            else:
-                list_rows(inputs, ld_in, rows, table)
-            multiply(
-                table,
-                rows,
-                fan_in,
-                coefs,
-                fan_out,
-                0,
-                fan_out,
-                intercepts,
-                0,
-                outputs,
-                ld_out,
-                panel,
-            )
-        if layer < last - 1:
-            call_kernel(layers[layer + 1, ACTIVATE], (outputs, rows * ld_out))
+def share_of_rows(rows, thread, threads):
+    """Return the first and one past the last row of a thread's share, whole tiles of rows."""
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    first = min(rows, tiles * thread // threads * TILE_ROWS)
+    last = min(rows, tiles * (thread + 1) // threads * TILE_ROWS)
+    return first, last
 
 
 @jit()
-def backward_rows(layers, source, work, order, position, first, rows, loss, losses, panel):
-    """Replace the raw predictions by deltas and propagate them to every hidden layer.
+def output_table(work, layer):
+    return pointer(work.tables, layer * work.slab_size)
 
-    The rows' weighted losses go to `losses`.
-    """
-    last = layers.shape[0] - 1
-    columns = layers[last, UNITS]
-    ld = layers[last, LD]
-    raw = pointer(work.buffer, layers[last, OUTPUTS] + first * ld)
+
+@jit()
+def delta_table(layers, work, layer):
+    return pointer(work.tables, (layers.shape[0] + layer) * work.slab_size)
+
+
+@jit()
+def input_table(layers, work, thread):
+    return pointer(work.tables, (2 * layers.shape[0] + thread) * work.slab_size)
+
+
+@jit()
+def list_workspace(layers, work):
+    """Fill the tables of the rows of the workspace."""
+    for layer in range(1, layers.shape[0]):
+        ld = layers[layer, LD]
+        outputs = pointer(work.buffer, layers[layer, OUTPUTS])
+        deltas = pointer(work.buffer, layers[layer, DELTAS])
+        list_rows(outputs, ld, work.slab_size, output_table(work, layer))
+        list_rows(deltas, ld, work.slab_size, delta_table(layers, work, layer))
+
+
+@jit()
+def forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last):
+    """Compute the inputs of the next layer's units in one panel, for rows first to last."""
+    fan_in = layers[layer, UNITS]
+    ld = layers[layer + 1, LD]
+    outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + first * ld)
+    lanes = lane_count(outputs)
+    column, vectors, in_last = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+    width = vectors * lanes
+    coefs = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
+    intercepts = advance(coefs, fan_in * width)
+    out = advance(outputs, column)
+    rows = last - first
+    if layer == 0 and source.is_sparse:
+        sparse_forward(source, advance(order, first), rows, coefs, intercepts, width, out, ld)
+    else:
+        lines = advance(table, first)
+        multiply_panel(vectors, lines, rows, fan_in, coefs, intercepts, 0, out, ld, in_last)
+
+
+@jit()
+def forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads):
+    """Do a thread's share of computing a hidden layer's outputs from those of the one before."""
+    ld = layers[layer + 1, LD]
+    columns = layers[layer + 1, UNITS]
+    outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS])
+    lanes = lane_count(outputs)
+    all_vectors = vector_count(columns, lanes)
+    for panel in range(panel_count(columns, lanes)):
+        column, vectors, _ = columns_of_panel(panel, columns, lanes)
+        first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
+        if first < last:
+            forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
+            out = advance(outputs, first * ld + column)
+            call_kernel(layers[layer + 1, ACTIVATE], (out, ld, last - first, vectors * lanes))
+
+
+@jit()
+def forward_output(layers, source, work, parameters, order, table, first, last):
+    """Compute the raw predictions of rows first to last."""
+    layer = layers.shape[0] - 2
+    outputs = pointer(work.buffer, 0)
+    for panel in range(panel_count(layers[layer + 1, UNITS], lane_count(outputs))):
+        forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
+
+
+@jit()
+def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
+    """Replace the raw predictions by their deltas, and note each row's weighted loss."""
+    output = layers.shape[0] - 1
+    ld = layers[output, LD]
+    raw = pointer(work.buffer, layers[output, OUTPUTS] + first * ld)
+    losses = pointer(blocks.row_losses, first)
     targets = pointer_at(source.targets, raw)
     weights = pointer_at(source.weights, losses)
-    rows_used = pointer(order, position)
+    rows_used = advance(order, first)
+    rows = last - first
+    columns = layers[output, UNITS]
     weighted = source.is_weighted
     call_kernel(
-        loss, (raw, ld, targets, weights, weighted, rows_used, rows, columns, losses, panel)
+        model.loss,
+        (raw, ld, targets, weights, weighted, rows_used, rows, columns, losses, scratch),
     )
-    # The last layer's deltas have no table of their own: its outputs are nobody's input.
-    table = pointer(work.row_table, last * work.slab_size + first)
-    for layer in range(last - 1, 0, -1):
-        fan_in = layers[layer, UNITS]
-        fan_out = layers[layer + 1, UNITS]
-        ld_above = layers[layer + 1, LD]
-        ld_below = layers[layer, LD]
-        above = pointer(work.buffer, layers[layer + 1, DELTAS] + first * ld_above)
-        below = pointer(work.buffer, layers[layer, DELTAS] + first * ld_below)
-        outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld_below)
-        coefs = pointer_at(layers[layer, COEFS], raw)
-        zeros = pointer(work.zeros, 0)
-        list_rows(above, ld_above, rows, table)
-        multiply(table, rows, fan_out, coefs, fan_out, 1, fan_in, zeros, 0, below, ld_below, panel)
-        call_kernel(layers[layer, DERIVATIVE], (outputs, below, rows * ld_below))
+
+
+@jit()
+def backward_layer(layers, work, parameters, rows, layer, thread, threads):
+    """Do a thread's share of computing a hidden layer's deltas from those of the one after."""
+    columns = layers[layer, UNITS]
+    ld = layers[layer, LD]
+    deltas = pointer(work.buffer, layers[layer, DELTAS])
+    outputs = pointer(work.buffer, layers[layer, OUTPUTS])
+    zeros = pointer(work.zeros, 0)
+    scratch = pointer(work.scratch, thread * work.scratch_size)
+    panels = advance(parameters, layers[layer, PANELS])
+    table = delta_table(layers, work, layer + 1)
+    depth = layers[layer + 1, UNITS]
+    lanes = lane_count(deltas)
+    all_vectors = vector_count(columns, lanes)
+    for panel in range(panel_count(columns, lanes)):
+        column, vectors, _ = columns_of_panel(panel, columns, lanes)
+        first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
+        if first < last:
+            count = last - first
+            corner = first * ld
+            out = advance(deltas, corner)
+            multiply_by_transpose(
+                *(advance(table, first), count, panels, depth, columns, panel),
+                *(zeros, out, ld, scratch),
+            )
+            corner += column
+            call_kernel(
+                layers[layer, DERIVATIVE],
+                (advance(outputs, corner), advance(deltas, corner), ld, count, vectors * lanes),
+            )
 
 
 @jit()
@@ -224,51 +276,62 @@ def sum_rows(delta, ld, rows, columns, accumulate, out):
 
 
 @jit()
-def gradient_of_block(layers, source, work, blocks, block, slab, accumulate, out):
+def gradient_of_block(layers, source, work, blocks, layer, block, slab, table, accumulate, out):
     """Compute (or add to) the gradient of the weighted loss for one block of parameters."""
     rows = slab.rows
-    layer = blocks.table[block, 0]
-    first = blocks.table[block, 1]
-    last = blocks.table[block, 2]
-    fan_out = layers[layer + 1, UNITS]
+    first = blocks.table[block, BLOCK_FIRST]
+    count = blocks.table[block, BLOCK_LAST] - first
+    lanes = lane_count(out)
+    columns = layers[layer + 1, UNITS]
+    column, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+    width = vectors * lanes
     ld = layers[layer + 1, LD]
-    delta = pointer(work.buffer, layers[layer + 1, DELTAS])
-    if blocks.table[block, 3]:
-        sum_rows(delta, ld, rows, fan_out, accumulate, out)
-    elif layer == 0 and source.is_sparse:
-        sparse_gradient(source, slab, first, last, delta, ld, fan_out, accumulate, out)
+    delta = pointer(work.buffer, layers[layer + 1, DELTAS] + column)
+    if layer == 0 and source.is_sparse:
+        sparse_gradient(source, slab, first, first + count, delta, ld, width, accumulate, out)
     else:
-        table = pointer(work.row_table, layer * work.slab_size)
         start = out if accumulate else pointer(work.zeros, 0)
-        ld_start = fan_out if accumulate else 0
-        multiply_transposed(
-            table, first, last - first, rows, delta, ld, fan_out, start, ld_start, out, fan_out
-        )
+        ld_start = width if accumulate else 0
+        multiply_transposed(vectors, table, first, count, rows, delta, ld, start, ld_start, out)
+    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
+        sum_rows(delta, ld, rows, width, accumulate, advance(out, count * width))
 
 
 @jit()
-def penalize_block(model, blocks, block, weight_sum, gradient):
-    """Turn a block's summed gradient into that of the penalized mean loss.
+def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient):
+    """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
     ``g = (g + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; intercepts are
     not penalized.
     """
-    offset = blocks.table[block, 4]
-    size = blocks.table[block, 5]
-    parameters = model.parameters[offset : offset + size]
-    real = parameters.dtype.type
+    offset = blocks.table[block, BLOCK_OFFSET]
+    parameters = pointer(model.parameters, offset)
+    columns = layers[layer + 1, UNITS]
+    lanes = lane_count(parameters)
+    _, vectors, in_last = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+    width = vectors * lanes
+    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+    size = rows * width
+    real = model.parameters.dtype.type
     inverse = real(1.0 / weight_sum)
-    if blocks.table[block, 3]:
-        for i in range(size):
-            gradient[i] *= inverse
-        blocks.penalties[block] = 0.0
-        return
     alpha = real(model.alpha)
     penalty = 0.0
     for i in range(size):
         gradient[i] = (gradient[i] + alpha * parameters[i]) * inverse
         penalty += np.float64(parameters[i]) * np.float64(parameters[i])
     blocks.penalties[block] = penalty
+    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
+        rows += 1
+        for i in range(size, size + width):
+            gradient[i] *= inverse
+    state = pointer(model.state, offset)
+    stride = model.parameters.size
+    call_kernel(model.update, (parameters, gradient, state, stride, rows * width, constants))
+    if in_last < lanes:
+        # Padding has no gradient, but an optimizer may divide zero by zero there.
+        for i in range(rows):
+            for j in range(width - lanes + in_last, width):
+                parameters[i * width + j] = 0.0
 
 
 @jit()
@@ -277,17 +340,6 @@ def step_constants(model, learning_rate, step, thread):
     constants = pointer(model.constants, thread * CONSTANTS_STRIDE)
     call_kernel(model.prepare, (pointer(model.settings, 0), learning_rate, step, constants))
     return constants
-
-
-@jit()
-def update_block(model, blocks, block, constants, gradient):
-    """Apply the optimizer to one block of parameters and its state."""
-    offset = blocks.table[block, 4]
-    size = blocks.table[block, 5]
-    parameters = pointer(model.parameters, offset)
-    state = pointer(model.state, offset)
-    stride = model.parameters.size
-    call_kernel(model.update, (parameters, gradient, state, stride, size, constants))
 
 
 @jit()
@@ -306,3 +358,43 @@ def penalized_loss(blocks, alpha, loss, weight_sum):
     for block in range(blocks.penalties.size):
         penalty += blocks.penalties[block]
     return (loss + 0.5 * alpha * penalty) / weight_sum
+
+
+@jit()
+def pack_parameters(layers, parameters):
+    """Copy coefficients and intercepts from where users see them into panels."""
+    for layer in range(layers.shape[0] - 1):
+        fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
+        coefs = pointer_at(layers[layer, COEFS], parameters)
+        intercepts = pointer_at(layers[layer, INTERCEPTS], parameters)
+        lanes = lane_count(parameters)
+        for panel in range(panel_count(columns, lanes)):
+            column, vectors, in_last = columns_of_panel(panel, columns, lanes)
+            width = vectors * lanes
+            used = width - lanes + in_last
+            out = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
+            for k in range(fan_in + 1):
+                row = intercepts if k == fan_in else advance(coefs, k * columns)
+                for j in range(used):
+                    out[k * width + j] = row[column + j]
+                for j in range(used, width):
+                    out[k * width + j] = 0.0
+
+
+@jit()
+def unpack_parameters(layers, parameters):
+    """Copy panels to where users see coefficients and intercepts."""
+    for layer in range(layers.shape[0] - 1):
+        fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
+        coefs = pointer_at(layers[layer, COEFS], parameters)
+        intercepts = pointer_at(layers[layer, INTERCEPTS], parameters)
+        lanes = lane_count(parameters)
+        for panel in range(panel_count(columns, lanes)):
+            column, vectors, in_last = columns_of_panel(panel, columns, lanes)
+            width = vectors * lanes
+            used = width - lanes + in_last
+            panel_rows = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
+            for k in range(fan_in + 1):
+                row = intercepts if k == fan_in else advance(coefs, k * columns)
+                for j in range(used):
+                    row[column + j] = panel_rows[k * width + j]

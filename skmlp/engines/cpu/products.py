@@ -1,28 +1,31 @@
-"""The three matrix products of a network, blocked for the caches around the register tiles.
+"""The matrix products of a network, blocked for the caches around the register tiles.
 
-Every element is summed over its whole depth in order, one multiplication after the other,
-whatever the number of rows and wherever the element lies. So results depend neither on how rows
-are split among threads nor on how many rows are predicted at once.
+While a fit goes on, its parameters lie in *panels*: up to `TILE_VECTORS` vectors of columns of
+one layer's coefficients, row after row, followed by their intercepts. A panel is read from
+front to back in the forward pass, belongs to one thread as far as possible, and its blocks of
+rows are contiguous for the optimizer. Columns are padded with zeros to whole vectors.
+
+Every element of a product is summed over its whole depth in order, one multiplication after the
+other, whatever the number of rows and wherever the element lies. So results depend neither on
+how the work is shared out among threads nor on how many rows are predicted at once.
 """
 
 import numpy as np
+from numba.extending import register_jitable
 
 from skmlp.engines.cpu.compilation import jit
-from skmlp.engines.cpu.pointers import advance, prefetch
+from skmlp.engines.cpu.pointers import advance
 from skmlp.engines.cpu.registers import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.tiles import (
-    copy_rows,
     lane_count,
     multiply_tile,
     multiply_transposed_tile,
     transpose_square,
 )
 
-LINE_BYTES = 64
-
-# Rows of a panel of the right factor that stay in the first-level cache (about 32 KB).
+# Rows of a panel that are worked on at once: they stay in the first-level cache (about 32 KB).
 PANEL_DEPTH = 168
-# The same for the gradient, whose right factor is used where it lies.
+# The same for the rows of a batch in a gradient.
 BATCH_DEPTH = 256
 
 
@@ -32,103 +35,79 @@ def lanes_of(dtype: str) -> int:
 
 
 def padded(columns: int, dtype: str) -> int:
-    """Return the leading dimension of a matrix in the workspace.
+    """Return the number of columns filled up to whole vectors."""
+    lanes = lanes_of(dtype)
+    return -(-columns // lanes) * lanes
+
+
+def leading_dimension(columns: int, dtype: str) -> int:
+    """Return how far apart the rows of a matrix lie in the workspace.
 
     Rows begin at vector boundaries. Lengths that are multiples of 1 KB get one vector more: their
     rows would compete for the same few places in the cache.
     """
-    lanes = lanes_of(dtype)
-    length = -(-columns // lanes) * lanes
+    length = padded(columns, dtype)
     if length * np.dtype(dtype).itemsize % 1024 == 0:
-        length += lanes
+        length += lanes_of(dtype)
     return length
 
 
-def panel_size(dtype: str) -> int:
-    """Return how many elements a packed panel takes."""
+def scratch_size(dtype: str) -> int:
+    """Return how many elements of scratch memory `multiply_by_transpose` needs."""
     lanes = lanes_of(dtype)
     return (PANEL_DEPTH + lanes) * TILE_VECTORS * lanes
 
 
-@jit()
+@register_jitable
 def vector_count(columns, lanes):
     return (columns + lanes - 1) // lanes
 
 
-@jit()
+@register_jitable
 def panel_count(columns, lanes):
-    """Return into how many panels of at most `TILE_VECTORS` vectors a matrix is split."""
+    """Return into how many panels a layer's columns are split."""
     return (vector_count(columns, lanes) + TILE_VECTORS - 1) // TILE_VECTORS
 
 
-@jit()
+@register_jitable
 def panel_start(panel, columns, lanes):
     """Return the first vector of a panel; panels are as equal as can be."""
     return panel * vector_count(columns, lanes) // panel_count(columns, lanes)
 
 
-@jit()
-def pack(vectors, b, ldb, depth, last_columns, panel):
-    """Copy a (depth, columns) part of B so that it is contiguous and padded with zeros."""
-    if vectors == 1:
-        copy_rows(1, b, ldb, depth, last_columns, panel)
-    elif vectors == 2:
-        copy_rows(2, b, ldb, depth, last_columns, panel)
-    else:
-        copy_rows(3, b, ldb, depth, last_columns, panel)
+@register_jitable
+def columns_of_panel(panel, columns, lanes):
+    """Return a panel's first column, its number of vectors, and the columns in the last one."""
+    first = panel_start(panel, columns, lanes)
+    stop = panel_start(panel + 1, columns, lanes)
+    last = min(columns, stop * lanes) - (stop - 1) * lanes
+    return first * lanes, stop - first, last
 
 
 @jit()
-def pack_transposed(vectors, b, ldb, depth, columns, lanes, panel):
-    """Do as `pack` for the transpose of `b`, which is (columns, depth)."""
-    width = vectors * lanes
-    for j in range(0, columns, lanes):
-        rows = min(lanes, columns - j)
-        for k in range(0, depth, lanes):
-            square = advance(b, j * ldb + k)
-            target = advance(panel, k * width + j)
-            transpose_square(square, ldb, rows, min(lanes, depth - k), target, width)
-
-
-@jit()
-def prefetch_rows(matrix, ld, first, last, columns):
-    """Prefetch some rows of a matrix."""
-    per_line = LINE_BYTES // VECTOR_BYTES * lane_count(matrix)
-    for i in range(first, last):
-        row = advance(matrix, i * ld)
-        for j in range(0, columns, per_line):
-            prefetch(advance(row, j))
-
-
-@jit()
-def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc, last_columns, ahead):
-    """``C = start + A @ B`` for one packed panel B, prefetching the matrix `ahead` meanwhile."""
+def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc, last):
+    """``C = start + A @ B`` for some rows of a panel B."""
     lanes = lane_count(c)
-    next_b, next_ld, next_rows, next_columns = ahead
     for i in range(0, rows, TILE_ROWS):
         part = min(TILE_ROWS, rows - i)
-        first, last = next_rows * i // rows, next_rows * (i + part) // rows
-        prefetch_rows(next_b, next_ld, first, last, next_columns)
         lines = advance(table, i)
         begin = advance(start, i * ld_start)
         out = advance(c, i * ldc)
         if vectors == 1:
-            multiply_tile(
-                1, lines, offset, part, depth, b, lanes, begin, ld_start, out, ldc, last_columns
-            )
+            multiply_tile(1, lines, offset, part, depth, b, lanes, begin, ld_start, out, ldc, last)
         elif vectors == 2:
-            multiply_tile(
-                2, lines, offset, part, depth, b, 2 * lanes, begin, ld_start, out, ldc, last_columns
-            )
+            ldb = 2 * lanes
+            multiply_tile(2, lines, offset, part, depth, b, ldb, begin, ld_start, out, ldc, last)
         else:
-            multiply_tile(
-                3, lines, offset, part, depth, b, 3 * lanes, begin, ld_start, out, ldc, last_columns
-            )
+            ldb = 3 * lanes
+            multiply_tile(3, lines, offset, part, depth, b, ldb, begin, ld_start, out, ldc, last)
 
 
 @jit()
-def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last):
-    """``C = start + A.T @ B`` for one panel of B, where it lies."""
+def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, last):
+    """``C = start + A.T @ B``; C is contiguous and as wide as `vectors` vectors."""
+    lanes = lane_count(c)
+    ldc = vectors * lanes
     for i in range(0, rows, TILE_ROWS):
         part = min(TILE_ROWS, rows - i)
         first = offset + i
@@ -149,81 +128,74 @@ def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_star
 
 
 @jit()
-def multiply(table, rows, depth, b, ldb, transposed, columns, start, ld_start, c, ldc, panel):
-    """``C = start + A @ op(B)``.
+def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc, last):
+    """``C = start + A @ B`` for a panel B of `depth` rows.
 
-    `table` holds the addresses of the rows of A (rows, depth); ``op(B)`` is (depth, columns) and
-    B, with rows `ldb` apart, its transpose if `transposed`. `start` is (rows, columns), or one row
-    if `ld_start` is zero. `panel` is scratch memory.
+    `table` holds the addresses of the rows of A (rows, depth). `start` is (rows, columns), or one
+    row if `ld_start` is zero; `last` is the number of columns in the last vector.
     """
-    lanes = lane_count(c)
-    panels = panel_count(columns, lanes)
-    for number in range(panels):
-        first = panel_start(number, columns, lanes) * lanes
-        last = min(columns, panel_start(number + 1, columns, lanes) * lanes)
-        vectors = vector_count(last - first, lanes)
-        last_columns = last - first - (vectors - 1) * lanes
-        out = advance(c, first)
-        for k in range(0, depth, PANEL_DEPTH):
-            part = min(PANEL_DEPTH, depth - k)
-            if transposed:
-                corner = advance(b, first * ldb + k)
-                pack_transposed(vectors, corner, ldb, part, last - first, lanes, panel)
-            else:
-                pack(vectors, advance(b, k * ldb + first), ldb, part, last_columns, panel)
-            if k + part < depth:
-                ahead = part_of_b(b, ldb, transposed, first, last, k + part, depth)
-            else:
-                # The next panel is as wide as this one, or narrower by a vector at most.
-                beyond = min(columns, last + vectors * lanes)
-                ahead = part_of_b(b, ldb, transposed, last, beyond, 0, depth)
-            begin = advance(start, first) if k == 0 else out
-            ld_begin = ld_start if k == 0 else ldc
-            tiles(
-                *(vectors, table, k, rows, part, panel),
-                *(begin, ld_begin, out, ldc, last_columns, ahead),
-            )
+    width = vectors * lane_count(c)
+    for k in range(0, depth, PANEL_DEPTH):
+        part = min(PANEL_DEPTH, depth - k)
+        begin = start if k == 0 else c
+        ld_begin = ld_start if k == 0 else ldc
+        b = advance(panel, k * width)
+        tiles(vectors, table, k, rows, part, b, begin, ld_begin, c, ldc, last)
 
 
 @jit()
-def part_of_b(b, ldb, transposed, first, last, k, depth):
-    """Return corner, leading dimension, rows and columns of the part of B from row `k` on."""
-    part = min(PANEL_DEPTH, depth - k)
-    if transposed:
-        return advance(b, first * ldb + k), ldb, last - first, part
-    return advance(b, k * ldb + first), ldb, part, last - first
+def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
+    """``C[:, columns of a panel] = A @ W.T`` for W (columns, depth), itself in panels.
+
+    `table` holds the addresses of the rows of A (rows, depth). `panel` numbers panels of C.
+    """
+    lanes = lane_count(c)
+    first, vectors, last = columns_of_panel(panel, columns, lanes)
+    width = vectors * lanes
+    height = width - lanes + last
+    out = advance(c, first)
+    source, sources = 0, panel_count(depth, lanes)
+    done = 0
+    while source < sources:
+        # Gather as many panels of W as stay in the cache, transposed, into one panel.
+        gathered = 0
+        while source < sources:
+            k, source_vectors, source_last = columns_of_panel(source, depth, lanes)
+            source_width = source_vectors * lanes
+            source_columns = source_width - lanes + source_last
+            if gathered + source_columns > PANEL_DEPTH:
+                break
+            corner = advance(panels, (columns + 1) * k + first * source_width)
+            for j in range(0, height, lanes):
+                for n in range(0, source_columns, lanes):
+                    transpose_square(
+                        advance(corner, j * source_width + n),
+                        source_width,
+                        min(lanes, height - j),
+                        min(lanes, source_columns - n),
+                        advance(scratch, (gathered + n) * width + j),
+                        width,
+                    )
+            gathered += source_columns
+            source += 1
+        start = zeros if done == 0 else out
+        ld_start = 0 if done == 0 else ldc
+        tiles(vectors, table, done, rows, gathered, scratch, start, ld_start, out, ldc, last)
+        done += gathered
 
 
 @jit()
-def multiply_transposed(table, offset, rows, depth, b, ldb, columns, start, ld_start, c, ldc):
-    """``C = start + A[:, offset : offset + rows].T @ B``.
+def multiply_transposed(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
+    """``C = start + A[:, offset : offset + rows].T @ B`` for B as wide as a panel.
 
-    `table` holds the addresses of the rows of A (depth, any); B is (depth, columns) with rows
-    `ldb` apart that are readable in whole vectors.
+    `table` holds the addresses of the rows of A (depth, any); the rows of B lie `ldb` apart, those
+    of C side by side.
     """
     lanes = lane_count(c)
-    panels = panel_count(columns, lanes)
-    for number in range(panels):
-        first = panel_start(number, columns, lanes)
-        vectors = panel_start(number + 1, columns, lanes) - first
-        first *= lanes
-        last_columns = min(columns - first, vectors * lanes) - (vectors - 1) * lanes
-        out = advance(c, first)
-        for k in range(0, depth, BATCH_DEPTH):
-            part = min(BATCH_DEPTH, depth - k)
-            begin = advance(start, first) if k == 0 else out
-            ld_begin = ld_start if k == 0 else ldc
-            transposed_tiles(
-                vectors,
-                advance(table, k),
-                offset,
-                rows,
-                part,
-                advance(b, k * ldb + first),
-                ldb,
-                begin,
-                ld_begin,
-                out,
-                ldc,
-                last_columns,
-            )
+    for k in range(0, depth, BATCH_DEPTH):
+        part = min(BATCH_DEPTH, depth - k)
+        lines = advance(table, k)
+        begin = start if k == 0 else c
+        ld_begin = ld_start if k == 0 else vectors * lanes
+        right = advance(b, k * ldb)
+        transposed_tiles(vectors, lines, offset, rows, part, right, ldb, begin, ld_begin, c, lanes)

@@ -20,8 +20,11 @@ from skmlp.engines.cpu.pointers import (
     int32_pointer,
     int64_pointer,
     pointer_at,
+    prefetch,
 )
 from skmlp.network.parameters import FloatArray
+
+LINE_BYTES = 64
 
 
 class RowSource(NamedTuple):
@@ -55,6 +58,20 @@ class CpuData:
     dtype: str
     sample_weight: npt.NDArray[np.float64] | None
     arrays: tuple[Any, ...]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether kernels use the rows where they lie."""
+        return bool(self.source.is_direct)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether rows are copied into the workspace."""
+        return not (self.source.is_direct or self.source.is_sparse)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.n_features * np.dtype(self.dtype).itemsize
 
 
 def address_of(array: npt.NDArray[Any] | None) -> int:
@@ -152,15 +169,22 @@ def list_rows(first, ld, rows, table):
 
 
 @jit()
-def locate_rows(source, order, rows, columns, out, ld, table):
-    """Write the addresses of the rows numbered in `order` to `table`, copying them if need be."""
-    if source.is_direct:
-        values = pointer_at(source.values, out)
-        for i in range(rows):
-            table[i] = address(advance(values, order[i] * source.row_stride))
-    else:
-        gather_rows(source, order, rows, columns, out, ld)
-        list_rows(out, ld, rows, table)
+def list_source_rows(source, order, rows, like, table):
+    """Write the addresses of the rows numbered in `order` to `table`, where they lie in X."""
+    values = pointer_at(source.values, like)
+    for i in range(rows):
+        table[i] = address(advance(values, order[i] * source.row_stride))
+
+
+@jit()
+def prefetch_rows(source, order, first, last, columns, like):
+    """Have some of the rows numbered in `order` brought near, where they lie in X."""
+    per_line = LINE_BYTES // (address(advance(like, 1)) - address(like))
+    values = pointer_at(source.values, like)
+    for i in range(first, last):
+        row = advance(values, order[i] * source.row_stride)
+        for j in range(0, columns, per_line):
+            prefetch(advance(row, j))
 
 
 @jit()
@@ -171,18 +195,21 @@ def add_scaled(x, factor, out, size):
 
 
 @jit()
-def sparse_forward(source, order, rows, coefs, intercepts, columns, out, ld):
-    """``out = intercepts + X[order[:rows]] @ coefs`` for CSR X; rows of `out` are `ld` apart."""
+def sparse_forward(source, order, rows, coefs, intercepts, width, out, ld):
+    """``out = intercepts + X[order[:rows]] @ coefs`` for CSR X and one panel of coefficients.
+
+    Rows of `coefs` are `width` elements long, rows of `out` lie `ld` apart.
+    """
     values = pointer_at(source.values, out)
     indices = int32_pointer(source.indices)
     indptr = int64_pointer(source.indptr)
     for i in range(rows):
         row = order[i]
         target = advance(out, i * ld)
-        for j in range(columns):
+        for j in range(width):
             target[j] = intercepts[j]
         for k in range(indptr[row], indptr[row + 1]):
-            add_scaled(advance(coefs, indices[k] * columns), values[k], target, columns)
+            add_scaled(advance(coefs, indices[k] * width), values[k], target, width)
 
 
 @jit()

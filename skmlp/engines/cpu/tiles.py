@@ -230,28 +230,6 @@ multiply_tile = _tile_intrinsic(transposed=False)
 multiply_transposed_tile = _tile_intrinsic(transposed=True)
 
 
-@intrinsic(prefer_literal=True)
-def copy_rows(typingctx, vectors, source, ld, rows, last_columns, out):
-    """Copy `rows` (at least one) rows of `vectors` vectors; the last one is padded with zeros."""
-    signature = types.void(vectors, source, types.int64, types.int64, types.int64, out)
-
-    def codegen(context, builder, signature, args):
-        count = signature.args[0].literal_value
-        _, source, ld, rows, last_columns, out = args
-        v = VectorBuilder(context, builder, signature.args[1].dtype)
-        mask = v.first_lanes(last_columns)
-        loop = Loop(builder, [])
-        origin = v.at(source, builder.mul(loop.count, ld))
-        target = v.at(out, builder.mul(loop.count, integer(count * v.lanes)))
-        for number in range(count - 1):
-            v.store(v.load(origin, number), target, number)
-        v.store(v.load_masked(origin, count - 1, mask), target, count - 1)
-        loop.close([], rows)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
 @intrinsic
 def transpose_square(typingctx, source, ld, rows, columns, out, ld_out):
     """Write the transpose of a (rows, columns) matrix of at most lanes x lanes elements.

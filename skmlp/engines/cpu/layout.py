@@ -1,0 +1,186 @@
+"""Where everything lies: tables that describe a network to the kernels, and their memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.cpu.formula_kernels import (
+    activation_kernel,
+    derivative_kernel,
+    group_scratch_size,
+)
+from skmlp.engines.cpu.passes import (
+    ACTIVATE,
+    BLOCK_FIELDS,
+    COEFS,
+    DELTAS,
+    DERIVATIVE,
+    INTERCEPTS,
+    LAYER_FIELDS,
+    LD,
+    OUTPUTS,
+    PANELS,
+    UNITS,
+    Integers,
+    Workspace,
+)
+from skmlp.engines.cpu.products import (
+    columns_of_panel,
+    lanes_of,
+    leading_dimension,
+    padded,
+    panel_count,
+    scratch_size,
+)
+from skmlp.engines.cpu.registers import TILE_VECTORS, VECTOR_BYTES
+from skmlp.engines.cpu.rows import address_of
+from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec
+
+# A block of parameters is a whole number of register tiles high. Small ones would spend their
+# time on being called, large ones would not stay in cache from the gradient to the update.
+BLOCK_ROWS = 8
+MIN_BLOCK_SIZE = 512
+MAX_BLOCK_SIZE = 2**15
+BLOCKS_PER_LAYER = 32
+
+
+def aligned_zeros(size: int, dtype: npt.DTypeLike) -> FloatArray:
+    """Return a vector of zeros that begins at a vector boundary."""
+    itemsize = np.dtype(dtype).itemsize
+    room = np.zeros(size + VECTOR_BYTES // itemsize, dtype=dtype)
+    skipped = -address_of(room) % VECTOR_BYTES // itemsize
+    return room[skipped : skipped + size]
+
+
+@dataclass(frozen=True)
+class NetworkLayout:
+    """A network in one precision.
+
+    Attributes
+    ----------
+    layers : ndarray of shape (n_layers, LAYER_FIELDS)
+        The table of layers (`skmlp.engines.cpu.passes`), without addresses of parameters.
+    workspace_size : int
+        Elements that the outputs and deltas of a slab take.
+    parameters_size : int
+        Elements that the parameters take in panels.
+    """
+
+    layers: Integers
+    workspace_size: int
+    parameters_size: int
+
+
+@lru_cache(maxsize=256)
+def network_layout(
+    network: NetworkSpec, rows: int, dtype: str, *, gathers: bool, backward: bool
+) -> NetworkLayout:
+    """Lay out a network and the workspace for slabs of `rows` rows.
+
+    The input has a part in the workspace only if rows of X are gathered there, a forward pass
+    needs no deltas, and the output layer's deltas take the place of its raw predictions.
+    """
+    units = network.layer_units
+    layers = np.zeros((len(units), LAYER_FIELDS), dtype=np.int64)
+    layers[:, UNITS] = units
+    layers[:, LD] = [leading_dimension(count, dtype) for count in units]
+    sizes = [int(ld) * rows for ld in layers[:, LD]]
+    if not gathers:
+        sizes[0] = 0
+    ends = list(accumulate(sizes))
+    layers[:, OUTPUTS] = [0, *ends[:-1]]
+    layers[-1, DELTAS] = layers[-1, OUTPUTS]
+    size = ends[-1]
+    for layer, name in enumerate(network.hidden_activations, start=1):
+        layers[layer, ACTIVATE] = activation_kernel(name, dtype)
+        if backward:
+            layers[layer, DERIVATIVE] = derivative_kernel(name, dtype)
+            layers[layer, DELTAS] = size
+            size += sizes[layer]
+    panel_sizes = [(fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairwise(units)]
+    starts = list(accumulate(panel_sizes, initial=0))
+    layers[:-1, PANELS] = starts[:-1]
+    return NetworkLayout(layers, size, starts[-1])
+
+
+def with_addresses(
+    layers: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
+) -> Integers:
+    """Return the table of layers with the addresses of a model's parameters."""
+    layers = layers.copy()
+    layers[:-1, COEFS] = [address_of(coef) for coef in coefs]
+    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
+    return layers
+
+
+def make_workspace(
+    network: NetworkSpec, layout: NetworkLayout, rows: int, threads: int, dtype: str
+) -> Workspace:
+    """Allocate the scratch memory for slabs of `rows` rows."""
+    own = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
+    own = padded(own, dtype)
+    return Workspace(
+        buffer=aligned_zeros(layout.workspace_size, dtype),
+        tables=np.empty((2 * len(layout.layers) + threads) * rows, dtype=np.int64),
+        slab_size=rows,
+        scratch=aligned_zeros(own * threads, dtype),
+        scratch_size=own,
+        zeros=np.zeros(TILE_VECTORS * lanes_of(dtype), dtype=dtype),
+    )
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """How the parameters are split for the update.
+
+    Attributes
+    ----------
+    table : ndarray of shape (n_blocks, BLOCK_FIELDS)
+        The table of blocks (`skmlp.engines.cpu.passes`), panel after panel.
+    shares : ndarray of shape (n_connections, threads + 1)
+        Where each thread's part of a layer's blocks begins, and the last one ends.
+    largest : int
+        Elements of the largest block.
+    """
+
+    table: Integers
+    shares: Integers
+    largest: int
+
+
+@lru_cache(maxsize=256)
+def block_layout(network: NetworkSpec, dtype: str, threads: int) -> BlockLayout:
+    """Split the parameters into blocks, whose bounds depend on sizes only."""
+    lanes = lanes_of(dtype)
+    units = network.layer_units
+    rows: list[tuple[int, ...]] = []
+    shares = []
+    largest = layer_offset = 0
+    for fan_in, fan_out in pairwise(units):
+        size = fan_in * padded(fan_out, dtype)
+        wanted = min(max(size // BLOCKS_PER_LAYER, MIN_BLOCK_SIZE), MAX_BLOCK_SIZE)
+        first_block = len(rows)
+        costs = []
+        for panel in range(panel_count(fan_out, lanes)):
+            column, vectors, _ = columns_of_panel(panel, fan_out, lanes)
+            width = vectors * lanes
+            height = max(1, round(wanted / width / BLOCK_ROWS)) * BLOCK_ROWS
+            for first in range(0, fan_in, height):
+                last = min(first + height, fan_in)
+                ends = int(last == fan_in)
+                offset = layer_offset + (fan_in + 1) * column + first * width
+                rows.append((panel, first, last, offset, ends))
+                largest = max(largest, (last - first + ends) * width)
+                costs.append(width * -(-(last - first) // BLOCK_ROWS))
+        # A block belongs to the thread in whose part its middle lies.
+        middles = np.cumsum(costs) - np.array(costs) / 2
+        bounds = sum(costs) * np.arange(threads + 1) / threads
+        shares.append(first_block + np.searchsorted(middles, bounds))
+        layer_offset += (fan_in + 1) * padded(fan_out, dtype)
+    table = np.array(rows, dtype=np.int64).reshape(-1, BLOCK_FIELDS)
+    return BlockLayout(table, np.array(shares, dtype=np.int64), largest)
