@@ -91,7 +91,7 @@ class CpuTask:
         self._gradient = aligned_zeros(
             layout.parameters_size if is_whole else largest * self.threads, dtype
         )
-        vectors = [] if state is None else state.vectors
+        vectors = () if state is None else tuple(state.vectors)
         self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
         for own, vector in zip(self._state_vectors(), vectors, strict=True):
             own[...] = self._packed(vector, layout.parameters_size)

@@ -8,7 +8,6 @@ from numba import carray, float32, float64, int64, types
 
 from skmlp.engines.cpu.compilation import compile_kernel, jit, specialize
 from skmlp.engines.cpu.pointers import advance
-from skmlp.engines.cpu.products import lanes_of
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
@@ -19,8 +18,10 @@ _alive: list[Any] = []
 NUMBA_TYPES = {"float32": float32, "float64": float64}
 
 # Output layers are narrow, often narrower than a vector register. Their formulas are therefore
-# evaluated for so many rows at once, side by side.
-GROUP = 16
+# evaluated for so many rows at once, side by side; fewer rows are filled up to a multiple of what
+# the compiler puts into one turn of a vectorized loop.
+GROUP = 64
+GROUP_UNIT = 32
 
 
 def _address(py_func: Any, arguments: tuple[Any, ...], key: str) -> int:
@@ -41,55 +42,51 @@ def group_scratch_size(columns: int) -> int:
 
 @cache
 def activation_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, ld, rows, columns)``: ``z = value(z)``, in place.
-
-    Rows lie `ld` apart, and `columns` fill whole vectors.
-    """
+    """``kernel(z, size)``: ``z = value(z)``, in place."""
     real, array = _types(dtype)
     value = specialize(ACTIVATIONS[name].value, real)
-    lanes = lanes_of(dtype)
 
-    def activate(z, ld, rows, columns):
-        for i in range(rows):
-            for first in range(i * ld, i * ld + columns, lanes):
-                # As many turns as there are lanes: the compiler makes one vector of them.
-                for j in range(lanes):
-                    z[first + j] = value(z[first + j])
+    def activate(z, size):
+        for i in range(size):
+            z[i] = value(z[i])
 
-    return _address(activate, (array, int64, int64, int64), f"{name} {dtype}")
+    return _address(activate, (array, int64), f"{name} {dtype}")
 
 
 @cache
 def derivative_kernel(name: str, dtype: str) -> int:
-    """``kernel(a, delta, ld, rows, columns)``: ``delta *= derivative(a)``, in place.
-
-    Rows lie `ld` apart in both matrices, and `columns` fill whole vectors.
-    """
+    """``kernel(a, delta, size)``: ``delta *= derivative(a)``, in place."""
     real, array = _types(dtype)
     derivative = specialize(ACTIVATIONS[name].derivative, real)
-    lanes = lanes_of(dtype)
 
-    def backpropagate(a, delta, ld, rows, columns):
-        for i in range(rows):
-            for first in range(i * ld, i * ld + columns, lanes):
-                for j in range(lanes):
-                    delta[first + j] *= derivative(a[first + j])
+    def backpropagate(a, delta, size):
+        for i in range(size):
+            delta[i] *= derivative(a[i])
 
-    return _address(backpropagate, (array, array, int64, int64, int64), f"{name} {dtype}")
+    return _address(backpropagate, (array, array, int64), f"{name} {dtype}")
 
 
 @jit()
-def load_group(matrix, ld, count, columns, group):
+def group_size(rows):
+    """Return how many of the next rows to take together, and to how many they are filled up."""
+    count = min(GROUP, rows)
+    return count, (count + GROUP_UNIT - 1) // GROUP_UNIT * GROUP_UNIT
+
+
+@jit()
+def load_group(matrix, ld, count, group):
     """``group[j, i] = matrix[i, j]``; rows beyond `count` repeat the last one."""
-    for i in range(GROUP):
+    columns, filled = group.shape
+    for i in range(filled):
         row = min(i, count - 1) * ld
         for j in range(columns):
             group[j, i] = matrix[row + j]
 
 
 @jit()
-def store_group(group, count, columns, matrix, ld):
+def store_group(group, count, matrix, ld):
     """``matrix[i, j] = group[j, i]`` for the first `count` rows."""
+    columns, _ = group.shape
     for i in range(count):
         for j in range(columns):
             matrix[i * ld + j] = group[j, i]
@@ -111,13 +108,13 @@ def _softmax_output(name: str, real: Any) -> Any:
     normalize = specialize(softmax, real)
 
     def output(z, ld, rows, columns, out, scratch):
-        group = carray(scratch, (columns, GROUP))
         spare = carray(advance(scratch, columns * GROUP), GROUP)
         for first in range(0, rows, GROUP):
-            count = min(GROUP, rows - first)
-            load_group(advance(z, first * ld), ld, count, columns, group)
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
+            load_group(advance(z, first * ld), ld, count, group)
             normalize(group, spare)
-            store_group(group, count, columns, advance(out, first * columns), columns)
+            store_group(group, count, advance(out, first * columns), columns)
 
     return output
 
@@ -126,14 +123,14 @@ def _elementwise_output(name: str, real: Any) -> Any:
     value = specialize(ACTIVATIONS[name].value, real)
 
     def output(z, ld, rows, columns, out, scratch):
-        group = carray(scratch, (columns, GROUP))
         for first in range(0, rows, GROUP):
-            count = min(GROUP, rows - first)
-            load_group(advance(z, first * ld), ld, count, columns, group)
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
+            load_group(advance(z, first * ld), ld, count, group)
             for j in range(columns):
-                for i in range(GROUP):
+                for i in range(filled):
                     group[j, i] = value(group[j, i])
-            store_group(group, count, columns, advance(out, first * columns), columns)
+            store_group(group, count, advance(out, first * columns), columns)
 
     return output
 
@@ -165,18 +162,18 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
     epsilon = real(np.finfo(real).eps)
 
     def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
-        group = carray(scratch, (columns, GROUP))
-        wanted = carray(advance(scratch, columns * GROUP), (columns, GROUP))
         for first in range(0, rows, GROUP):
-            count = min(GROUP, rows - first)
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
+            wanted = carray(advance(scratch, columns * GROUP), (columns, filled))
             corner = advance(z, first * ld)
-            load_group(corner, ld, count, columns, group)
-            for i in range(GROUP):
+            load_group(corner, ld, count, group)
+            for i in range(filled):
                 row = order[first + min(i, count - 1)]
                 for j in range(columns):
                     wanted[j, i] = targets[row * columns + j]
             for j in range(columns):
-                for i in range(GROUP):
+                for i in range(filled):
                     raw = group[j, i]
                     target = wanted[j, i]
                     output = activate(raw)
@@ -201,21 +198,21 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
     zero, one = real(0), real(1)
 
     def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
-        group = carray(scratch, (columns, GROUP))
         label = carray(advance(scratch, columns * GROUP), GROUP)
         picked = carray(advance(scratch, (columns + 1) * GROUP), GROUP)
         for first in range(0, rows, GROUP):
-            count = min(GROUP, rows - first)
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
             corner = advance(z, first * ld)
-            load_group(corner, ld, count, columns, group)
+            load_group(corner, ld, count, group)
             normalize(group, picked)
-            for i in range(GROUP):
+            for i in range(filled):
                 label[i] = targets[order[first + min(i, count - 1)]]
                 picked[i] = group[int(label[i]), i]
-            for i in range(GROUP):
+            for i in range(filled):
                 picked[i] = value(one, zero, picked[i], epsilon)
             for j in range(columns):
-                for i in range(GROUP):
+                for i in range(filled):
                     target = one if label[i] == real(j) else zero
                     group[j, i] = gradient(target, group[j, i])
             for i in range(count):

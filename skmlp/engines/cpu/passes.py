@@ -19,6 +19,7 @@ import numpy.typing as npt
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import (
+    ROWS_AT_ONCE,
     columns_of_panel,
     multiply_by_transpose,
     multiply_panel,
@@ -28,7 +29,7 @@ from skmlp.engines.cpu.products import (
 )
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import list_rows, sparse_forward, sparse_gradient
-from skmlp.engines.cpu.tiles import lane_count
+from skmlp.engines.cpu.tiles import copy_rows, lane_count, sum_of_rows
 
 Integers = npt.NDArray[np.int64]
 
@@ -168,12 +169,12 @@ def list_workspace(layers, work):
 
 @jit()
 def forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last):
-    """Compute the inputs of the next layer's units in one panel, for rows first to last."""
+    """Write the inputs of the next layer's units in one panel to the workspace."""
     fan_in = layers[layer, UNITS]
     ld = layers[layer + 1, LD]
     outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + first * ld)
     lanes = lane_count(outputs)
-    column, vectors, in_last = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+    column, vectors, _ = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
     width = vectors * lanes
     coefs = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
     intercepts = advance(coefs, fan_in * width)
@@ -183,32 +184,46 @@ def forward_panel(layers, source, work, parameters, order, layer, panel, table, 
         sparse_forward(source, advance(order, first), rows, coefs, intercepts, width, out, ld)
     else:
         lines = advance(table, first)
-        multiply_panel(vectors, lines, rows, fan_in, coefs, intercepts, 0, out, ld, in_last)
+        multiply_panel(vectors, lines, rows, fan_in, coefs, intercepts, 0, out, ld)
+
+
+@jit()
+def activate_panel(layers, work, layer, panel, first, last, thread):
+    """Apply a layer's activation to one panel of its inputs, in place."""
+    ld = layers[layer, LD]
+    outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
+    lanes = lane_count(outputs)
+    column, vectors, _ = columns_of_panel(panel, layers[layer, UNITS], lanes)
+    width = vectors * lanes
+    # The formula runs over contiguous memory, where the compiler can vectorize it.
+    scratch = pointer(work.scratch, thread * work.scratch_size)
+    for begin in range(0, last - first, ROWS_AT_ONCE):
+        rows = min(ROWS_AT_ONCE, last - first - begin)
+        matrix = advance(outputs, begin * ld + column)
+        copy_rows(vectors, matrix, ld, rows, scratch, width, lanes)
+        call_kernel(layers[layer, ACTIVATE], (scratch, rows * width))
+        copy_rows(vectors, scratch, width, rows, matrix, ld, lanes)
 
 
 @jit()
 def forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads):
     """Do a thread's share of computing a hidden layer's outputs from those of the one before."""
-    ld = layers[layer + 1, LD]
     columns = layers[layer + 1, UNITS]
-    outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS])
-    lanes = lane_count(outputs)
+    lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
     for panel in range(panel_count(columns, lanes)):
         column, vectors, _ = columns_of_panel(panel, columns, lanes)
         first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
         if first < last:
             forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
-            out = advance(outputs, first * ld + column)
-            call_kernel(layers[layer + 1, ACTIVATE], (out, ld, last - first, vectors * lanes))
+            activate_panel(layers, work, layer + 1, panel, first, last, thread)
 
 
 @jit()
 def forward_output(layers, source, work, parameters, order, table, first, last):
     """Compute the raw predictions of rows first to last."""
     layer = layers.shape[0] - 2
-    outputs = pointer(work.buffer, 0)
-    for panel in range(panel_count(layers[layer + 1, UNITS], lane_count(outputs))):
+    for panel in range(panel_count(layers[layer + 1, UNITS], lane_count(parameters))):
         forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
 
 
@@ -232,47 +247,46 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
 
 
 @jit()
+def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
+    """Compute the deltas of a hidden layer's units in one panel."""
+    columns = layers[layer, UNITS]
+    ld = layers[layer, LD]
+    lanes = lane_count(parameters)
+    column, vectors, in_last = columns_of_panel(panel, columns, lanes)
+    width = vectors * lanes
+    table = delta_table(layers, work, layer + 1)
+    zeros = pointer(work.zeros, 0)
+    delta = pointer(work.scratch, thread * work.scratch_size)
+    outputs = advance(delta, ROWS_AT_ONCE * width)
+    scratch = advance(outputs, ROWS_AT_ONCE * width)
+    panels = advance(parameters, layers[layer, PANELS])
+    depth = layers[layer + 1, UNITS]
+    for begin in range(first, last, ROWS_AT_ONCE):
+        rows = min(ROWS_AT_ONCE, last - begin)
+        corner = begin * ld + column
+        lines = advance(table, begin)
+        multiply_by_transpose(
+            lines, rows, panels, depth, columns, panel, zeros, delta, width, scratch
+        )
+        source = pointer(work.buffer, layers[layer, OUTPUTS] + corner)
+        copy_rows(vectors, source, ld, rows, outputs, width, lanes)
+        call_kernel(layers[layer, DERIVATIVE], (outputs, delta, rows * width))
+        # Padding stays zero, so that it gets no gradient.
+        target = pointer(work.buffer, layers[layer, DELTAS] + corner)
+        copy_rows(vectors, delta, width, rows, target, ld, in_last)
+
+
+@jit()
 def backward_layer(layers, work, parameters, rows, layer, thread, threads):
     """Do a thread's share of computing a hidden layer's deltas from those of the one after."""
     columns = layers[layer, UNITS]
-    ld = layers[layer, LD]
-    deltas = pointer(work.buffer, layers[layer, DELTAS])
-    outputs = pointer(work.buffer, layers[layer, OUTPUTS])
-    zeros = pointer(work.zeros, 0)
-    scratch = pointer(work.scratch, thread * work.scratch_size)
-    panels = advance(parameters, layers[layer, PANELS])
-    table = delta_table(layers, work, layer + 1)
-    depth = layers[layer + 1, UNITS]
-    lanes = lane_count(deltas)
+    lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
     for panel in range(panel_count(columns, lanes)):
         column, vectors, _ = columns_of_panel(panel, columns, lanes)
         first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
         if first < last:
-            count = last - first
-            corner = first * ld
-            out = advance(deltas, corner)
-            multiply_by_transpose(
-                *(advance(table, first), count, panels, depth, columns, panel),
-                *(zeros, out, ld, scratch),
-            )
-            corner += column
-            call_kernel(
-                layers[layer, DERIVATIVE],
-                (advance(outputs, corner), advance(deltas, corner), ld, count, vectors * lanes),
-            )
-
-
-@jit()
-def sum_rows(delta, ld, rows, columns, accumulate, out):
-    """``out = delta.sum(axis=0) (+ out)`` for a (rows, columns) matrix with rows `ld` apart."""
-    if not accumulate:
-        for j in range(columns):
-            out[j] = 0.0
-    for i in range(rows):
-        row = advance(delta, i * ld)
-        for j in range(columns):
-            out[j] += row[j]
+            backward_panel(layers, work, parameters, layer, panel, first, last, thread)
 
 
 @jit()
@@ -294,7 +308,20 @@ def gradient_of_block(layers, source, work, blocks, layer, block, slab, table, a
         ld_start = width if accumulate else 0
         multiply_transposed(vectors, table, first, count, rows, delta, ld, start, ld_start, out)
     if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
-        sum_rows(delta, ld, rows, width, accumulate, advance(out, count * width))
+        sums = advance(out, count * width)
+        start = sums if accumulate else pointer(work.zeros, 0)
+        sum_of_rows(vectors, delta, ld, rows, start, sums)
+
+
+@jit()
+def penalize(gradient, parameters, size, alpha, inverse):
+    """``g = (g + alpha * w) * inverse``; return ``sum(w ** 2)``."""
+    total = 0.0
+    for i in range(size):
+        parameter = parameters[i]
+        gradient[i] = (gradient[i] + alpha * parameter) * inverse
+        total += np.float64(parameter) * np.float64(parameter)
+    return total
 
 
 @jit()
@@ -315,11 +342,7 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
     real = model.parameters.dtype.type
     inverse = real(1.0 / weight_sum)
     alpha = real(model.alpha)
-    penalty = 0.0
-    for i in range(size):
-        gradient[i] = (gradient[i] + alpha * parameters[i]) * inverse
-        penalty += np.float64(parameters[i]) * np.float64(parameters[i])
-    blocks.penalties[block] = penalty
+    blocks.penalties[block] = penalize(gradient, parameters, size, alpha, inverse)
     if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
         rows += 1
         for i in range(size, size + width):

@@ -27,6 +27,8 @@ from skmlp.engines.cpu.tiles import (
 PANEL_DEPTH = 168
 # The same for the rows of a batch in a gradient.
 BATCH_DEPTH = 256
+# Rows of a batch whose results are kept together for the element-wise formulas.
+ROWS_AT_ONCE = 256
 
 
 def lanes_of(dtype: str) -> int:
@@ -53,9 +55,12 @@ def leading_dimension(columns: int, dtype: str) -> int:
 
 
 def scratch_size(dtype: str) -> int:
-    """Return how many elements of scratch memory `multiply_by_transpose` needs."""
+    """Return how many elements of scratch memory a thread needs for products.
+
+    One panel, and two matrices as wide.
+    """
     lanes = lanes_of(dtype)
-    return (PANEL_DEPTH + lanes) * TILE_VECTORS * lanes
+    return (PANEL_DEPTH + lanes + 2 * ROWS_AT_ONCE) * TILE_VECTORS * lanes
 
 
 @register_jitable
@@ -85,75 +90,56 @@ def columns_of_panel(panel, columns, lanes):
 
 
 @jit()
-def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc, last):
+def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc):
     """``C = start + A @ B`` for some rows of a panel B."""
-    lanes = lane_count(c)
+    ldb = vectors * lane_count(c)
     for i in range(0, rows, TILE_ROWS):
         part = min(TILE_ROWS, rows - i)
-        lines = advance(table, i)
         begin = advance(start, i * ld_start)
         out = advance(c, i * ldc)
-        if vectors == 1:
-            multiply_tile(1, lines, offset, part, depth, b, lanes, begin, ld_start, out, ldc, last)
-        elif vectors == 2:
-            ldb = 2 * lanes
-            multiply_tile(2, lines, offset, part, depth, b, ldb, begin, ld_start, out, ldc, last)
-        else:
-            ldb = 3 * lanes
-            multiply_tile(3, lines, offset, part, depth, b, ldb, begin, ld_start, out, ldc, last)
+        multiply_tile(
+            vectors, advance(table, i), offset, part, depth, b, ldb, begin, ld_start, out, ldc
+        )
 
 
 @jit()
-def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, last):
+def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
     """``C = start + A.T @ B``; C is contiguous and as wide as `vectors` vectors."""
-    lanes = lane_count(c)
-    ldc = vectors * lanes
+    ldc = vectors * lane_count(c)
     for i in range(0, rows, TILE_ROWS):
         part = min(TILE_ROWS, rows - i)
-        first = offset + i
         begin = advance(start, i * ld_start)
         out = advance(c, i * ldc)
-        if vectors == 1:
-            multiply_transposed_tile(
-                1, table, first, part, depth, b, ldb, begin, ld_start, out, ldc, last
-            )
-        elif vectors == 2:
-            multiply_transposed_tile(
-                2, table, first, part, depth, b, ldb, begin, ld_start, out, ldc, last
-            )
-        else:
-            multiply_transposed_tile(
-                3, table, first, part, depth, b, ldb, begin, ld_start, out, ldc, last
-            )
+        multiply_transposed_tile(
+            vectors, table, offset + i, part, depth, b, ldb, begin, ld_start, out, ldc
+        )
 
 
 @jit()
-def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc, last):
+def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
     """``C = start + A @ B`` for a panel B of `depth` rows.
 
     `table` holds the addresses of the rows of A (rows, depth). `start` is (rows, columns), or one
-    row if `ld_start` is zero; `last` is the number of columns in the last vector.
+    row if `ld_start` is zero.
     """
     width = vectors * lane_count(c)
     for k in range(0, depth, PANEL_DEPTH):
         part = min(PANEL_DEPTH, depth - k)
         begin = start if k == 0 else c
         ld_begin = ld_start if k == 0 else ldc
-        b = advance(panel, k * width)
-        tiles(vectors, table, k, rows, part, b, begin, ld_begin, c, ldc, last)
+        tiles(vectors, table, k, rows, part, advance(panel, k * width), begin, ld_begin, c, ldc)
 
 
 @jit()
 def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
-    """``C[:, columns of a panel] = A @ W.T`` for W (columns, depth), itself in panels.
+    """``C = A @ W[columns of a panel].T`` for W (columns, depth), itself in panels.
 
-    `table` holds the addresses of the rows of A (rows, depth). `panel` numbers panels of C.
+    `table` holds the addresses of the rows of A (rows, depth). Padding of C means nothing.
     """
     lanes = lane_count(c)
     first, vectors, last = columns_of_panel(panel, columns, lanes)
     width = vectors * lanes
     height = width - lanes + last
-    out = advance(c, first)
     source, sources = 0, panel_count(depth, lanes)
     done = 0
     while source < sources:
@@ -168,19 +154,14 @@ def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, 
             corner = advance(panels, (columns + 1) * k + first * source_width)
             for j in range(0, height, lanes):
                 for n in range(0, source_columns, lanes):
-                    transpose_square(
-                        advance(corner, j * source_width + n),
-                        source_width,
-                        min(lanes, height - j),
-                        min(lanes, source_columns - n),
-                        advance(scratch, (gathered + n) * width + j),
-                        width,
-                    )
+                    square = advance(corner, j * source_width + n)
+                    target = advance(scratch, (gathered + n) * width + j)
+                    transpose_square(square, source_width, min(lanes, height - j), target, width)
             gathered += source_columns
             source += 1
-        start = zeros if done == 0 else out
+        start = zeros if done == 0 else c
         ld_start = 0 if done == 0 else ldc
-        tiles(vectors, table, done, rows, gathered, scratch, start, ld_start, out, ldc, last)
+        tiles(vectors, table, done, rows, gathered, scratch, start, ld_start, c, ldc)
         done += gathered
 
 
@@ -194,8 +175,8 @@ def multiply_transposed(vectors, table, offset, rows, depth, b, ldb, start, ld_s
     lanes = lane_count(c)
     for k in range(0, depth, BATCH_DEPTH):
         part = min(BATCH_DEPTH, depth - k)
-        lines = advance(table, k)
         begin = start if k == 0 else c
         ld_begin = ld_start if k == 0 else vectors * lanes
         right = advance(b, k * ldb)
-        transposed_tiles(vectors, lines, offset, rows, part, right, ldb, begin, ld_begin, c, lanes)
+        lines = advance(table, k)
+        transposed_tiles(vectors, lines, offset, rows, part, right, ldb, begin, ld_begin, c)

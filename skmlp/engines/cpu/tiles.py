@@ -5,11 +5,12 @@ networks, so the few loops that take nearly all the time are spelled out here. E
 emits LLVM's portable vector code; which instructions it becomes is LLVM's affair.
 
 Left factors are given as tables of row addresses: rows of a batch are used where they lie in the
-caller's X. Vectors at the right border of a matrix are loaded and stored under a mask, and rows
-beyond its lower border repeat the last one (they compute and store the same values again), so
-no tile reads or writes outside its matrix.
+caller's X. Rows beyond the lower border of a matrix repeat the last one (they compute and store
+the same values again), so no tile reads or writes outside its matrix; at the right border,
+matrices are filled up to whole vectors.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skmlp.engines.cpu.registers import TILE_ROWS, VECTOR_BYTES
+from skmlp.engines.cpu.registers import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 
 word = ir.IntType(64)
 index = ir.IntType(32)
@@ -38,9 +39,6 @@ class VectorBuilder:
         self.type = ir.VectorType(self.element, self.lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         self.suffix = f"v{self.lanes}f{scalar.bitwidth}"
-
-    def zeros(self) -> ir.Constant:
-        return ir.Constant(self.type, [0.0] * self.lanes)
 
     def at(self, base: Any, offset: Any) -> Any:
         """Return the address `offset` elements after `base`."""
@@ -63,26 +61,14 @@ class VectorBuilder:
         lanes = ir.Constant(ir.VectorType(index, self.lanes), list(range(self.lanes)))
         return self.builder.icmp_signed("<", lanes, counts)
 
-    def load_masked(self, base: Any, number: int, mask: Any) -> Any:
-        """Load a vector; lanes outside the mask are zero, and their memory is not touched."""
-        pointer = self.vector_at(base, number)
-        function = self._declare(
-            "load", self.type, (pointer.type, index, self.mask_type, self.type)
-        )
-        align = ir.Constant(index, self.itemsize)
-        return self.builder.call(function, (pointer, align, mask, self.zeros()))
-
     def store_masked(self, vector: Any, base: Any, number: int, mask: Any) -> None:
+        """Store a vector; memory outside the mask is not touched."""
         pointer = self.vector_at(base, number)
         arguments = (self.type, pointer.type, index, self.mask_type)
-        function = self._declare("store", ir.VoidType(), arguments)
-        align = ir.Constant(index, self.itemsize)
-        self.builder.call(function, (vector, pointer, align, mask))
-
-    def _declare(self, operation: str, returned: Any, arguments: tuple[Any, ...]) -> Any:
-        name = f"llvm.masked.{operation}.{self.suffix}.p0{self.suffix}"
-        function_type = ir.FunctionType(returned, arguments)
-        return cgutils.get_or_insert_function(self.builder.module, function_type, name)
+        name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
+        function_type = ir.FunctionType(ir.VoidType(), arguments)
+        function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
+        self.builder.call(function, (vector, pointer, ir.Constant(index, self.itemsize), mask))
 
     def spread(self, value: Any, element: Any = None) -> Any:
         """Return a vector with `value` in every lane."""
@@ -159,19 +145,30 @@ def lane_count(typingctx, base):
     return signature, codegen
 
 
+def emit_for_width(builder: Any, vectors: Any, emit: Callable[[int], None]) -> None:
+    """Emit code for each width that a panel can have, and a jump to that for `vectors`."""
+    blocks = [builder.append_basic_block("width") for _ in range(TILE_VECTORS)]
+    end = builder.append_basic_block("width.end")
+    switch = builder.switch(vectors, blocks[-1])
+    for count, block in enumerate(blocks, start=1):
+        if count < TILE_VECTORS:
+            switch.add_case(integer(count), block)
+        builder.position_at_end(block)
+        emit(count)
+        builder.branch(end)
+    builder.position_at_end(end)
+
+
 def emit_tile(v: VectorBuilder, vectors: int, args: tuple[Any, ...], *, transposed: bool) -> None:
     """Emit one register tile, ``C = start + A @ B`` or ``C = start + A.T @ B``."""
-    table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last_columns = args
+    table, offset, rows, depth, b, ldb, start, ld_start, c, ldc = args
     builder = v.builder
     last_row = builder.sub(rows, integer(1))
     lines = [v.smaller(integer(i), last_row) for i in range(TILE_ROWS)]
-    mask = v.first_lanes(last_columns)
-
-    def load_start(line: Any, number: int) -> Any:
+    sums = []
+    for line in lines:
         base = v.at(start, builder.mul(line, ld_start))
-        return v.load_masked(base, number, mask) if number == vectors - 1 else v.load(base, number)
-
-    sums = [load_start(line, number) for line in lines for number in range(vectors)]
+        sums += [v.load(base, number) for number in range(vectors)]
     if transposed:
         columns = [v.hide(builder.add(line, offset)) for line in lines]
     else:
@@ -195,23 +192,22 @@ def emit_tile(v: VectorBuilder, vectors: int, args: tuple[Any, ...], *, transpos
     for i, line in enumerate(lines):
         base = v.at(c, builder.mul(line, ldc))
         for number in range(vectors):
-            vector = new[i * vectors + number]
-            if number == vectors - 1:
-                v.store_masked(vector, base, number, mask)
-            else:
-                v.store(vector, base, number)
+            v.store(new[i * vectors + number], base, number)
 
 
 def _tile_intrinsic(*, transposed: bool) -> Any:
-    @intrinsic(prefer_literal=True)
-    def tile(typingctx, vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last):
+    @intrinsic
+    def tile(typingctx, vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc):
         n = types.int64
-        signature = types.void(vectors, table, n, n, n, b, n, start, n, c, n, n)
+        signature = types.void(n, table, n, n, n, b, n, start, n, c, n)
 
         def codegen(context, builder, signature, args):
-            count = signature.args[0].literal_value
             v = VectorBuilder(context, builder, signature.args[5].dtype)
-            emit_tile(v, count, args[1:], transposed=transposed)
+
+            def emit(count: int) -> None:
+                emit_tile(v, count, args[1:], transposed=transposed)
+
+            emit_for_width(builder, args[0], emit)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -219,10 +215,9 @@ def _tile_intrinsic(*, transposed: bool) -> Any:
     return tile
 
 
-# ``tile(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc, last)``: one tile
-# of `rows` rows and `vectors` vectors (a literal), the last of which has `last` columns. B is
-# (depth, columns), `start` and C are (rows, columns); `ld_start` may be zero. B must be readable
-# in whole vectors.
+# ``tile(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c, ldc)``: one tile of at
+# most TILE_ROWS rows and at most TILE_VECTORS whole vectors. B is (depth, columns), `start` and C
+# are (rows, columns); `ld_start` may be zero, and C may be `start`.
 #
 # multiply_tile: A is (rows, depth); `table` holds the addresses of its rows, `offset` its first
 # column. multiply_transposed_tile: A is (depth, rows), and `offset` its first column likewise.
@@ -231,32 +226,82 @@ multiply_transposed_tile = _tile_intrinsic(transposed=True)
 
 
 @intrinsic
-def transpose_square(typingctx, source, ld, rows, columns, out, ld_out):
-    """Write the transpose of a (rows, columns) matrix of at most lanes x lanes elements.
-
-    All of `out` (lanes, lanes) is written; what lies outside (columns, rows) means nothing.
-    """
+def copy_rows(typingctx, vectors, source, ld_source, rows, out, ld_out, last):
+    """Copy `rows` (at least one) rows of `vectors` vectors, of the last one `last` elements."""
     n = types.int64
-    signature = types.void(source, n, n, n, out, n)
+    signature = types.void(n, source, n, n, out, n, n)
 
     def codegen(context, builder, signature, args):
-        source, ld, rows, columns, out, ld_out = args
+        vectors, source, ld_source, rows, out, ld_out, last = args
+        v = VectorBuilder(context, builder, signature.args[1].dtype)
+        mask = v.first_lanes(last)
+
+        def emit(count: int) -> None:
+            loop = Loop(builder, [])
+            origin = v.at(source, builder.mul(loop.count, ld_source))
+            target = v.at(out, builder.mul(loop.count, ld_out))
+            for number in range(count - 1):
+                v.store(v.load(origin, number), target, number)
+            v.store_masked(v.load(origin, count - 1), target, count - 1, mask)
+            loop.close([], rows)
+
+        emit_for_width(builder, vectors, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def sum_of_rows(typingctx, vectors, matrix, ld, rows, start, out):
+    """``out = start + matrix.sum(axis=0)`` for `rows` (at least one) rows of whole vectors."""
+    n = types.int64
+    signature = types.void(n, matrix, n, n, start, out)
+
+    def codegen(context, builder, signature, args):
+        vectors, matrix, ld, rows, start, out = args
+        v = VectorBuilder(context, builder, signature.args[1].dtype)
+
+        def emit(count: int) -> None:
+            loop = Loop(builder, [v.load(start, number) for number in range(count)])
+            row = v.at(matrix, builder.mul(loop.count, ld))
+            sums = [
+                builder.fadd(value, v.load(row, number)) for number, value in enumerate(loop.values)
+            ]
+            loop.close(sums, rows)
+            for number, value in enumerate(sums):
+                v.store(value, out, number)
+
+        emit_for_width(builder, vectors, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def transpose_square(typingctx, source, ld, rows, out, ld_out):
+    """Transpose as many columns as a vector has lanes; `rows`, at most as many, are given.
+
+    All of `out` (lanes, lanes) is written; its columns beyond `rows` repeat the last one.
+    """
+    n = types.int64
+    signature = types.void(source, n, n, out, n)
+
+    def codegen(context, builder, signature, args):
+        source, ld, rows, out, ld_out = args
         v = VectorBuilder(context, builder, signature.args[0].dtype)
-        mask = v.first_lanes(columns)
         last_row = builder.sub(rows, integer(1))
         vectors = []
         for i in range(v.lanes):
             line = v.smaller(integer(i), last_row)
-            vectors.append(v.load_masked(v.at(source, builder.mul(line, ld)), 0, mask))
+            vectors.append(v.load(v.at(source, builder.mul(line, ld)), 0))
         # Swap the off-diagonal quarters, then those of each quarter, and so on.
         distance = v.lanes // 2
         while distance:
             for i in range(v.lanes):
                 if i & distance == 0:
                     pair = vectors[i], vectors[i + distance]
-                    vectors[i : i + 1], vectors[i + distance : i + distance + 1] = (
-                        [_interleave(builder, pair, distance, upper=upper)] for upper in (0, 1)
-                    )
+                    vectors[i] = _interleave(builder, pair, distance, upper=False)
+                    vectors[i + distance] = _interleave(builder, pair, distance, upper=True)
             distance //= 2
         for i, vector in enumerate(vectors):
             v.store(vector, v.at(out, builder.mul(integer(i), ld_out)), 0)
@@ -265,7 +310,7 @@ def transpose_square(typingctx, source, ld, rows, columns, out, ld_out):
     return signature, codegen
 
 
-def _interleave(builder: Any, pair: tuple[Any, Any], distance: int, *, upper: int) -> Any:
+def _interleave(builder: Any, pair: tuple[Any, Any], distance: int, *, upper: bool) -> Any:
     lanes = pair[0].type.count
     if upper:
         chosen = [j + distance if j & distance == 0 else lanes + j for j in range(lanes)]
