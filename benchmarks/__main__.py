@@ -5,10 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import accuracy, fit, memory, predict, report, search, startup
+from benchmarks import (
+    accuracy,
+    activations,
+    fit,
+    memory,
+    predict,
+    report,
+    search,
+    small,
+    startup,
+    threads,
+)
 
 COMMANDS = {
     "fit": fit,
+    "threads": threads,
+    "activations": activations,
+    "small": small,
     "search": search,
     "predict": predict,
     "startup": startup,

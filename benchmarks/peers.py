@@ -37,7 +37,8 @@ def fit_silently(model: Any, X: Array, y: Array) -> Any:
         return model.fit(X, y)
 
 
-def _estimator_peer(package: str, workload: Workload, X: Array, y: Array, extra: Any) -> Fit:
+def estimator_peer(package: str, workload: Workload, X: Array, y: Array, extra: Any) -> Fit:
+    """Return the fit of an estimator with `extra` parameters."""
     task: Literal["classifier", "regressor"]
     task = "regressor" if workload.kind == "regression" else "classifier"
 
@@ -60,12 +61,12 @@ def _estimator_peer(package: str, workload: Workload, X: Array, y: Array, extra:
 
 def prepare_skmlp(workload: Workload, X: Array, y: Array, threads: int | None) -> Fit:
     """Return the fit of skmlp with ``n_jobs=threads``."""
-    return _estimator_peer("skmlp", workload, X, y, {"n_jobs": threads})
+    return estimator_peer("skmlp", workload, X, y, {"n_jobs": threads})
 
 
 def prepare_sklearn(workload: Workload, X: Array, y: Array, threads: int | None) -> Fit:
     """Return the fit of scikit-learn; its threads are BLAS's, limited by the caller."""
-    return _estimator_peer("sklearn", workload, X, y, {})
+    return estimator_peer("sklearn", workload, X, y, {})
 
 
 def prepare_torch(workload: Workload, X: Array, y: Array, threads: int | None) -> Fit:

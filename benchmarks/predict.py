@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +16,8 @@ from benchmarks.workloads import Array, make_target, random_rows
 
 DTYPES = ("float64", "float32")
 PACKAGES = ("skmlp", "sklearn")
+# ONNX Runtime takes part where it and the converter are installed.
+ONNX_PACKAGES = ("onnxruntime", "skl2onnx")
 TRAINING_ROWS = 2000
 
 
@@ -39,14 +43,43 @@ def fitted_model(package: str, X: Array, hidden: tuple[int, ...], outputs: int) 
     return fit_silently(model, rows, y)
 
 
+def competitors() -> list[str]:
+    """Return skmlp, scikit-learn, and ONNX Runtime where it is installed."""
+    has_onnx = all(importlib.util.find_spec(name) for name in ONNX_PACKAGES)
+    return [*PACKAGES, *(["onnx"] if has_onnx else [])]
+
+
+def predictor(package: str, X: Array, hidden: tuple[int, ...], outputs: int) -> Any:
+    """Return ``predict_proba`` of a model; ONNX Runtime gets scikit-learn's, exported."""
+    if package != "onnx":
+        return fitted_model(package, X, hidden, outputs).predict_proba
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    skl2onnx: Any = importlib.import_module("skl2onnx")
+    model = fitted_model("sklearn", X, hidden, outputs)
+    # Its matrix products are single precision in any case.
+    sample = X[:1].astype("float32")
+    options = {id(model): {"zipmap": False}}
+    exported = skl2onnx.to_onnx(model, sample, options=options)
+    session = onnxruntime.InferenceSession(
+        exported.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (name,) = (node.name for node in session.get_inputs())
+
+    def predict_proba(rows: Array) -> Array:
+        probabilities: Array = session.run(["probabilities"], {name: rows.astype("float32")})[0]
+        return probabilities
+
+    return predict_proba
+
+
 def one_row(repeats: int, calls: int) -> Table:
     """Return the table of microseconds per ``predict_proba`` of one row of 64 features."""
     measure.progress("predict, one row")
     samplers: dict[str, Callable[[], float]] = {}
     for dtype in DTYPES:
         X = random_rows(TRAINING_ROWS, 64, dtype, seed=0)
-        for package in PACKAGES:
-            predict = fitted_model(package, X, (100,), 10).predict_proba
+        for package in competitors():
+            predict = predictor(package, X, (100,), 10)
             samplers[f"{package} {dtype}"] = partial(_seconds_per_call, predict, X[:1], calls)
     for sampler in samplers.values():
         sampler()
@@ -54,8 +87,7 @@ def one_row(repeats: int, calls: int) -> Table:
     rows = [
         {
             "dtype": dtype,
-            "skmlp us": 1e6 * median[f"skmlp {dtype}"],
-            "sklearn us": 1e6 * median[f"sklearn {dtype}"],
+            **{f"{name} us": 1e6 * median[f"{name} {dtype}"] for name in competitors()},
             "sklearn/skmlp": median[f"sklearn {dtype}"] / median[f"skmlp {dtype}"],
         }
         for dtype in DTYPES
@@ -77,25 +109,24 @@ def many_rows(repeats: int, rows: int) -> Table:
     table = []
     for dtype in DTYPES:
         measure.progress(f"predict, {rows} rows, {dtype}")
-        samples: dict[str, list[dict[str, Any]]] = {package: [] for package in PACKAGES}
+        names = competitors()
+        samples: dict[str, list[dict[str, Any]]] = {package: [] for package in names}
         for _ in range(repeats):
-            for package in PACKAGES:
+            for package in names:
                 child = "benchmarks.predict:probe_many_rows"
                 samples[package].append(
                     measure.run_in_child(child, package=package, dtype=dtype, rows=rows)
                 )
         seconds, extra = (
-            measure.medians({name: [one[key] for one in samples[name]] for name in PACKAGES})
+            measure.medians({name: [one[key] for one in samples[name]] for name in names})
             for key in ("seconds", "extra_bytes")
         )
         table.append(
             {
                 "dtype": dtype,
-                "skmlp s": seconds["skmlp"],
-                "sklearn s": seconds["sklearn"],
-                "sklearn/skmlp": seconds["sklearn"] / seconds["skmlp"],
-                "skmlp extra MB": extra["skmlp"] / 1e6,
-                "sklearn extra MB": extra["sklearn"] / 1e6,
+                **{f"{name} s": seconds[name] for name in names},
+                **{f"{name}/skmlp": seconds[name] / seconds["skmlp"] for name in names[1:]},
+                **{f"{name} extra MB": extra[name] / 1e6 for name in names},
             }
         )
     title = f"predict_proba of {rows:,} x 50, hidden (100, 100), 2 classes"
@@ -106,10 +137,10 @@ def many_rows(repeats: int, rows: int) -> Table:
 def probe_many_rows(package: str, dtype: str, rows: int) -> dict[str, float]:
     """Return seconds and extra bytes of one large prediction; runs in a child process."""
     X = random_rows(rows, 50, dtype, seed=0)
-    model = fitted_model(package, X, (100, 100), 1)
-    model.predict_proba(X[: rows // 100])  # compiles, starts threads
+    predict_proba = predictor(package, X, (100, 100), 1)
+    predict_proba(X[: rows // 100])  # compiles, starts threads
     results = []
-    extra = measure.extra_memory(lambda: results.append(model.predict_proba(X)))
+    extra = measure.extra_memory(lambda: results.append(predict_proba(X)))
     extra -= results.pop().nbytes
-    seconds = min(measure.seconds(lambda: model.predict_proba(X)) for _ in range(2))
+    seconds = min(measure.seconds(lambda: predict_proba(X)) for _ in range(2))
     return {"seconds": seconds, "extra_bytes": max(0, extra)}

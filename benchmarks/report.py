@@ -19,7 +19,7 @@ from benchmarks import measure
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch", "jax")
+_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch", "jax", "onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A grid search over a pipeline on the digits: 12 candidates x 5 folds, two processes."""
+"""A grid search over a pipeline on the digits: 12 candidates x 5 folds, two workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -24,6 +25,7 @@ GRID = {
     "mlpclassifier__learning_rate_init": [1e-3, 1e-2],
 }
 PACKAGES = ("skmlp", "sklearn")
+BACKENDS = ("loky", "threading")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +44,21 @@ def run(arguments: argparse.Namespace) -> list[Table]:
     repeats = arguments.repeats or (1 if arguments.quick else 3)
     epochs = 5 if arguments.quick else 30
     X, y = load_digits(return_X_y=True)
+    rows = []
+    for backend in BACKENDS:
+        with joblib.parallel_config(backend=backend):
+            rows.append(compare(backend, X, y, epochs, repeats))
+    notes = [f"Medians of {repeats}; the workers run before timing starts."]
+    return [Table("GridSearchCV, StandardScaler + MLPClassifier, digits, n_jobs=2",
+                  list(rows[0]), rows, notes)]  # fmt: skip
+
+
+def compare(backend: str, X: Any, y: Any, epochs: int, repeats: int) -> dict[str, Any]:
+    """Return the row of one joblib backend."""
     searches: dict[str, GridSearchCV] = {}
     samplers = {}
     for package in PACKAGES:
-        measure.progress(f"search, {package}, workers starting")
+        measure.progress(f"search, {backend}, {package}, workers starting")
         _search_silently(make_search(package, 1), X, y)  # starts and warms both workers
         searches[package] = make_search(package, epochs)
         search = partial(_search_silently, searches[package], X, y)
@@ -53,8 +66,9 @@ def run(arguments: argparse.Namespace) -> list[Table]:
     measure.progress("search, in turns")
     median = measure.medians(measure.interleave(samplers, repeats))
     scores = [searches[package].cv_results_["mean_test_score"] for package in PACKAGES]
-    row = {
+    return {
         "search": f"12 candidates x 5 folds, {epochs} epochs",
+        "workers": backend,
         "skmlp s": median["skmlp"],
         "sklearn s": median["sklearn"],
         "sklearn/skmlp": median["sklearn"] / median["skmlp"],
@@ -62,9 +76,6 @@ def run(arguments: argparse.Namespace) -> list[Table]:
         "best sklearn": float(scores[1].max()),
         "max |difference of scores|": float(np.abs(scores[0] - scores[1]).max()),
     }
-    notes = [f"Medians of {repeats}; the two worker processes run before timing starts."]
-    return [Table("GridSearchCV, StandardScaler + MLPClassifier, digits, n_jobs=2",
-                  list(row), [row], notes)]  # fmt: skip
 
 
 def _search_silently(search: GridSearchCV, X: Any, y: Any) -> None:

@@ -1,5 +1,6 @@
 """The CPU engine: fulfils the engine contract with the compiled drivers."""
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,12 +30,13 @@ from skmlp.engines.cpu.layout import (
     block_layout,
     make_workspace,
     network_layout,
+    set_addresses,
     with_addresses,
 )
 from skmlp.engines.cpu.passes import CONSTANTS_STRIDE, Blocks, Model, Slab
 from skmlp.engines.cpu.products import leading_dimension, padded
 from skmlp.engines.cpu.registers import TILE_ROWS
-from skmlp.engines.cpu.rows import CpuData, load_rows
+from skmlp.engines.cpu.rows import CpuData, RowSource, load_rows
 from skmlp.engines.cpu.team import Crew, share_out
 from skmlp.engines.cpu.threads import effective_threads
 from skmlp.network.parameters import FloatArray, ParameterLayout
@@ -50,6 +52,9 @@ PREDICT_SLAB_BYTES = 2**20
 # Prediction is shared out among threads in parts of about this much work, or this many rows.
 PREDICT_PART_FLOPS = 2e7
 PREDICT_PART_ROWS = 32768
+# So few rows of so small a network are predicted in memory that is kept from call to call.
+FEW_ROWS = 16
+FEW_COEFS = 2**17
 # Dense data sets smaller than this stay in cache from epoch to epoch.
 CACHED_BYTES = 2**19
 
@@ -284,6 +289,12 @@ class CpuEngine(Engine):
         intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
         out = np.empty((n_rows, network.n_outputs), dtype=dtype)
+        if n_rows <= FEW_ROWS and network.n_coefs <= FEW_COEFS:
+            order = np.arange(n_rows) if rows is None else rows
+            few = few_rows_of(network, dtype, gathers=data.gathers)
+            few.predict(coefs, intercepts, data.source, order, out.reshape(-1))
+            return out
+        output = output_kernel(network.output_activation, dtype)
         units = network.layer_units
         row_bytes = out.itemsize * sum(leading_dimension(count, dtype) for count in units)
         slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
@@ -291,23 +302,62 @@ class CpuEngine(Engine):
             min(max(PREDICT_PART_FLOPS // (2 * network.n_coefs), slab_size), PREDICT_PART_ROWS)
         )
         layout = network_layout(network, slab_size, dtype, gathers=data.gathers, backward=False)
-        layers = with_addresses(layout.layers, coefs, intercepts)
         packed = aligned_zeros(layout.parameters_size, dtype)
-        output = output_kernel(network.output_activation, dtype)
+        layers = with_addresses(layout.layers, coefs, intercepts)
+        drivers.pack(layers, packed)
 
-        def predict_part(start: int, driver: Any = drivers.predict_rows) -> None:
+        def predict_part(start: int) -> None:
             stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
             work = make_workspace(network, layout, slab_size, 1, dtype)
             part = out[start:stop].reshape(-1)
-            driver(layers, data.source, output, work, packed, order, part)
+            drivers.predict_rows(layers, data.source, output, work, packed, order, part)
 
         if n_rows <= part_rows:
-            predict_part(0, drivers.predict_few_rows)
+            predict_part(0)
         else:
-            drivers.pack(layers, packed)
             share_out(predict_part, range(0, n_rows, part_rows), self._crew.threads)
         return out
+
+
+class FewRows:
+    """Predicts a few rows at a time, in memory that is kept from call to call.
+
+    Allocating it anew would take longer than the prediction of a single row.
+    """
+
+    def __init__(self, network: NetworkSpec, dtype: str, *, gathers: bool) -> None:
+        layout = network_layout(network, FEW_ROWS, dtype, gathers=gathers, backward=False)
+        self._layers = layout.layers.copy()
+        self._packed = aligned_zeros(layout.parameters_size, dtype)
+        self._work = make_workspace(network, layout, FEW_ROWS, 1, dtype)
+        self._output = output_kernel(network.output_activation, dtype)
+
+    def predict(
+        self,
+        coefs: Sequence[FloatArray],
+        intercepts: Sequence[FloatArray],
+        source: RowSource,
+        order: IndexArray,
+        out: FloatArray,
+    ) -> None:
+        set_addresses(self._layers, coefs, intercepts)
+        drivers.predict_few_rows(
+            self._layers, source, self._output, self._work, self._packed, order, out
+        )
+
+
+# Each thread keeps the memory for the network it predicted with last.
+_last_used = threading.local()
+
+
+def few_rows_of(network: NetworkSpec, dtype: str, *, gathers: bool) -> FewRows:
+    key = (network, dtype, gathers)
+    if getattr(_last_used, "key", None) != key:
+        _last_used.few = FewRows(network, dtype, gathers=gathers)
+        _last_used.key = key
+    few: FewRows = _last_used.few
+    return few
 
 
 class CpuRun(Run):

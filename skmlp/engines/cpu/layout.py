@@ -108,13 +108,20 @@ def network_layout(
     return NetworkLayout(layers, size, starts[-1])
 
 
+def set_addresses(
+    layers: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
+) -> None:
+    """Enter the addresses of a model's parameters into a table of layers."""
+    layers[:-1, COEFS] = [address_of(coef) for coef in coefs]
+    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
+
+
 def with_addresses(
     layers: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
 ) -> Integers:
-    """Return the table of layers with the addresses of a model's parameters."""
+    """Return a copy of a table of layers with the addresses of a model's parameters."""
     layers = layers.copy()
-    layers[:-1, COEFS] = [address_of(coef) for coef in coefs]
-    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
+    set_addresses(layers, coefs, intercepts)
     return layers
 
 

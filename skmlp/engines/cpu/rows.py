@@ -5,7 +5,6 @@ array has a type of its own. Passing addresses instead keeps one compiled driver
 them and copies nothing.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,8 +47,7 @@ class RowSource(NamedTuple):
     is_weighted: int
 
 
-@dataclass(frozen=True)
-class CpuData:
+class CpuData(NamedTuple):
     """A loaded data set: its addresses, and the arrays that keep them valid."""
 
     source: RowSource
@@ -94,43 +92,25 @@ def load_rows(
             raise ValueError(f"Got {len(targets)} rows of targets for {X.shape[0]} rows of X.")
     if sample_weight is not None:
         sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
-    own = {
-        "targets": address_of(targets),
-        "weights": address_of(sample_weight),
-        "is_weighted": int(sample_weight is not None),
-    }
+    own = (address_of(targets), address_of(sample_weight), int(sample_weight is not None))
     if hasattr(X, "indptr"):
         X = X if X.has_sorted_indices else X.sorted_indices()
         values = np.ascontiguousarray(X.data, dtype=dtype)
         indices = np.ascontiguousarray(X.indices, dtype=np.int32)
         indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
-        source = RowSource(
-            is_sparse=1,
-            is_direct=0,
-            is_double=int(dtype == "float64"),
-            values=address_of(values),
-            row_stride=0,
-            column_stride=0,
-            indices=address_of(indices),
-            indptr=address_of(indptr),
-            **own,
-        )
+        sparse = (address_of(values), 0, 0, address_of(indices), address_of(indptr))
+        source = RowSource(1, 0, int(dtype == "float64"), *sparse, *own)
         arrays: tuple[Any, ...] = (values, indices, indptr, targets, sample_weight)
     else:
-        if any(stride % X.itemsize for stride in X.strides) or not X.flags.aligned:
+        row_stride, column_stride = X.strides
+        itemsize = X.itemsize
+        if row_stride % itemsize or column_stride % itemsize or not X.flags.aligned:
             # A field of a packed record: no whole number of elements from row to row.
             X = np.ascontiguousarray(X)
-        source = RowSource(
-            is_sparse=0,
-            is_direct=int(X.dtype == dtype and X.strides[1] == X.itemsize),
-            is_double=int(X.dtype == np.float64),
-            values=address_of(X),
-            row_stride=X.strides[0] // X.itemsize,
-            column_stride=X.strides[1] // X.itemsize,
-            indices=0,
-            indptr=0,
-            **own,
-        )
+            row_stride, column_stride = X.strides
+        is_direct = column_stride == itemsize and X.dtype == dtype
+        dense = (address_of(X), row_stride // itemsize, column_stride // itemsize, 0, 0)
+        source = RowSource(0, int(is_direct), int(itemsize == 8), *dense, *own)
         arrays = (X, targets, sample_weight)
     return CpuData(source, X.shape[0], X.shape[1], dtype, sample_weight, arrays)
 
