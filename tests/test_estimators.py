@@ -1115,3 +1115,15 @@ def test_large_integer_labels_of_either_sign(make_problem):
     signed = MLPClassifier(**options).partial_fit(X, y, classes=labels)
     mixed = MLPClassifier(**options).partial_fit(X, y.astype(np.uint64), classes=labels)
     np.testing.assert_array_equal(signed.coefs_[0], mixed.coefs_[0])
+
+
+def test_subclasses_have_parameter_names_of_their_own():
+    class Wider(MLPRegressor):
+        def __init__(self, width=2, random_state=None):
+            super().__init__(hidden_layer_sizes=(width,), random_state=random_state)
+            self.width = width
+
+    assert MLPRegressor().get_params().keys() > {"loss", "alpha"}
+    assert Wider().get_params() == {"width": 2, "random_state": None}
+    assert MLPClassifier().get_params().keys() == MLPRegressor().get_params().keys() - {"loss"}
+    assert clone(Wider(5)).get_params()["width"] == 5
