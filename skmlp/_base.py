@@ -421,7 +421,8 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
 
     def _outputs(self, X: Any) -> FloatArray:
         """Return the network's outputs, shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
+            check_is_fitted(self)
         X = check_X(self, X)
         coefs = [np.asarray(coef) for coef in self.coefs_]
         intercepts = [np.asarray(intercept) for intercept in self.intercepts_]

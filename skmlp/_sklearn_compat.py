@@ -1,5 +1,6 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
+from functools import cache
 from typing import Any
 
 import scipy
@@ -30,6 +31,15 @@ class CheckedParameters:
 
     def check_parameters(self) -> None:
         """Raise for parameters that need a better explanation than their domain."""
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the constructor's parameters.
+
+        Kept, because every fit, clone and `get_params` asks, and inspecting takes a while.
+        """
+        return super()._get_param_names()  # type: ignore[misc]
 
     def _validate_params(self) -> None:
         self.check_parameters()

@@ -26,6 +26,13 @@ def fit_binarizer(y: Any) -> LabelBinarizer:
     ValueError
         If the labels cannot be ordered, because one is missing or their types differ.
     """
+    classes = plain_classes(y)
+    if classes is not None:
+        binarizer = LabelBinarizer()
+        binarizer.y_type_ = "binary" if len(classes) <= 2 else "multiclass"
+        binarizer.sparse_input_ = False
+        binarizer.classes_ = classes
+        return binarizer
     try:
         return LabelBinarizer().fit(y)
     except TypeError as error:
@@ -38,6 +45,21 @@ def fit_binarizer(y: Any) -> LabelBinarizer:
         ) from error
 
 
+def plain_classes(y: Any) -> npt.NDArray[Any] | None:
+    """Return the classes of a column of whole numbers; None where more than that has to be asked.
+
+    scikit-learn looks at labels in several passes of validation, which take longer than a small
+    fit. It alone decides on all other labels, and on those it may warn of: where most of them
+    are classes of their own.
+    """
+    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
+        return None
+    if not y.dtype.isnative:
+        return None
+    classes = np.unique(y)
+    return classes if 0 < 2 * len(classes) <= len(y) else None
+
+
 def check_same_classes(binarizer: LabelBinarizer, y: Any, *, warm_start: bool) -> None:
     """Refuse labels that do not fit those of the earlier fit.
 
@@ -48,12 +70,14 @@ def check_same_classes(binarizer: LabelBinarizer, y: Any, *, warm_start: bool) -
         has classes never announced.
     """
     classes = binarizer.classes_
-    if is_multilabel(y) != binarizer.y_type_.startswith("multilabel"):
+    found = plain_classes(y)
+    if (found is None and is_multilabel(y)) != binarizer.y_type_.startswith("multilabel"):
         raise ValueError(
             f"`y` is {type_of_target(y)}, but the model was fitted with {binarizer.y_type_} "
             "targets. Use the same kind, or fit a new estimator."
         )
-    found = unique_labels(y)
+    if found is None:
+        found = unique_labels(y)
     if warm_start:
         if set(found) != set(classes):
             raise ValueError(
@@ -82,8 +106,15 @@ def encode_labels(binarizer: LabelBinarizer, y: npt.NDArray[Any]) -> npt.NDArray
             # Signed and unsigned would meet in float64, which merges large integers.
             y = y.astype(classes.dtype)
         return np.searchsorted(classes, y).reshape(-1, 1)
+    if is_binary(binarizer) and y.dtype == binarizer.classes_.dtype:
+        return (y == binarizer.classes_[1]).reshape(-1, 1)
     indicator = np.asarray(binarizer.transform(y)).astype(bool)
     return indicator.reshape(y.shape[0], -1)
+
+
+def is_binary(binarizer: LabelBinarizer) -> bool:
+    """Whether there are two classes, which is less than scikit-learn calls binary."""
+    return bool(binarizer.y_type_ == "binary" and len(binarizer.classes_) == 2)
 
 
 def n_outputs(binarizer: LabelBinarizer) -> int:
@@ -97,6 +128,8 @@ def decode_labels(binarizer: LabelBinarizer, outputs: FloatArray) -> Any:
     """Turn the network's outputs into predicted labels, sparse if they were fitted as such."""
     if binarizer.y_type_ == "multiclass":
         return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))
+    if is_binary(binarizer) and not binarizer.sparse_input_:
+        return np.asarray(binarizer.classes_.take(outputs[:, 0] > 0.5))
     scores = outputs.ravel() if outputs.shape[1] == 1 else outputs
     return binarizer.inverse_transform(scores)
 

@@ -156,6 +156,16 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
 
 def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
     """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
+    if (
+        is_small_and_plain(X)
+        and is_small_and_numeric(y)
+        and len(X) == len(y)
+        and (reset or matches_fit(estimator, X))
+    ):
+        if reset:
+            estimator.n_features_in_ = X.shape[1]
+            vars(estimator).pop("feature_names_in_", None)
+        return X, y
     X, y = validate_data(
         estimator,
         X,
@@ -173,25 +183,41 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
 SMALL_SIZE = 10_000
 
 
-def needs_no_conversion(estimator: Any, X: Any) -> bool:
-    """Whether X is a small plain array that validation would hand back as it is.
+def is_small_and_plain(X: Any) -> bool:
+    """Whether X is a small array of floats that general validation would hand back as it is.
 
-    General validation takes most of the time of predicting a single row.
+    General validation takes longer than to predict a row. Whatever it would convert, name, warn
+    of or refuse is left to it.
     """
     return (
         type(X) is np.ndarray
         and X.ndim == 2
         and (X.dtype == np.float64 or X.dtype == np.float32)
         and 0 < X.size <= SMALL_SIZE
-        and X.shape[1] == getattr(estimator, "n_features_in_", None)
-        and not hasattr(estimator, "feature_names_in_")
         and bool(np.isfinite(X).all())
+    )
+
+
+def is_small_and_numeric(y: Any) -> bool:
+    """Whether y is a small array of numbers that general validation would hand back as it is."""
+    return (
+        type(y) is np.ndarray
+        and y.ndim in (1, 2)
+        and 0 < y.size <= SMALL_SIZE
+        and (y.dtype.kind in "biu" or (y.dtype.kind == "f" and bool(np.isfinite(y).all())))
+    )
+
+
+def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
+    """Whether an array without names has the features the estimator was fitted with."""
+    return X.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(
+        estimator, "feature_names_in_"
     )
 
 
 def check_X(estimator: Any, X: Any) -> Any:
     """Validate data to predict for."""
-    if needs_no_conversion(estimator, X):
+    if is_small_and_plain(X) and matches_fit(estimator, X):
         return X
     X = validate_data(
         estimator,

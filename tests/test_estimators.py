@@ -26,6 +26,7 @@ from sklearn.ensemble import (
 )
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import (
     GridSearchCV,
     RandomizedSearchCV,
@@ -41,6 +42,7 @@ from sklearn.utils import get_tags
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp._regressor import r_squared
 
 # Most fits are cut off after few epochs on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -1115,3 +1117,31 @@ def test_large_integer_labels_of_either_sign(make_problem):
     signed = MLPClassifier(**options).partial_fit(X, y, classes=labels)
     mixed = MLPClassifier(**options).partial_fit(X, y.astype(np.uint64), classes=labels)
     np.testing.assert_array_equal(signed.coefs_[0], mixed.coefs_[0])
+
+
+def test_subclasses_have_parameter_names_of_their_own():
+    class Wider(MLPRegressor):
+        def __init__(self, width=2, random_state=None):
+            super().__init__(hidden_layer_sizes=(width,), random_state=random_state)
+            self.width = width
+
+    assert MLPRegressor().get_params().keys() > {"loss", "alpha"}
+    assert Wider().get_params() == {"width": 2, "random_state": None}
+    assert MLPClassifier().get_params().keys() == MLPRegressor().get_params().keys() - {"loss"}
+    assert clone(Wider(5)).get_params()["width"] == 5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_r_squared_is_the_score_of_scikit_learn(dtype, weighted, n_outputs):
+    rng = np.random.default_rng(0)
+    targets = rng.normal(1.0, 2.0, size=(17, n_outputs)).astype(dtype)
+    targets[:, 0] = targets[0, 0]  # constant: missed, then met
+    weight = rng.uniform(size=17) if weighted else None
+    for precision in (np.float32, np.float64):
+        outputs = rng.normal(1.0, 2.0, size=(17, n_outputs)).astype(precision)
+        for _ in range(2):
+            expected = r2_score(targets, outputs, sample_weight=weight)
+            assert r_squared(targets, outputs, weight) == expected
+            outputs[:, 0] = targets[0, 0]

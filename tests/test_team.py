@@ -1,9 +1,11 @@
 """Threads that share one call: they meet, they can be abandoned, and they can be nested."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import joblib
 import numba
 import numpy as np
 import pytest
@@ -170,6 +172,22 @@ def test_effective_threads():
     assert effective_threads(3) == 3
     assert effective_threads(-1) >= 1
     assert effective_threads(None) == numba.config.NUMBA_NUM_THREADS
+
+
+def test_effective_threads_follow_what_changes_during_a_process(monkeypatch):
+    """joblib's count of cores is kept, but not longer than what it was taken from."""
+    before = effective_threads(-1)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert effective_threads(-1) == effective_threads(None) == 1
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
+    assert effective_threads(-1) == before == joblib.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+        try:
+            assert effective_threads(-1) == effective_threads(None) == 1
+        finally:
+            os.sched_setaffinity(0, cores)
 
 
 def blas_libraries():

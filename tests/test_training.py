@@ -1,9 +1,12 @@
 """The epoch loop: patience, schedules, divergence and interruption, whatever the engine."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import shuffle
 
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor
@@ -12,6 +15,7 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import ParameterLayout
 from skmlp.training import interrupts
+from skmlp.training.ordering import RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -215,3 +219,22 @@ def test_weights_only_on_one_side_of_the_split(make_problem):
         weight[rows] = 1.0
         with pytest.raises(ValueError, match="sample_weight is zero for all samples"):
             model.fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 300])
+def test_row_orders_are_compositions_of_shuffles(n_rows):
+    """However many are drawn at once, and wherever the model is pickled between."""
+    ours, theirs = np.random.RandomState(3), np.random.RandomState(3)
+    row_order, order = RowOrder(n_rows, ours), np.arange(n_rows)
+    for n_epochs in (1, 4, 2, 3):
+        drawn = row_order.draw(n_epochs, ours)
+        assert drawn.dtype == np.int64
+        earlier = drawn.copy()
+        for epoch in range(n_epochs):
+            order = shuffle(order, random_state=theirs)
+            assert_array_equal(drawn[epoch], order)
+        branch = row_order.branch()
+        row_order.draw(1, np.random.RandomState(0))  # neither the branch nor the orders change
+        assert_array_equal(drawn, earlier)
+        row_order = pickle.loads(pickle.dumps(branch)) if n_epochs == 2 else branch
+    assert_array_equal(ours.get_state()[1], theirs.get_state()[1])

@@ -1,5 +1,6 @@
 """The epoch loop of the stochastic solvers, written once for every engine."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class Trainer:
         self.best: Best | None = None
         self.stop_reason: StopReason | None = None
         self.row_order = row_order
-        self._rows = rows
+        self._rows = np.asarray(rows, dtype=np.int64)
         self._random_state = random_state
         self._max_iter = max_iter
         self._schedule = schedule
@@ -135,8 +136,7 @@ class Trainer:
     def _draw_orders(self, n_epochs: int) -> npt.NDArray[np.int64]:
         if self.row_order is None:
             return np.tile(self._rows, (n_epochs, 1))
-        orders = [self._rows[self.row_order.draw(self._random_state)] for _ in range(n_epochs)]
-        return np.array(orders, dtype=np.int64)
+        return self._rows[self.row_order.draw(n_epochs, self._random_state)]
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
@@ -144,9 +144,9 @@ class Trainer:
         for epoch, loss in enumerate(result.losses, start=1):
             self.history.losses.append(loss)
             self.samples_seen += len(self._rows)
-            self._say(f"Iteration {self.n_epochs}, loss = {loss:.8f}")
-            healthy = np.isfinite(loss) and (result.finite or epoch < len(result.losses))
-            healthy = self._watch(loss, run.parameters_view(index), healthy)
+            self._say("Iteration {}, loss = {:.8f}", self.n_epochs, loss)
+            healthy = math.isfinite(loss) and (result.finite or epoch < len(result.losses))
+            healthy = self._watch(loss, run, index, healthy)
             self.learning_rate = self._schedule.after_epoch(self.learning_rate, self.samples_seen)
             if not healthy:
                 self.stop_reason = StopReason.DIVERGED
@@ -156,7 +156,7 @@ class Trainer:
         if self.stop_reason is None and self.n_epochs >= self._max_iter:
             self.stop_reason = StopReason.MAX_ITER
 
-    def _watch(self, loss: float, parameters: FloatArray, healthy: bool) -> bool:
+    def _watch(self, loss: float, run: Run, index: int, healthy: bool) -> bool:
         """Update patience with this epoch's loss or validation score.
 
         Returns whether the fit is still healthy: a score that cannot be computed is a sign of
@@ -165,9 +165,10 @@ class Trainer:
         if self._validation_score is None:
             self.patience.update(loss)
             return healthy
+        parameters = run.parameters_view(index)
         score = self._validation_score(parameters) if healthy else float("nan")
         self.history.validation_scores.append(score)
-        self._say(f"Validation score: {score:f}")
+        self._say("Validation score: {:f}", score)
         if self.patience.update(score):
             self.best = Best(score, parameters.copy())
         return healthy and not np.isnan(score)
@@ -185,16 +186,16 @@ class Trainer:
         lower = self._schedule.after_plateau(self.learning_rate)
         if lower is None:
             too_small = "Learning rate too small. " if self._schedule.name == "adaptive" else ""
-            self._say(f"{message} {too_small}Stopping.")
+            self._say("{} {}Stopping.", message, too_small)
             self.stop_reason = StopReason.PATIENCE
         else:
-            self._say(f"{message} Setting learning rate to {lower:f}")
+            self._say("{} Setting learning rate to {:f}", message, lower)
             self.learning_rate = lower
             self.patience.count = 0
 
-    def _say(self, line: str) -> None:
+    def _say(self, template: str, *values: Any) -> None:
         if self._report is not None:
-            self._report(line)
+            self._report(template.format(*values))
 
 
 @dataclass(frozen=True)

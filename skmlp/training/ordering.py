@@ -10,7 +10,9 @@ import numpy.typing as npt
 class RowOrder:
     """Orders of `n_rows` rows, each a random permutation of the previous one.
 
-    scikit-learn composes permutations in this way within a fit. A fit that goes on where another
+    scikit-learn composes permutations in this way within a fit: it shuffles ``arange(n_rows)`` and
+    takes the previous order in that order. To shuffle the previous order itself comes to the
+    same, since what is swapped does not depend on the values. A fit that goes on where another
     ended needs the last order, which is as long as the data and has no place in a pickled model.
     So only where the drawing began and how often it went on are pickled, and the order is drawn
     again when it is needed. That is right only while nothing else draws from the generator
@@ -30,13 +32,16 @@ class RowOrder:
         self._drawn = 0
         self._order: npt.NDArray[np.int64] | None = np.arange(n_rows)
 
-    def draw(self, random_state: np.random.RandomState) -> npt.NDArray[np.int64]:
-        """Draw the next order; it must not be written to."""
-        if self._order is None:
-            self._order = self._draw_again()
-        self._order = permuted(self._order, random_state)
-        self._drawn += 1
-        return self._order
+    def draw(self, n_epochs: int, random_state: np.random.RandomState) -> npt.NDArray[np.int64]:
+        """Draw the orders of the next epochs, shape (n_epochs, n_rows)."""
+        order = self._draw_again() if self._order is None else self._order.copy()
+        self._order = order
+        orders = np.empty((n_epochs, self.n_rows), dtype=np.int64)
+        for epoch in range(n_epochs):
+            random_state.shuffle(order)
+            self._drawn += 1
+            orders[epoch] = order
+        return orders
 
     def rest(self, random_state: np.random.RandomState) -> None:
         """Remember where the generator stands at the end of a fit."""
@@ -58,19 +63,11 @@ class RowOrder:
         random_state.set_state(self._start)
         order = np.arange(self.n_rows)
         for _ in range(self._drawn):
-            order = permuted(order, random_state)
+            random_state.shuffle(order)
         return order
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_order": None}
-
-
-def permuted(
-    order: npt.NDArray[np.int64], random_state: np.random.RandomState
-) -> npt.NDArray[np.int64]:
-    permutation = np.arange(len(order))
-    random_state.shuffle(permutation)
-    return order[permutation]
 
 
 def fingerprint(random_state: np.random.RandomState) -> bytes:

@@ -1,6 +1,8 @@
 """How many threads a fit may use."""
 
 import multiprocessing
+import os
+from functools import lru_cache
 
 import joblib
 import numba
@@ -21,7 +23,23 @@ def effective_threads(n_jobs: int | None) -> int:
         if inside_worker or is_child:
             return 1
         # Numba knows its environment variable, joblib the limits of containers.
-        return max(1, min(int(numba.config.NUMBA_NUM_THREADS), joblib.cpu_count()))
+        return max(1, min(int(numba.config.NUMBA_NUM_THREADS), available_cores()))
     if n_jobs < 0:
-        return max(1, joblib.cpu_count() + 1 + n_jobs)
+        return max(1, available_cores() + 1 + n_jobs)
     return max(1, n_jobs)
+
+
+def available_cores() -> int:
+    """Return joblib's count of cores, counted again where affinity or environment change.
+
+    joblib reads a container's limit from a file in every call, which takes longer than to
+    predict a row; here a limit that changes during the life of a process is not noticed.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return _count_cores(affinity, os.environ.get("LOKY_MAX_CPU_COUNT"))
+
+
+@lru_cache(maxsize=16)
+def _count_cores(affinity: int | None, limit: str | None) -> int:
+    """Count the cores; the arguments are what joblib looks at besides the container's limit."""
+    return int(joblib.cpu_count())
