@@ -917,14 +917,11 @@ def test_10_predictions_do_not_depend_on_the_company(
     assert batch.dtype == dtype
     rows = np.concatenate([method(row[None]) for row in X])
     chunks = np.concatenate([method(part) for part in np.array_split(X, 7)])
-    tolerance = 1e-12 if dtype == np.float64 else 1e-5
-    np.testing.assert_allclose(rows, batch, rtol=tolerance)
-    np.testing.assert_allclose(chunks, batch, rtol=tolerance)
-    np.testing.assert_allclose(method(scipy.sparse.csr_array(X)), batch, rtol=tolerance)
+    np.testing.assert_array_equal(rows, batch)
+    np.testing.assert_array_equal(chunks, batch)
+    np.testing.assert_array_equal(method(scipy.sparse.csr_array(X)), batch)
     many = method(np.tile(X, (300, 1)))
-    np.testing.assert_allclose(
-        many, np.tile(batch, (300,) + (1,) * (batch.ndim - 1)), rtol=tolerance
-    )
+    np.testing.assert_array_equal(many, np.tile(batch, (300,) + (1,) * (batch.ndim - 1)))
 
 
 @pytest.mark.parametrize("head", HEADS)

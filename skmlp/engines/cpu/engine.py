@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -222,9 +223,14 @@ class CpuEngine(Engine):
     """
 
     def __init__(self, n_jobs: int | None = None) -> None:
-        self._crew = Crew(effective_threads(n_jobs))
+        self._n_jobs = n_jobs
         # L-BFGS evaluates the same objective over and over: its scratch memory is kept.
         self._objective: tuple[Any, CpuTask] | None = None
+
+    @cached_property
+    def _crew(self) -> Crew:
+        # A prediction of a few rows needs no threads, and would be done before they are counted.
+        return Crew(effective_threads(self._n_jobs))
 
     def load(
         self,
