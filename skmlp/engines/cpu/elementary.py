@@ -120,21 +120,20 @@ def fraction_and_exponent(typingctx, x):
     return signature, codegen
 
 
-def _polynomial(terms: tuple[Any, ...]) -> Any:
-    """Return a compiled function that evaluates a polynomial by Horner's rule."""
-    if len(terms) == 1:
-        (last,) = terms
+def _polynomial(terms: tuple[float, ...]) -> Any:
+    """Return a function for compiled code that evaluates a polynomial by Horner's rule."""
 
-        @njit(**OPTIONS)
-        def constant(x):
-            return last
+    @intrinsic
+    def evaluate(typingctx, x):
+        def codegen(context, builder, signature, args):
+            (x,) = args
+            value = ir.Constant(x.type, terms[-1])
+            for term in reversed(terms[:-1]):
+                product = builder.fmul(value, x, flags=("contract",))
+                value = builder.fadd(product, ir.Constant(x.type, term), flags=("contract",))
+            return value
 
-        return constant
-    first, rest = terms[0], _polynomial(terms[1:])
-
-    @njit(**OPTIONS)
-    def evaluate(x):
-        return first + x * rest(x)
+        return x(x), codegen
 
     return evaluate
 
@@ -149,8 +148,8 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
     ln2_high, ln2_low = real(own.ln2_high), real(own.ln2_low)
     lowest, highest = real(own.exp_range[0]), real(own.exp_range[1])
     saturation = real(2 * own.tanh_range)
-    exp_terms = _polynomial(tuple(real(term) for term in own.exp_terms))
-    log_terms = _polynomial(tuple(real(term) for term in own.log_terms))
+    exp_terms = _polynomial(tuple(float(real(term)) for term in own.exp_terms))
+    log_terms = _polynomial(tuple(float(real(term)) for term in own.log_terms))
     smallest_normal = real(np.finfo(real).smallest_normal)
     up = real(2.0**own.mantissa_bits)
     exponent_of_up = real(own.mantissa_bits)
