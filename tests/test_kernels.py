@@ -135,26 +135,21 @@ def aligned_matrix(rows, columns, dtype):
 
 @njit
 def call_multiply_panel(vectors, table, rows, depth, panel, start, c, ldc):
-    multiply_panel(
-        *(vectors, pointer(table, 0), rows, depth, pointer(panel, 0)),
-        *(pointer(start, 0), 0, pointer(c, 0), ldc),
-    )
+    table, panel, start, c = pointer(table, 0), pointer(panel, 0), pointer(start, 0), pointer(c, 0)
+    multiply_panel(vectors, table, rows, depth, panel, start, 0, c, ldc)
 
 
 @njit
 def call_multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
-    multiply_by_transpose(
-        *(pointer(table, 0), rows, pointer(panels, 0), depth, columns, panel),
-        *(pointer(zeros, 0), pointer(c, 0), ldc, pointer(scratch, 0)),
-    )
+    table, panels, zeros = pointer(table, 0), pointer(panels, 0), pointer(zeros, 0)
+    c, scratch = pointer(c, 0), pointer(scratch, 0)
+    multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch)
 
 
 @njit
 def call_multiply_transposed(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
-    multiply_transposed(
-        *(vectors, pointer(table, 0), offset, rows, depth, pointer(b, 0), ldb),
-        *(pointer(start, 0), ld_start, pointer(c, 0)),
-    )
+    table, b, start, c = pointer(table, 0), pointer(b, 0), pointer(start, 0), pointer(c, 0)
+    multiply_transposed(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c)
 
 
 SHAPES = [(1, 1), (7, 3), (8, 16), (9, 17), (50, PANEL_DEPTH + 2), (23, 2 * PANEL_DEPTH), (130, 5)]

@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     looks_ahead: bool
 
 
-@jit()
+@jit(inline="always")
 def batch_weight(source, order, start, stop):
     """Return the sum of the sample weights of a batch."""
     if not source.is_weighted:
@@ -64,7 +64,7 @@ def batch_weight(source, order, start, stop):
     return total
 
 
-@jit()
+@jit(inline="always")
 def gather_share(layers, source, work, order, first, last):
     """Copy a thread's share of the rows of X into the workspace."""
     ld = layers[0, LD]
@@ -72,7 +72,7 @@ def gather_share(layers, source, work, order, first, last):
     gather_rows(source, advance(order, first), last - first, layers[0, UNITS], out, ld)
 
 
-@jit()
+@jit(inline="always")
 def list_inputs(layers, source, work, order, rows, table):
     """Fill a thread's table of the rows of X in a slab, in place or gathered."""
     inputs = pointer(work.buffer, layers[0, OUTPUTS])
@@ -82,7 +82,7 @@ def list_inputs(layers, source, work, order, rows, table):
         list_rows(inputs, layers[0, LD], rows, table)
 
 
-@jit()
+@jit(inline="always")
 def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
@@ -122,7 +122,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     return meeting
 
 
-@jit()
+@jit(inline="always")
 def share_of_blocks(blocks, layer, team, thread):
     """Return the first and one past the last block of a layer that a thread works on."""
     if team.threads == 1:
@@ -130,13 +130,13 @@ def share_of_blocks(blocks, layer, team, thread):
     return blocks.shares[layer, thread], blocks.shares[layer, thread + 1]
 
 
-@jit()
+@jit(inline="always")
 def inputs_of(layers, work, layer, thread):
     """Return the table of the rows that a layer's coefficients are multiplied with."""
     return input_table(layers, work, thread) if layer == 0 else output_table(work, layer)
 
 
-@jit()
+@jit(inline="always")
 def add_gradient(layers, source, model, work, blocks, slab, is_first, team, thread):
     """Do a thread's share of adding a slab's gradient to that of its batch."""
     for layer in range(layers.shape[0] - 1):
@@ -162,7 +162,7 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread
     return sum_of_losses(blocks, slab.rows)
 
 
-@jit()
+@jit(inline="always")
 def update(layers, source, model, work, blocks, slab, is_first, ahead, step, team, thread):
     """Do a thread's share of the last pass: gradient of the batch's last slab, and update.
 
@@ -204,7 +204,7 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     step = model.steps[0]
     if thread == 0:
         list_workspace(layers, work)
-    meeting = 1
+    meeting = np.int64(1)
     if not meet(team, meeting):
         return False
     for batch in range(first_batch, last_batch):
@@ -278,9 +278,11 @@ def predict_rows(layers, source, output, work, parameters, order, out):
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
         for layer in range(last - 1):
-            forward_layer(layers, source, work, panels, used, rows, layer, table, 0, 1)
+            forward_layer(
+                layers, source, work, panels, used, rows, layer, table, np.int64(0), np.int64(1)
+            )
             table = output_table(work, layer + 1)
-        forward_output(layers, source, work, panels, used, table, 0, rows)
+        forward_output(layers, source, work, panels, used, table, np.int64(0), rows)
         target = pointer(out, position * columns)
         call_kernel(output, (raw, ld, rows, columns, target, scratch))
 

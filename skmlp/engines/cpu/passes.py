@@ -115,7 +115,7 @@ class Blocks(NamedTuple):
     penalties: Any
 
 
-@jit()
+@jit(inline="always")
 def share_of_panel(first_vector, vectors, all_vectors, rows, thread, threads):
     """Return the first and one past the last row that a thread computes of a panel.
 
@@ -132,7 +132,7 @@ def share_of_panel(first_vector, vectors, all_vectors, rows, thread, threads):
     return min(rows, first * TILE_ROWS), min(rows, last * TILE_ROWS)
 
 
-@jit()
+@jit(inline="always")
 def share_of_rows(rows, thread, threads):
     """Return the first and one past the last row of a thread's share, whole tiles of rows."""
     tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
@@ -141,22 +141,22 @@ def share_of_rows(rows, thread, threads):
     return first, last
 
 
-@jit()
+@jit(inline="always")
 def output_table(work, layer):
     return pointer(work.tables, layer * work.slab_size)
 
 
-@jit()
+@jit(inline="always")
 def delta_table(layers, work, layer):
     return pointer(work.tables, (layers.shape[0] + layer) * work.slab_size)
 
 
-@jit()
+@jit(inline="always")
 def input_table(layers, work, thread):
     return pointer(work.tables, (2 * layers.shape[0] + thread) * work.slab_size)
 
 
-@jit()
+@jit(inline="always")
 def list_workspace(layers, work):
     """Fill the tables of the rows of the workspace."""
     for layer in range(1, layers.shape[0]):
@@ -187,7 +187,7 @@ def forward_panel(layers, source, work, parameters, order, layer, panel, table, 
         multiply_panel(vectors, lines, rows, fan_in, coefs, intercepts, 0, out, ld)
 
 
-@jit()
+@jit(inline="always")
 def activate_panel(layers, work, layer, panel, first, last, thread):
     """Apply a layer's activation to one panel of its inputs, in place."""
     ld = layers[layer, LD]
@@ -205,7 +205,7 @@ def activate_panel(layers, work, layer, panel, first, last, thread):
         copy_rows(vectors, scratch, width, rows, matrix, ld, lanes)
 
 
-@jit()
+@jit(inline="always")
 def forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads):
     """Do a thread's share of computing a hidden layer's outputs from those of the one before."""
     columns = layers[layer + 1, UNITS]
@@ -219,7 +219,7 @@ def forward_layer(layers, source, work, parameters, order, rows, layer, table, t
             activate_panel(layers, work, layer + 1, panel, first, last, thread)
 
 
-@jit()
+@jit(inline="always")
 def forward_output(layers, source, work, parameters, order, table, first, last):
     """Compute the raw predictions of rows first to last."""
     layer = layers.shape[0] - 2
@@ -227,7 +227,7 @@ def forward_output(layers, source, work, parameters, order, table, first, last):
         forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
 
 
-@jit()
+@jit(inline="always")
 def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
     """Replace the raw predictions by their deltas, and note each row's weighted loss."""
     output = layers.shape[0] - 1
@@ -276,7 +276,7 @@ def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
         copy_rows(vectors, delta, width, rows, target, ld, in_last)
 
 
-@jit()
+@jit(inline="always")
 def backward_layer(layers, work, parameters, rows, layer, thread, threads):
     """Do a thread's share of computing a hidden layer's deltas from those of the one after."""
     columns = layers[layer, UNITS]
@@ -313,7 +313,7 @@ def gradient_of_block(layers, source, work, blocks, layer, block, slab, table, a
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
-@jit()
+@jit(inline="always")
 def penalize(gradient, parameters, size, alpha, inverse):
     """``g = (g + alpha * w) * inverse``; return ``sum(w ** 2)``."""
     total = 0.0
@@ -357,7 +357,7 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
                 parameters[i * width + j] = 0.0
 
 
-@jit()
+@jit(inline="always")
 def step_constants(model, learning_rate, step, thread):
     """Return what all updates of a step share, in memory of the thread's own."""
     constants = pointer(model.constants, thread * CONSTANTS_STRIDE)
@@ -365,7 +365,7 @@ def step_constants(model, learning_rate, step, thread):
     return constants
 
 
-@jit()
+@jit(inline="always")
 def sum_of_losses(blocks, rows):
     """Return the sum of the losses of a slab's rows."""
     total = 0.0
@@ -374,7 +374,7 @@ def sum_of_losses(blocks, rows):
     return total
 
 
-@jit()
+@jit(inline="always")
 def penalized_loss(blocks, alpha, loss, weight_sum):
     """Return the mean loss of a batch with the L2 penalty of all blocks."""
     penalty = 0.0

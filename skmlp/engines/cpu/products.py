@@ -115,7 +115,7 @@ def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_star
         )
 
 
-@jit()
+@jit(inline="always")
 def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
     """``C = start + A @ B`` for a panel B of `depth` rows.
 
@@ -165,7 +165,7 @@ def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, 
         done += gathered
 
 
-@jit()
+@jit(inline="always")
 def multiply_transposed(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
     """``C = start + A[:, offset : offset + rows].T @ B`` for B as wide as a panel.
 

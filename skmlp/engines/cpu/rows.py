@@ -141,14 +141,14 @@ def gather_rows(source, order, rows, columns, out, ld):
             copy_row(row, source.column_stride, columns, advance(out, i * ld))
 
 
-@jit()
+@jit(inline="always")
 def list_rows(first, ld, rows, table):
     """Write the addresses of `rows` rows, `ld` elements apart from `first` on, to `table`."""
     for i in range(rows):
         table[i] = address(advance(first, i * ld))
 
 
-@jit()
+@jit(inline="always")
 def list_source_rows(source, order, rows, like, table):
     """Write the addresses of the rows numbered in `order` to `table`, where they lie in X."""
     values = pointer_at(source.values, like)
@@ -156,7 +156,7 @@ def list_source_rows(source, order, rows, like, table):
         table[i] = address(advance(values, order[i] * source.row_stride))
 
 
-@jit()
+@jit(inline="always")
 def prefetch_rows(source, order, first, last, columns, like):
     """Have some of the rows numbered in `order` brought near, where they lie in X."""
     per_line = LINE_BYTES // (address(advance(like, 1)) - address(like))
@@ -192,7 +192,7 @@ def sparse_forward(source, order, rows, coefs, intercepts, width, out, ld):
             add_scaled(advance(coefs, indices[k] * width), values[k], target, width)
 
 
-@jit()
+@jit(inline="always")
 def first_at_least(indices, start, stop, column):
     """Return the first position in the sorted range whose index is not below `column`."""
     while start < stop:
