@@ -188,21 +188,19 @@ def forward_panel(layers, source, work, parameters, order, layer, panel, table, 
 
 
 @jit(inline="always")
-def activate_panel(layers, work, layer, panel, first, last, thread):
-    """Apply a layer's activation to one panel of its inputs, in place."""
+def activate(layers, work, layer, column, vectors, first, last, thread):
+    """Apply a layer's activation to a few of its columns in some rows."""
     ld = layers[layer, LD]
     outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
-    lanes = lane_count(outputs)
-    column, vectors, _ = columns_of_panel(panel, layers[layer, UNITS], lanes)
-    width = vectors * lanes
-    # The formula runs over contiguous memory, where the compiler can vectorize it.
+    width = vectors * lane_count(outputs)
+    # Copied together, so that the formula runs over contiguous memory and can be vectorized.
     scratch = pointer(work.scratch, thread * work.scratch_size)
     for begin in range(0, last - first, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, last - first - begin)
         matrix = advance(outputs, begin * ld + column)
-        copy_rows(vectors, matrix, ld, rows, scratch, width, lanes)
+        copy_rows(vectors, matrix, ld, rows, scratch, width)
         call_kernel(layers[layer, ACTIVATE], (scratch, rows * width))
-        copy_rows(vectors, scratch, width, rows, matrix, ld, lanes)
+        copy_rows(vectors, scratch, width, rows, matrix, ld)
 
 
 @jit(inline="always")
@@ -216,7 +214,11 @@ def forward_layer(layers, source, work, parameters, order, rows, layer, table, t
         first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
         if first < last:
             forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
-            activate_panel(layers, work, layer + 1, panel, first, last, thread)
+            if threads > 1:
+                activate(layers, work, layer + 1, column, vectors, first, last, thread)
+    if threads == 1:
+        outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS])
+        call_kernel(layers[layer + 1, ACTIVATE], (outputs, rows * layers[layer + 1, LD]))
 
 
 @jit(inline="always")
@@ -248,32 +250,38 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
 
 @jit()
 def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
-    """Compute the deltas of a hidden layer's units in one panel."""
+    """Multiply the next layer's deltas by the coefficients that lead there from one panel."""
     columns = layers[layer, UNITS]
     ld = layers[layer, LD]
     lanes = lane_count(parameters)
-    column, vectors, in_last = columns_of_panel(panel, columns, lanes)
-    width = vectors * lanes
-    table = delta_table(layers, work, layer + 1)
+    column, _, _ = columns_of_panel(panel, columns, lanes)
+    table = advance(delta_table(layers, work, layer + 1), first)
     zeros = pointer(work.zeros, 0)
-    delta = pointer(work.scratch, thread * work.scratch_size)
-    outputs = advance(delta, ROWS_AT_ONCE * width)
-    scratch = advance(outputs, ROWS_AT_ONCE * width)
+    scratch = pointer(work.scratch, thread * work.scratch_size)
     panels = advance(parameters, layers[layer, PANELS])
     depth = layers[layer + 1, UNITS]
-    for begin in range(first, last, ROWS_AT_ONCE):
-        rows = min(ROWS_AT_ONCE, last - begin)
+    out = pointer(work.buffer, layers[layer, DELTAS] + first * ld + column)
+    multiply_by_transpose(
+        table, last - first, panels, depth, columns, panel, zeros, out, ld, scratch
+    )
+
+
+@jit(inline="always")
+def differentiate(layers, work, layer, column, vectors, first, last, thread):
+    """Multiply a few columns of a layer's deltas by the derivative of its activation."""
+    ld = layers[layer, LD]
+    outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
+    deltas = pointer(work.buffer, layers[layer, DELTAS] + first * ld)
+    width = vectors * lane_count(outputs)
+    values = pointer(work.scratch, thread * work.scratch_size)
+    scratch = advance(values, ROWS_AT_ONCE * width)
+    for begin in range(0, last - first, ROWS_AT_ONCE):
+        rows = min(ROWS_AT_ONCE, last - first - begin)
         corner = begin * ld + column
-        lines = advance(table, begin)
-        multiply_by_transpose(
-            lines, rows, panels, depth, columns, panel, zeros, delta, width, scratch
-        )
-        source = pointer(work.buffer, layers[layer, OUTPUTS] + corner)
-        copy_rows(vectors, source, ld, rows, outputs, width, lanes)
-        call_kernel(layers[layer, DERIVATIVE], (outputs, delta, rows * width))
-        # Padding stays zero, so that it gets no gradient.
-        target = pointer(work.buffer, layers[layer, DELTAS] + corner)
-        copy_rows(vectors, delta, width, rows, target, ld, in_last)
+        copy_rows(vectors, advance(outputs, corner), ld, rows, values, width)
+        copy_rows(vectors, advance(deltas, corner), ld, rows, scratch, width)
+        call_kernel(layers[layer, DERIVATIVE], (values, scratch, rows * width))
+        copy_rows(vectors, scratch, width, rows, advance(deltas, corner), ld)
 
 
 @jit(inline="always")
@@ -287,6 +295,12 @@ def backward_layer(layers, work, parameters, rows, layer, thread, threads):
         first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
         if first < last:
             backward_panel(layers, work, parameters, layer, panel, first, last, thread)
+            if threads > 1:
+                differentiate(layers, work, layer, column, vectors, first, last, thread)
+    if threads == 1:
+        outputs = pointer(work.buffer, layers[layer, OUTPUTS])
+        deltas = pointer(work.buffer, layers[layer, DELTAS])
+        call_kernel(layers[layer, DERIVATIVE], (outputs, deltas, rows * layers[layer, LD]))
 
 
 @jit()

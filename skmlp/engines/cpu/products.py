@@ -134,7 +134,7 @@ def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
 def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
     """``C = A @ W[columns of a panel].T`` for W (columns, depth), itself in panels.
 
-    `table` holds the addresses of the rows of A (rows, depth). Padding of C means nothing.
+    `table` holds the addresses of the rows of A (rows, depth). Padding of C is zero.
     """
     lanes = lane_count(c)
     first, vectors, last = columns_of_panel(panel, columns, lanes)
@@ -157,6 +157,10 @@ def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, 
                     square = advance(corner, j * source_width + n)
                     target = advance(scratch, (gathered + n) * width + j)
                     transpose_square(square, source_width, min(lanes, height - j), target, width)
+            if last < lanes:
+                for n in range(gathered, gathered + source_columns):
+                    for j in range(height, width):
+                        scratch[n * width + j] = 0.0
             gathered += source_columns
             source += 1
         start = zeros if done == 0 else c

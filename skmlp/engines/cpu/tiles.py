@@ -15,7 +15,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skmlp.engines.cpu.registers import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
@@ -37,8 +36,6 @@ class VectorBuilder:
         self.itemsize = scalar.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.itemsize
         self.type = ir.VectorType(self.element, self.lanes)
-        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
-        self.suffix = f"v{self.lanes}f{scalar.bitwidth}"
 
     def at(self, base: Any, offset: Any) -> Any:
         """Return the address `offset` elements after `base`."""
@@ -55,25 +52,9 @@ class VectorBuilder:
     def store(self, vector: Any, base: Any, number: int) -> None:
         self.builder.store(vector, self.vector_at(base, number), align=self.itemsize)
 
-    def first_lanes(self, count: Any) -> Any:
-        """Return the mask of the first `count` lanes."""
-        counts = self.spread(self.builder.trunc(count, index), index)
-        lanes = ir.Constant(ir.VectorType(index, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", lanes, counts)
-
-    def store_masked(self, vector: Any, base: Any, number: int, mask: Any) -> None:
-        """Store a vector; memory outside the mask is not touched."""
-        pointer = self.vector_at(base, number)
-        arguments = (self.type, pointer.type, index, self.mask_type)
-        name = f"llvm.masked.store.{self.suffix}.p0{self.suffix}"
-        function_type = ir.FunctionType(ir.VoidType(), arguments)
-        function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
-        self.builder.call(function, (vector, pointer, ir.Constant(index, self.itemsize), mask))
-
-    def spread(self, value: Any, element: Any = None) -> Any:
+    def spread(self, value: Any) -> Any:
         """Return a vector with `value` in every lane."""
-        vector_type = ir.VectorType(element or self.element, self.lanes)
-        undefined = ir.Constant(vector_type, ir.Undefined)
+        undefined = ir.Constant(self.type, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(index, 0))
         zeros = ir.Constant(ir.VectorType(index, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, zeros)
@@ -226,23 +207,21 @@ multiply_transposed_tile = _tile_intrinsic(transposed=True)
 
 
 @intrinsic
-def copy_rows(typingctx, vectors, source, ld_source, rows, out, ld_out, last):
-    """Copy `rows` (at least one) rows of `vectors` vectors, of the last one `last` elements."""
+def copy_rows(typingctx, vectors, source, ld_source, rows, out, ld_out):
+    """Copy `rows` (at least one) rows of `vectors` vectors."""
     n = types.int64
-    signature = types.void(n, source, n, n, out, n, n)
+    signature = types.void(n, source, n, n, out, n)
 
     def codegen(context, builder, signature, args):
-        vectors, source, ld_source, rows, out, ld_out, last = args
+        vectors, source, ld_source, rows, out, ld_out = args
         v = VectorBuilder(context, builder, signature.args[1].dtype)
-        mask = v.first_lanes(last)
 
         def emit(count: int) -> None:
             loop = Loop(builder, [])
             origin = v.at(source, builder.mul(loop.count, ld_source))
             target = v.at(out, builder.mul(loop.count, ld_out))
-            for number in range(count - 1):
+            for number in range(count):
                 v.store(v.load(origin, number), target, number)
-            v.store_masked(v.load(origin, count - 1), target, count - 1, mask)
             loop.close([], rows)
 
         emit_for_width(builder, vectors, emit)
