@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._sklearn_compat import StrOptions, _fit_context
@@ -322,6 +321,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
         """Return R2, averaged over the outputs; NaN where its squares overflow."""
+        # Only early stopping needs it, and it imports a large part of scikit-learn.
+        from sklearn.metrics import r2_score
+
         with np.errstate(over="ignore", invalid="ignore"):
             score = float(r2_score(targets, outputs, sample_weight=sample_weight))
         return score if np.isfinite(score) else float("nan")
