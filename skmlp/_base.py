@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._engine import make_engine
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
 from skmlp._splitting import split_rows
@@ -443,10 +444,3 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
 
 
 stochastic_only = available_if(is_stochastic)
-
-
-def make_engine(n_jobs: int | None) -> Engine:
-    """Return the engine that computes; imported here because Numba takes a while to import."""
-    from skmlp.engines.cpu import CpuEngine
-
-    return CpuEngine(n_jobs)

@@ -1,5 +1,6 @@
 """Compiled code: what is cached, what invalidates it, and what it must not depend on."""
 
+import gc
 import inspect
 import os
 import re
@@ -14,6 +15,7 @@ from numba import carray, types
 from numba.core.caching import IndexDataCacheFile
 
 import skmlp
+from skmlp._engine import cpu_engine
 from skmlp.engines.cpu import compilation
 from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
 from skmlp.network.activations import ACTIVATIONS
@@ -21,37 +23,56 @@ from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 
 COUNT_COMPILATIONS = """
-import numba.core.compiler, warnings
+import numba.core.compiler
 compiled = []
 compile_extra = numba.core.compiler.compile_extra
 def counting(typing_context, target_context, func, *args, **options):
     compiled.append(func.__name__)
     return compile_extra(typing_context, target_context, func, *args, **options)
 numba.core.compiler.compile_extra = counting
+"""
+FIT = """
+import warnings
 import numpy as np
 from skmlp import MLPClassifier
 X = np.random.default_rng(0).normal(size=(30, 3))
 warnings.simplefilter("ignore")
 model = MLPClassifier({layers}, activation="{activation}", max_iter=2, random_state=0)
 model.fit(X, X[:, 0] > 0).predict(X)
-print(*compiled)
 """
+
+
+def start_python(script, cache):
+    """Start a new process that keeps its kernels in `cache`."""
+    root = Path(skmlp.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed_by(process):
+    """Return what a process that must succeed has printed."""
+    try:
+        printed, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    return printed
+
+
+def functions_compiled_by(script, cache):
+    """Names of all functions that a script compiles in a new process."""
+    script = f"{COUNT_COMPILATIONS}{script}\nprint(*compiled)"
+    return printed_by(start_python(script, cache)).split()
 
 
 def compiled_functions(cache, layers="(5,)", activation="tanh"):
     """Names of the functions that a fit and a prediction in a new process compile."""
-    script = COUNT_COMPILATIONS.format(layers=layers, activation=activation)
-    root = Path(skmlp.__file__).parents[1]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root)}
-    process = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    return process.stdout.split()
+    return functions_compiled_by(FIT.format(layers=layers, activation=activation), cache)
 
 
 @pytest.mark.slow
@@ -65,6 +86,35 @@ def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(tmp_pa
     assert not {"run_batches", "predict_rows", "forward_rows"} & set(other)
 
 
+COUNT_REFRESHES = """
+from numba.core.base import BaseContext
+refreshes = []
+refresh = BaseContext.refresh
+BaseContext.refresh = lambda context: (refreshes.append(context), refresh(context))[1]
+"""
+COMPILE_MORE = """
+import numba
+print(len(refreshes))
+double = numba.njit(lambda a: [2 * x for x in a.copy()])
+print(double(np.arange(2)) == [0, 2])
+"""
+
+
+@pytest.mark.slow
+def test_cached_kernels_are_loaded_without_preparing_to_compile(tmp_path):
+    """And compiling in the same process afterwards, with arrays and lists, still works."""
+    fit = FIT.format(layers="(5,)", activation="tanh")
+    compiled_functions(tmp_path)
+    script = COUNT_REFRESHES + fit + COMPILE_MORE
+    refreshed, doubled = printed_by(start_python(script, tmp_path)).split()
+    assert refreshed == "0" or not compilation.NEEDS_RUNTIME_ONLY
+    assert doubled == "True"
+    # With a release of Numba that has not been tried:
+    module = "skmlp.engines.cpu.compilation"
+    script = f"import {module}\n{module}.NEEDS_RUNTIME_ONLY = False\n{fit}"
+    assert functions_compiled_by(script, tmp_path) == []
+
+
 @pytest.mark.slow
 def test_unusable_cache_entries_are_compiled_again(tmp_path):
     compiled_functions(tmp_path)
@@ -73,6 +123,17 @@ def test_unusable_cache_entries_are_compiled_again(tmp_path):
     for path in damaged:
         path.write_bytes(b"")
     assert "run_batches" in compiled_functions(tmp_path)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_importing_the_engine_leaves_the_garbage_collector_as_it_was(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        inspect.unwrap(cpu_engine)()
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_stamp_covers_every_formula_and_kernel(tmp_path, monkeypatch):

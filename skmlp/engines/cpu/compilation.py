@@ -19,17 +19,33 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import llvmlite.binding
+import numba
 import numpy as np
 from numba import njit
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
+from numba.core.runtime import _nrt_python as runtime
 
 from skmlp.engines.cpu.elementary import elementary_functions
 
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
+
+# Before it loads anything, Numba prepares to compile, which takes longer than loading our kernels.
+# They refer to its runtime only; but a symbol that is missing ends the process, so a release that
+# has not been tried (tests/test_compilation.py) loads them in Numba's own way.
+NEEDS_RUNTIME_ONLY = numba.version_info.short <= (0, 68)
+
+
+@cache
+def link_runtime() -> None:
+    """Tell machine code where Numba's runtime is, under the names that `rtsys.initialize` uses."""
+    for name, address in runtime.c_helpers.items():
+        symbol = name if name.startswith("_") else f"NRT_{name}"
+        llvmlite.binding.add_symbol(symbol, address)
 
 
 @cache
@@ -75,9 +91,16 @@ class KernelCache(FunctionCache):
         # any exception can come of it), the remedy is to compile.
         try:
             self._choose_file(sig, target_context.codegen())
-            return super().load_overload(sig, target_context)
+            return self._load(sig, target_context)
         except Exception:
             return None
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        if not NEEDS_RUNTIME_ONLY:
+            return super().load_overload(sig, target_context)
+        link_runtime()
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
