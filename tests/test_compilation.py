@@ -15,8 +15,9 @@ from numba import carray, types
 from numba.core.caching import IndexDataCacheFile
 
 import skmlp
-from skmlp._engine import cpu_engine
+from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines.cpu import compilation
+from skmlp.engines.cpu.compilation import NoCache
 from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
@@ -125,6 +126,18 @@ def test_unusable_cache_entries_are_compiled_again(tmp_path):
     assert "run_batches" in compiled_functions(tmp_path)
 
 
+def told(cache):
+    """Lines about compilation that a fit with ``verbose=True`` prints in a new process."""
+    script = FIT.format(layers="(5,)", activation="tanh").replace("max_iter", "verbose=1, max_iter")
+    return re.findall("^Compiling.*$", printed_by(start_python(script, cache)), re.M)
+
+
+@pytest.mark.slow
+def test_verbose_fit_says_once_that_it_compiles(tmp_path):
+    assert told(tmp_path) == [COMPILING]
+    assert told(tmp_path) == []
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_importing_the_engine_leaves_the_garbage_collector_as_it_was(enabled):
     before = gc.isenabled()
@@ -134,6 +147,24 @@ def test_importing_the_engine_leaves_the_garbage_collector_as_it_was(enabled):
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_only_what_is_compiled_is_announced(empty_cache, monkeypatch, capsys):
+    with compilation_announced(False):
+        compile_scale(2.0)
+    with compilation_announced(True):
+        compile_scale(2.0)  # comes from the cache
+    assert capsys.readouterr().out == ""
+    with compilation_announced(True):
+        compile_scale(3.0)
+        compile_scale(4.0)
+    compile_scale(5.0)
+    assert capsys.readouterr().out == f"{COMPILING}\n"
+    # Where no folder can be written everything is compiled, always.
+    monkeypatch.setattr(compilation, "kernel_cache", lambda py_func, key: NoCache(py_func))
+    with compilation_announced(True):
+        compile_scale(2.0)
+    assert capsys.readouterr().out == f"{COMPILING}\n"
 
 
 def test_stamp_covers_every_formula_and_kernel(tmp_path, monkeypatch):
