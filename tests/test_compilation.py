@@ -15,6 +15,7 @@ from numba import carray, types
 from numba.core.caching import IndexDataCacheFile
 
 import skmlp
+from skmlp.__main__ import main
 from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines.cpu import compilation
 from skmlp.engines.cpu.compilation import NoCache
@@ -114,6 +115,84 @@ def test_cached_kernels_are_loaded_without_preparing_to_compile(tmp_path):
     module = "skmlp.engines.cpu.compilation"
     script = f"import {module}\n{module}.NEEDS_RUNTIME_ONLY = False\n{fit}"
     assert functions_compiled_by(script, tmp_path) == []
+
+
+# Every kernel of the registries, and fits that no warm-up would think of.
+EVERYTHING = """
+import warnings
+from itertools import product
+import numpy as np
+from scipy.sparse import csr_array
+from skmlp import MLPClassifier, MLPRegressor
+from skmlp.engines.cpu import formula_kernels as kernels
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+
+for dtype in {dtypes}:
+    for entry in ACTIVATIONS.values():
+        if entry.hidden:
+            kernels.activation_kernel(entry.name, dtype)
+            kernels.derivative_kernel(entry.name, dtype)
+    for loss, output_activation in LOSSES:
+        kernels.loss_kernel(loss, output_activation, dtype)
+        kernels.output_kernel(output_activation, dtype)
+    for optimizer in OPTIMIZERS:
+        kernels.update_kernel(optimizer, dtype)
+        kernels.constants_kernel(optimizer)
+
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+dense = rng.normal(size=(60, 6))
+dense.setflags(write=False)
+inputs = [dense, np.asfortranarray(dense), dense[::2, ::-1], dense.astype("f4"), csr_array(dense)]
+for X, solver, dtype, n_jobs in product(inputs, ("adam", "lbfgs"), {dtypes}, (1, 2)):
+    options = dict(solver=solver, dtype=dtype, n_jobs=n_jobs, max_iter=2, random_state=0)
+    y = np.arange(X.shape[0])
+    weight = rng.random(len(y))
+    labels = np.stack([y % 2, y % 3 > 0], axis=1)
+    classifier = MLPClassifier((9, 3), early_stopping=True, batch_size=7, **options)
+    classifier.fit(X, labels, sample_weight=weight).predict_proba(X)
+    MLPRegressor("poisson", (), **options).fit(X, labels, sample_weight=weight).predict(X)
+    if solver == "adam":
+        MLPRegressor(**options).partial_fit(X, y).partial_fit(X, y).score(X, y)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_left_to_compile_after_warmup(tmp_path):
+    """One precision and then both, as each must be complete by itself."""
+    root = Path(skmlp.__file__).parents[1]
+
+    def warm_up(dtype):
+        script = f"from skmlp.__main__ import main; main(['warmup', '--dtype', '{dtype}'])"
+        return printed_by(start_python(script, tmp_path))
+
+    said = warm_up("float32")
+    assert re.match(r"Compiled [1-9]\d* kernels for float32 in ", said)
+    folder = Path(re.search(r"kept in (.+)\.$", said)[1])
+    assert folder.is_relative_to(tmp_path)
+    assert not folder.is_relative_to(root)
+    assert list(folder.glob("*.nbi"))
+    assert functions_compiled_by(EVERYTHING.format(dtypes=["float32"]), tmp_path) == []
+    assert re.match(r"Compiled [1-9]\d* kernels for float32 and float64 in ", warm_up("both"))
+    both = ["float32", "float64"]
+    assert functions_compiled_by(EVERYTHING.format(dtypes=both), tmp_path) == []
+    assert warm_up("both").startswith("Nothing to compile for float32 and float64")
+
+
+def test_warmup_refuses_what_it_cannot_do(monkeypatch):
+    with pytest.raises(ValueError, match=r"dtype must be .* got 'float16'"):
+        skmlp.warmup("float16")
+
+    def refuse(py_func, key):
+        raise RuntimeError("no locator available")
+
+    monkeypatch.setattr(compilation, "KernelCache", refuse)
+    with pytest.raises(OSError, match="Set NUMBA_CACHE_DIR to a folder"):
+        skmlp.warmup("float32")
+    with pytest.raises(SystemExit, match="1"):
+        main(["warmup", "--dtype", "float32"])
 
 
 @pytest.mark.slow

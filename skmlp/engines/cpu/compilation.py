@@ -152,6 +152,11 @@ def kernel_cache(py_func: Callable[..., Any], key: str = "") -> KernelCache | No
         return NoCache(py_func)
 
 
+def cache_folder() -> str | None:
+    """Return the folder in which compiled kernels are kept, None where there is none."""
+    return kernel_cache(cache_folder).cache_path
+
+
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a driver on first use, without the GIL and with the disk cache."""
 
