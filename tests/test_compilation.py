@@ -42,6 +42,7 @@ warnings.simplefilter("ignore")
 model = MLPClassifier({layers}, activation="{activation}", max_iter=2, random_state=0)
 model.fit(X, X[:, 0] > 0).predict(X)
 """
+PRINT_COEFS = "print([coef.tobytes().hex() for coef in model.coefs_])"
 
 
 def start_python(script, cache):
@@ -115,6 +116,16 @@ def test_cached_kernels_are_loaded_without_preparing_to_compile(tmp_path):
     module = "skmlp.engines.cpu.compilation"
     script = f"import {module}\n{module}.NEEDS_RUNTIME_ONLY = False\n{fit}"
     assert functions_compiled_by(script, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_concurrent_first_fits_agree_and_leave_a_complete_cache(tmp_path):
+    script = FIT.format(layers="(5,)", activation="tanh") + PRINT_COEFS
+    processes = [start_python(script, tmp_path) for _ in range(3)]
+    first, *others = [printed_by(process) for process in processes]
+    assert others == [first, first]
+    assert compiled_functions(tmp_path) == []
+    assert printed_by(start_python(script, tmp_path)) == first
 
 
 # Every kernel of the registries, and fits that no warm-up would think of.
