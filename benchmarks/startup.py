@@ -56,9 +56,10 @@ def run(arguments: argparse.Namespace) -> list[Table]:
 def process_seconds(code: str, **environment: str) -> float:
     """Return the wall time of a fresh interpreter that runs `code`."""
     command = [sys.executable, "-W", "ignore", "-c", code]
-    process = partial(
-        subprocess.run, command, cwd=measure.ROOT, env=os.environ | environment, check=True
-    )
+    environment = os.environ | environment
+    # What is installed has its bytecode beside it; a checkout must be allowed to write its own.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    process = partial(subprocess.run, command, cwd=measure.ROOT, env=environment, check=True)
     return measure.seconds(process)
 
 

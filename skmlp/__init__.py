@@ -6,7 +6,8 @@
 
 from skmlp._classifier import MLPClassifier
 from skmlp._regressor import MLPRegressor
+from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "warmup"]

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._engine import compilation_announced, make_engine
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
 from skmlp._splitting import split_rows
@@ -193,7 +194,8 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
             X, targets = self._prepare(X, y, reset=not resumes, incremental=incremental)
             if sample_weight is not None:
                 sample_weight = check_sample_weight(sample_weight, X)
-            self._learn(X, targets, sample_weight, hidden, resumes, incremental)
+            with compilation_announced(self.verbose):
+                self._learn(X, targets, sample_weight, hidden, resumes, incremental)
         return self
 
     def _learn(
@@ -444,10 +446,3 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
 
 
 stochastic_only = available_if(is_stochastic)
-
-
-def make_engine(n_jobs: int | None) -> Engine:
-    """Return the engine that computes; imported here because Numba takes a while to import."""
-    from skmlp.engines.cpu import CpuEngine
-
-    return CpuEngine(n_jobs)

@@ -74,7 +74,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         An epoch improves if the loss falls, or the validation score rises, by more than `tol`.
         For 'lbfgs' the gradient's largest component at which to stop.
     verbose : bool or int, default=False
-        Whether to print the loss of every epoch.
+        Whether to print the loss of every epoch, and a line before kernels are compiled.
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from skmlp.engines.base import IndexArray
 
@@ -36,6 +35,9 @@ def split_rows(
         f"dataset: validation_fraction={validation_fraction} of {n_samples} samples must hold "
         "out at least two and leave at least one."
     )
+    # Only early stopping needs it, and it imports a large part of scikit-learn.
+    from sklearn.model_selection import train_test_split
+
     n_validation = int(np.ceil(validation_fraction * n_samples))
     if n_samples - n_validation < 1:
         raise ValueError(too_small)

@@ -1,14 +1,16 @@
 """Targets as the engines take them, and predictions as users take them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from skmlp.network.parameters import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import LabelBinarizer
 
 
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -18,7 +20,7 @@ def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return y
 
 
-def fit_binarizer(y: Any) -> LabelBinarizer:
+def fit_binarizer(y: Any) -> "LabelBinarizer":
     """Learn the classes from labels.
 
     Raises
@@ -26,6 +28,9 @@ def fit_binarizer(y: Any) -> LabelBinarizer:
     ValueError
         If the labels cannot be ordered, because one is missing or their types differ.
     """
+    # A process that fits no classifier can do without scikit-learn's preprocessing.
+    from sklearn.preprocessing import LabelBinarizer
+
     classes = plain_classes(y)
     if classes is not None:
         binarizer = LabelBinarizer()
@@ -60,7 +65,7 @@ def plain_classes(y: Any) -> npt.NDArray[Any] | None:
     return classes if 0 < 2 * len(classes) <= len(y) else None
 
 
-def check_same_classes(binarizer: LabelBinarizer, y: Any, *, warm_start: bool) -> None:
+def check_same_classes(binarizer: "LabelBinarizer", y: Any, *, warm_start: bool) -> None:
     """Refuse labels that do not fit those of the earlier fit.
 
     Raises
@@ -93,7 +98,7 @@ def check_same_classes(binarizer: LabelBinarizer, y: Any, *, warm_start: bool) -
         )
 
 
-def encode_labels(binarizer: LabelBinarizer, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def encode_labels(binarizer: "LabelBinarizer", y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Encode labels for the engines, shape (n_samples, n_columns).
 
     One column of class numbers for multiclass labels (never an indicator matrix), else a
@@ -112,19 +117,19 @@ def encode_labels(binarizer: LabelBinarizer, y: npt.NDArray[Any]) -> npt.NDArray
     return indicator.reshape(y.shape[0], -1)
 
 
-def is_binary(binarizer: LabelBinarizer) -> bool:
+def is_binary(binarizer: "LabelBinarizer") -> bool:
     """Whether there are two classes, which is less than scikit-learn calls binary."""
     return bool(binarizer.y_type_ == "binary" and len(binarizer.classes_) == 2)
 
 
-def n_outputs(binarizer: LabelBinarizer) -> int:
+def n_outputs(binarizer: "LabelBinarizer") -> int:
     """Return the number of output units the classes need."""
     if binarizer.y_type_ == "binary":
         return 1
     return len(binarizer.classes_)
 
 
-def decode_labels(binarizer: LabelBinarizer, outputs: FloatArray) -> Any:
+def decode_labels(binarizer: "LabelBinarizer", outputs: FloatArray) -> Any:
     """Turn the network's outputs into predicted labels, sparse if they were fitted as such."""
     if binarizer.y_type_ == "multiclass":
         return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))

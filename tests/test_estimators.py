@@ -927,6 +927,7 @@ def test_verbose_prints_what_scikit_learn_prints(make_problem, capsys, params, v
     printed = []
     for library in (skmlp, sklearn.neural_network):
         params = {"hidden_layer_sizes": (5,), "random_state": 0, **params}
+        library.MLPClassifier(**params).fit(X, y)  # skmlp says when it compiles
         library.MLPClassifier(verbose=verbose, **params).fit(X, y)
         printed.append(numbers_and_text(capsys.readouterr().out))
     (texts, numbers), (expected_texts, expected_numbers) = printed

@@ -208,6 +208,21 @@ def test_import_is_quiet(installed, tmp_path):
     assert not list(tmp_path.rglob("*.nb[ci]"))
 
 
+# Only some fits need them, or only fits, and they take a while to import.
+LATE = {"numba", "sklearn.metrics", "sklearn.model_selection", "sklearn.preprocessing"}
+
+
+def test_import_leaves_to_fits_what_fits_need(installed, tmp_path):
+    python, _ = installed
+    script = (
+        "import sys, sklearn.base, sklearn.utils; before = set(sys.modules);"
+        "import skmlp; print(*(set(sys.modules) - before))"
+    )
+    imported = set(run(python, "-c", script, cwd=tmp_path, env=clean_environment()).split())
+    assert "skmlp" in imported
+    assert not imported & LATE
+
+
 @pytest.mark.slow
 def test_import_time(installed, tmp_path):
     """Importing skmlp takes at most 0.4 s longer than importing sklearn.neural_network."""

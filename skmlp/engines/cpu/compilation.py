@@ -9,27 +9,63 @@ Two kinds of compiled functions:
 
 Numba notices changes only in the file of the function it caches, not in the formulas that
 function calls. `KernelCache` therefore stamps every entry with the sources of all kernels and
-formulas, and it never lets an unusable cache folder stop a fit.
+formulas, and it never lets an unusable cache folder stop a fit. Whoever wants to know what is
+compiled listens (`compilations_told_to`).
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import llvmlite.binding
+import numba
 import numpy as np
 from numba import njit
 from numba.core import sigutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.ccallback import CFunc
+from numba.core.runtime import _nrt_python as runtime
 
 from skmlp.engines.cpu.elementary import elementary_functions
 
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
+
+# Before it loads anything, Numba prepares to compile, which takes longer than loading our kernels.
+# They refer to its runtime only; but a symbol that is missing ends the process, so a release that
+# has not been tried (tests/test_compilation.py) loads them in Numba's own way.
+NEEDS_RUNTIME_ONLY = numba.version_info.short <= (0, 68)
+
+Listener = Callable[[str], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def compilations_told_to(listener: Listener) -> Iterator[None]:
+    """Tell a function the name of each kernel about to be compiled, in whatever thread."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def tell_of_compilation(py_func: Callable[..., Any]) -> None:
+    for listener in tuple(_listeners):
+        listener(py_func.__qualname__)
+
+
+@cache
+def link_runtime() -> None:
+    """Tell machine code where Numba's runtime is, under the names that `rtsys.initialize` uses."""
+    for name, address in runtime.c_helpers.items():
+        symbol = name if name.startswith("_") else f"NRT_{name}"
+        llvmlite.binding.add_symbol(symbol, address)
 
 
 @cache
@@ -75,9 +111,19 @@ class KernelCache(FunctionCache):
         # any exception can come of it), the remedy is to compile.
         try:
             self._choose_file(sig, target_context.codegen())
-            return super().load_overload(sig, target_context)
+            found = self._load(sig, target_context)
         except Exception:
-            return None
+            found = None
+        if found is None:
+            tell_of_compilation(self._py_func)
+        return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        if not NEEDS_RUNTIME_ONLY:
+            return super().load_overload(sig, target_context)
+        link_runtime()
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -88,12 +134,27 @@ class KernelCache(FunctionCache):
             self.disable()
 
 
-def kernel_cache(py_func: Callable[..., Any], key: str = "") -> Any:
+class NoCache(NullCache):
+    """Stands in where no folder can be written."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        self._py_func = py_func
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        tell_of_compilation(self._py_func)
+
+
+def kernel_cache(py_func: Callable[..., Any], key: str = "") -> KernelCache | NoCache:
     """Return a disk cache, or none where no folder can be written."""
     try:
         return KernelCache(py_func, key)
     except (OSError, RuntimeError):
-        return NullCache()
+        return NoCache(py_func)
+
+
+def cache_folder() -> str | None:
+    """Return the folder in which compiled kernels are kept, None where there is none."""
+    return kernel_cache(cache_folder).cache_path
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -1,0 +1,35 @@
+"""The command line: ``python -m skmlp warmup``."""
+
+import argparse
+from collections.abc import Sequence
+
+from skmlp._warmup import DTYPES, warmup
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command."""
+    parser = argparse.ArgumentParser(prog="python -m skmlp", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True)
+    command = commands.add_parser(
+        "warmup",
+        help="compile ahead what fits and predictions need",
+        description="Compile ahead every kernel that fits and predictions can need.",
+    )
+    command.add_argument(
+        "--dtype", choices=(*DTYPES, "both"), default="both", help="precision (default: both)"
+    )
+    dtype = parser.parse_args(arguments).dtype
+    try:
+        result = warmup(None if dtype == "both" else dtype)
+    except OSError as error:
+        parser.exit(1, f"{error}\n")
+    what = " and ".join(result.dtypes)
+    if result.compiled:
+        print(f"Compiled {len(result.compiled)} kernels for {what} in {result.seconds:.1f} s.")
+    else:
+        print(f"Nothing to compile for {what}: all kernels are there.")
+    print(f"They are kept in {result.folder}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Compiling ahead what fits and predictions need."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
+
+from skmlp._classifier import MLPClassifier
+from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
+from skmlp._validation import HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS
+
+DTYPES = ("float32", "float64")
+
+
+class Warmup(NamedTuple):
+    """What `warmup` did.
+
+    Attributes
+    ----------
+    dtypes : tuple of str
+        The precisions it was asked for.
+    compiled : tuple of str
+        Names of the kernels it compiled; empty if all were in the cache.
+    folder : str
+        Where compiled kernels are kept.
+    seconds : float
+        How long it took.
+    """
+
+    dtypes: tuple[str, ...]
+    compiled: tuple[str, ...]
+    folder: str
+    seconds: float
+
+
+def warmup(dtype: str | None = None) -> Warmup:
+    """Compile ahead every kernel that fits and predictions can need.
+
+    Kernels are compiled when a machine first needs them, which takes seconds, and kept on disk.
+    Called when a container or a CI image is built, this leaves nothing to compile to those who
+    use it; called again, it compiles nothing. They must find the same folder (the package's own
+    ``__pycache__``, or that in the environment variable ``NUMBA_CACHE_DIR``) and compute on the
+    same kind of processor. Where images move between kinds, Numba's variables
+    ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places, name one that all
+    of them can stand in for.
+
+    Parameters
+    ----------
+    dtype : {'float32', 'float64'}, default=None
+        The precision to compile for. None means both.
+
+    Returns
+    -------
+    result : Warmup
+        A named tuple of `dtypes`, the names of the kernels `compiled`, the `folder` they are
+        kept in, and the `seconds` it took.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is none of these.
+    OSError
+        If there is no folder to keep compiled kernels in.
+
+    Examples
+    --------
+    Not run by the tests, because it takes a minute where nothing is compiled yet. From a shell:
+    ``python -m skmlp warmup --dtype float32``.
+
+    >>> import skmlp
+    >>> result = skmlp.warmup("float32")  # doctest: +SKIP
+    >>> len(skmlp.warmup("float32").compiled)  # doctest: +SKIP
+    0
+    """
+    # Numba takes a while to import.
+    from skmlp.engines.cpu import cache_folder, compilations_told_to
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype must be 'float32', 'float64' or None for both, got {dtype!r}.")
+    folder = cache_folder()
+    if folder is None:
+        raise OSError(
+            "Compiled kernels cannot be kept: neither the folder of the package nor the user's "
+            "cache can be written. Set NUMBA_CACHE_DIR to a folder that can be."
+        )
+    dtypes = DTYPES if dtype is None else (dtype,)
+    compiled: list[str] = []
+    began = time.perf_counter()
+    with compilations_told_to(compiled.append), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for precision in dtypes:
+            use_everything(precision)
+    return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
+
+
+def use_everything(dtype: str) -> None:
+    """Fit and predict with every activation, solver and loss, on dense and on sparse data."""
+    dense = np.random.default_rng(0).standard_normal((20, 3))
+    solvers = [*((solver, True) for solver in sorted(STOCHASTIC_SOLVERS)), ("lbfgs", False)]
+    for activation, (solver, early_stopping) in product(sorted(HIDDEN_ACTIVATIONS), solvers):
+        parameters = {
+            "hidden_layer_sizes": (2,),
+            "activation": activation,
+            "solver": solver,
+            "early_stopping": early_stopping,
+            "validation_fraction": 0.2,
+            "max_iter": 1,
+            "random_state": 0,
+            "dtype": dtype,
+        }
+        for X in (dense, csr_array(dense)):
+            for estimator, y in estimators(parameters, len(dense)):
+                estimator.fit(X, y).predict(X)
+
+
+def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:
+    """Yield an estimator and targets for every loss and output activation."""
+    numbers = np.arange(n_samples)
+    for n_classes in (2, 3):
+        yield MLPClassifier(**parameters), numbers % n_classes
+    for loss in OUTPUT_ACTIVATIONS:
+        yield MLPRegressor(loss, **parameters), numbers / n_samples
