@@ -38,7 +38,7 @@ from skmlp.engines.cpu.products import (
     panel_count,
     scratch_size,
 )
-from skmlp.engines.cpu.registers import VECTOR_BYTES
+from skmlp.engines.cpu.registers import VECTOR_BYTES, register_file
 from skmlp.engines.cpu.tiles import copy_rows, sum_of_rows
 from skmlp.network.parameters import ParameterLayout
 from skmlp.network.specs import NetworkSpec
@@ -344,3 +344,16 @@ def test_memory_of_the_workspace_begins_at_vectors(dtype):
         assert length * itemsize % VECTOR_BYTES == 0
         assert length * itemsize % 1024
         assert aligned_zeros(columns, dtype).ctypes.data % VECTOR_BYTES == 0
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "expected"),
+    [
+        ("x86_64-unknown-linux-gnu", "+avx,+avx2,+avx512f", (64, 32)),
+        ("x86_64-unknown-linux-gnu", "+avx,+avx2,-avx512f", (32, 16)),
+        ("x86_64-unknown-linux-gnu", "", (16, 16)),
+        ("aarch64-unknown-linux-gnu", "+neon", (16, 32)),
+    ],
+)
+def test_registers_of_processors(triple, features, expected):
+    assert register_file(triple, features) == expected

@@ -8,24 +8,23 @@ same order, whatever the tiles.
 from numba.core.registry import cpu_target
 
 
-def _features() -> frozenset[str]:
-    """Return the processor features that Numba compiles for (``NUMBA_CPU_FEATURES`` included)."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+def register_file(triple: str, features: str) -> tuple[int, int]:
+    """Return the width in bytes and the number of the vector registers.
 
-
-def _register_file(features: frozenset[str]) -> tuple[int, int]:
-    """Return the width in bytes and the number of the vector registers."""
-    if "avx512f" in features:
+    Takes what Numba compiles for, ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` included.
+    """
+    enabled = features.split(",")
+    if "+avx512f" in enabled:
         return 64, 32
-    if "avx" in features:
+    if "+avx" in enabled:
         return 32, 16
-    if "sse2" in features:
+    if triple.startswith(("x86_64", "i386", "i686")):
         return 16, 16
     return 16, 32  # 64-bit ARM
 
 
-VECTOR_BYTES, _COUNT = _register_file(_features())
+_triple, _, _features = cpu_target.target_context.codegen().magic_tuple()
+VECTOR_BYTES, _COUNT = register_file(_triple, _features)
 
 # A tile takes TILE_ROWS * TILE_VECTORS registers for its sums, TILE_VECTORS for a row of the
 # right factor and one for an element of the left one.
