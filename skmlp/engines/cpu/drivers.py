@@ -204,6 +204,7 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     step = model.steps[0]
     if thread == 0:
         list_workspace(layers, work)
+    # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     if not meet(team, meeting):
         return False
@@ -269,6 +270,8 @@ def predict_rows(layers, source, output, work, parameters, order, out):
     scratch = pointer(work.scratch, 0)
     panels = pointer(parameters, 0)
     raw = pointer(work.buffer, layers[last, OUTPUTS])
+    # Not literals: Numba would compile the passes once more for them.
+    thread, threads = np.int64(0), np.int64(1)
     list_workspace(layers, work)
     for position in range(0, order.size, work.slab_size):
         rows = min(work.slab_size, order.size - position)
@@ -278,11 +281,9 @@ def predict_rows(layers, source, output, work, parameters, order, out):
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
         for layer in range(last - 1):
-            forward_layer(
-                layers, source, work, panels, used, rows, layer, table, np.int64(0), np.int64(1)
-            )
+            forward_layer(layers, source, work, panels, used, rows, layer, table, thread, threads)
             table = output_table(work, layer + 1)
-        forward_output(layers, source, work, panels, used, table, np.int64(0), rows)
+        forward_output(layers, source, work, panels, used, table, thread, rows)
         target = pointer(out, position * columns)
         call_kernel(output, (raw, ld, rows, columns, target, scratch))
 
