@@ -126,8 +126,10 @@ def run_python():
         # The new process imports the same skmlp as this one, installed or not.
         folder = str(Path(skmlp.__file__).resolve().parent.parent)
         path = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # A test run in the background of a shell ignores Ctrl-C, and its children with it.
+        listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         process = subprocess.run(
-            [sys.executable, "-P", "-c", script, *map(str, arguments)],
+            [sys.executable, "-P", "-c", listening + script, *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=timeout,
