@@ -15,6 +15,7 @@ from skmlp.engines.cpu.passes import (
     UNITS,
     Slab,
     backward_layer,
+    exchange_parameters,
     forward_layer,
     forward_output,
     gradient_of_block,
@@ -22,12 +23,10 @@ from skmlp.engines.cpu.passes import (
     list_workspace,
     loss_pass,
     output_table,
-    pack_parameters,
     penalized_loss,
     share_of_rows,
     step_constants,
     sum_of_losses,
-    unpack_parameters,
     update_block,
 )
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer
@@ -252,13 +251,13 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
 @jit()
 def pack(layers, parameters):
     """Copy a model's parameters into panels."""
-    pack_parameters(layers, pointer(parameters, 0))
+    exchange_parameters(layers, pointer(parameters, 0), True)
 
 
 @jit()
 def unpack(layers, parameters):
     """Copy panels to the model's parameters."""
-    unpack_parameters(layers, pointer(parameters, 0))
+    exchange_parameters(layers, pointer(parameters, 0), False)
 
 
 @jit()
@@ -291,5 +290,5 @@ def predict_rows(layers, source, output, work, parameters, order, out):
 @jit()
 def predict_few_rows(layers, source, output, work, parameters, order, out):
     """Do as `predict_rows` for a model whose parameters are not in panels yet."""
-    pack_parameters(layers, pointer(parameters, 0))
+    exchange_parameters(layers, pointer(parameters, 0), True)
     predict_rows(layers, source, output, work, parameters, order, out)

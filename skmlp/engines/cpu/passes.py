@@ -398,8 +398,8 @@ def penalized_loss(blocks, alpha, loss, weight_sum):
 
 
 @jit()
-def pack_parameters(layers, parameters):
-    """Copy coefficients and intercepts from where users see them into panels."""
+def exchange_parameters(layers, parameters, into_panels):
+    """Copy parameters between panels and where users see them, in one direction or the other."""
     for layer in range(layers.shape[0] - 1):
         fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
         coefs = pointer_at(layers[layer, COEFS], parameters)
@@ -409,29 +409,14 @@ def pack_parameters(layers, parameters):
             column, vectors, in_last = columns_of_panel(panel, columns, lanes)
             width = vectors * lanes
             used = width - lanes + in_last
-            out = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
+            own = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
             for k in range(fan_in + 1):
                 row = intercepts if k == fan_in else advance(coefs, k * columns)
-                for j in range(used):
-                    out[k * width + j] = row[column + j]
-                for j in range(used, width):
-                    out[k * width + j] = 0.0
-
-
-@jit()
-def unpack_parameters(layers, parameters):
-    """Copy panels to where users see coefficients and intercepts."""
-    for layer in range(layers.shape[0] - 1):
-        fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
-        coefs = pointer_at(layers[layer, COEFS], parameters)
-        intercepts = pointer_at(layers[layer, INTERCEPTS], parameters)
-        lanes = lane_count(parameters)
-        for panel in range(panel_count(columns, lanes)):
-            column, vectors, in_last = columns_of_panel(panel, columns, lanes)
-            width = vectors * lanes
-            used = width - lanes + in_last
-            panel_rows = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
-            for k in range(fan_in + 1):
-                row = intercepts if k == fan_in else advance(coefs, k * columns)
-                for j in range(used):
-                    row[column + j] = panel_rows[k * width + j]
+                if into_panels:
+                    for j in range(used):
+                        own[k * width + j] = row[column + j]
+                    for j in range(used, width):
+                        own[k * width + j] = 0.0
+                else:
+                    for j in range(used):
+                        row[column + j] = own[k * width + j]
