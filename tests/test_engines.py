@@ -11,6 +11,7 @@ import skmlp.engines.base
 import skmlp.engines.cpu.engine
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.cpu.layout import parts_of_slab
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
@@ -139,12 +140,20 @@ def always_parallel(monkeypatch):
 
 @pytest.mark.parametrize("density", [None, 0.3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("batch_size", "parts"),
+    [(16, 1), (200, 2), (430, 2)],
+    ids=["by columns", "by rows", "several slabs"],
+)
 @pytest.mark.usefixtures("always_parallel")
-def test_threads_change_nothing(dtype, density):
+def test_threads_change_nothing(batch_size, parts, dtype, density, monkeypatch):
+    monkeypatch.setattr(skmlp.engines.base, "MAX_SLAB_ROWS", 256)
+    assert parts_of_slab(NETWORK, min(batch_size, 256)) == parts
     problem = make_problem(NETWORK, 430, density=density)
-    options = {"dtype": dtype, "batch_size": 200}
+    options = {"dtype": dtype, "batch_size": batch_size}
     expected = run_epochs(CpuEngine(1), NETWORK, problem, **options)
-    assert_same_run(run_epochs(CpuEngine(2), NETWORK, problem, **options), expected)
+    for n_jobs in (2, 3, 4):
+        assert_same_run(run_epochs(CpuEngine(n_jobs), NETWORK, problem, **options), expected)
 
     losses_and_gradients = []
     for n_jobs in (1, 2):
@@ -313,3 +322,23 @@ def test_prediction_of_rows_equals_bulk():
     for row in (0, 17, 299):
         single = CpuEngine(1).predict(NETWORK, *layers, data, np.array([row]))
         assert_allclose(single[0], bulk[row], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_takes_denormal_numbers_for_zero(dtype):
+    # A dead unit's moments shrink forever; arithmetic with denormal numbers is very slow.
+    network = NetworkSpec((3, 2, 1), "relu", "squared_error", "identity")
+    size = ParameterLayout(network.layer_units).size
+    X, targets, _ = make_problem(network, 20)
+    engine = CpuEngine(1)
+    data = engine.load(X, targets, None, network, dtype)
+    parameters = np.full(size, -1.0)  # both hidden units are dead on any positive row
+    smallest = np.finfo(dtype).smallest_subnormal
+    state = OptimizerState("adam", np.full((2, size), 1000 * smallest, dtype=dtype), 5, 0.001)
+    spec = OptimizerSpec("adam", SETTINGS["adam"])
+    run = engine.start([FitTask(network, spec, data, parameters, state, 0.0, 20)])
+    run.advance([make_plan(20)])
+    after = run.optimizer_state(0, 0.001).vectors
+    assert not ((after != 0) & (np.abs(after) < np.finfo(dtype).tiny)).any()
+    # Elsewhere they mean what they always do.
+    assert np.array([smallest, 0.0])[:1] * np.dtype(dtype).type(1.0) == smallest

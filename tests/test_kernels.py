@@ -21,6 +21,7 @@ from skmlp.engines.cpu.passes import (
     BLOCK_LAST,
     BLOCK_OFFSET,
     BLOCK_PANEL,
+    rows_of_part,
     share_of_panel,
     share_of_rows,
 )
@@ -291,9 +292,10 @@ def test_panels_hold_every_parameter_once_and_zeros(units, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", [(1, 1), (5, 100, 3), (784, 100, 10), (512, 1024, 7)])
 @pytest.mark.parametrize("threads", [1, 2, 5, 16])
-def test_blocks_cover_every_panel_once(units, threads, dtype):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_blocks_cover_every_panel_once(units, threads, parts, dtype):
     network, _, _, packed = packed_model(units, dtype)
-    layout = block_layout(network, dtype, threads)
+    layout = block_layout(network, dtype, parts, threads)
     lanes = lanes_of(dtype)
     covered = np.zeros(packed.size, dtype=int)
     for layer in range(len(units) - 1):
@@ -308,11 +310,27 @@ def test_blocks_cover_every_panel_once(units, threads, dtype):
             covered[row[BLOCK_OFFSET] : row[BLOCK_OFFSET] + size] += 1
             assert row[BLOCK_FIRST] % BLOCK_ROWS == 0
     assert (covered == 1).all()
-    assert layout.shares[0, 0] == 0
-    assert layout.shares[-1, -1] == len(layout.table)
-    assert_array_equal(layout.shares[1:, 0], layout.shares[:-1, -1])
+    for shares in (layout.shares, *layout.gradient_shares):
+        assert (np.diff(shares, axis=1) >= 0).all()
+        assert shares[0, 0] == 0
+        assert shares[-1, -1] == len(layout.table)
+        assert_array_equal(shares[1:, 0], shares[:-1, -1])
+    if parts == 2 and threads == 2:  # each thread has the whole gradient of its half
+        assert_array_equal(layout.gradient_shares[0, :, 1], layout.shares[:, 2])
+        assert_array_equal(layout.gradient_shares[1, :, 1], layout.shares[:, 0])
     # The bounds of blocks, in which penalties are summed, do not depend on the threads.
-    assert_array_equal(layout.table, block_layout(network, dtype, 1).table)
+    assert_array_equal(layout.table, block_layout(network, dtype, parts, 1).table)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 200])
+def test_halves_of_a_slab(rows):
+    assert rows_of_part(rows, 0, 1) == (0, rows)
+    first, count = rows_of_part(rows, 0, 2)
+    assert (first, count) == (0, (rows + 1) // 2)
+    assert rows_of_part(rows, 1, 2) == (count, rows - count)
+    for threads in (2, 4, 16):  # no thread has rows of both
+        bounds = [share_of_rows(rows, thread, threads)[0] for thread in range(threads)]
+        assert bounds[threads // 2] == count
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 200, 256])

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     BLOCK_OFFSET,
     LD,
     OUTPUTS,
     UNITS,
+    Share,
     Slab,
     backward_layer,
     exchange_parameters,
@@ -24,6 +26,7 @@ from skmlp.engines.cpu.passes import (
     loss_pass,
     output_table,
     penalized_loss,
+    rows_of_part,
     share_of_rows,
     step_constants,
     sum_of_losses,
@@ -85,36 +88,53 @@ def list_inputs(layers, source, work, order, rows, table):
 def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
-    Threads meet after each layer. Returns the number of the last meeting, or `ABANDONED`.
+    Threads that share the columns meet after each layer, others only where the next pass reads
+    what another one wrote. Returns the number of the last meeting, or `ABANDONED`.
     """
     threads = team.threads
-    rows = slab.rows
     order = pointer(slab.order, slab.position)
-    first, last = share_of_rows(rows, thread, threads)
+    first, last = share_of_rows(slab.rows, thread, threads)
+    scratch = pointer(work.scratch, thread * work.scratch_size)
+    # Not literals: Numba would compile the passes once more for them.
+    by_columns = blocks.parts == 1
+    share = Share(
+        0 if by_columns else first,
+        slab.rows if by_columns else last - first,
+        thread if by_columns else 0,
+        threads if by_columns else 1,
+        scratch,
+    )
     if not (source.is_direct or source.is_sparse):
         gather_share(layers, source, work, order, first, last)
-        meeting += 1
-        if not meet(team, meeting):
-            return ABANDONED
+        if by_columns:
+            meeting += 1
+            if not meet(team, meeting):
+                return ABANDONED
     table = input_table(layers, work, thread)
-    list_inputs(layers, source, work, order, rows, table)
+    list_inputs(layers, source, work, order, slab.rows, table)
     parameters = pointer(model.parameters, 0)
     output = layers.shape[0] - 1
     for layer in range(output - 1):
-        forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads)
-        meeting += 1
-        if not meet(team, meeting):
-            return ABANDONED
+        forward_layer(layers, source, work, parameters, order, layer, table, share)
+        if by_columns:
+            meeting += 1
+            if not meet(team, meeting):
+                return ABANDONED
         table = output_table(work, layer + 1)
     if first < last:
         forward_output(layers, source, work, parameters, order, table, first, last)
-        scratch = pointer(work.scratch, thread * work.scratch_size)
         loss_pass(layers, source, work, model, blocks, order, first, last, scratch)
-    meeting += 1
-    if not meet(team, meeting):
-        return ABANDONED
+    if by_columns:
+        meeting += 1
+        if not meet(team, meeting):
+            return ABANDONED
     for layer in range(output - 1, 0, -1):
-        backward_layer(layers, work, parameters, rows, layer, thread, threads)
+        backward_layer(layers, work, parameters, layer, share)
+        if by_columns:
+            meeting += 1
+            if not meet(team, meeting):
+                return ABANDONED
+    if not by_columns and threads > 2:
         meeting += 1
         if not meet(team, meeting):
             return ABANDONED
@@ -122,11 +142,11 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
 
 
 @jit(inline="always")
-def share_of_blocks(blocks, layer, team, thread):
+def share_of_blocks(shares, layer, team, thread):
     """Return the first and one past the last block of a layer that a thread works on."""
     if team.threads == 1:
-        return blocks.shares[layer, 0], blocks.shares[layer, blocks.shares.shape[1] - 1]
-    return blocks.shares[layer, thread], blocks.shares[layer, thread + 1]
+        return shares[layer, 0], shares[layer, shares.shape[1] - 1]
+    return shares[layer, thread], shares[layer, thread + 1]
 
 
 @jit(inline="always")
@@ -136,16 +156,45 @@ def inputs_of(layers, work, layer, thread):
 
 
 @jit(inline="always")
-def add_gradient(layers, source, model, work, blocks, slab, is_first, team, thread):
+def part_of_gradient(model, blocks, block, part):
+    """Return where the whole gradient of a part of the slab has a block."""
+    return pointer(model.gradient, part * model.parameters.size + blocks.table[block, BLOCK_OFFSET])
+
+
+@jit(inline="always")
+def room_for_gradient(model, blocks, part, thread):
+    """Return where a thread may put the gradient of one block of a part of the slab."""
+    return pointer(model.gradient, (thread * blocks.parts + part) * model.gradient_size)
+
+
+@jit(inline="always")
+def prefetch_share(layers, source, work, ahead, block, begin, end):
+    """Have some of the rows of X for the next batch fetched, spread over a thread's blocks."""
+    order, first, rows = ahead
+    if rows:
+        begin_row = first + rows * (block - begin) // (end - begin)
+        end_row = first + rows * (block + 1 - begin) // (end - begin)
+        like = pointer(work.buffer, 0)
+        prefetch_rows(source, order, begin_row, end_row, layers[0, UNITS], like)
+
+
+@jit(inline="always")
+def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, team, thread):
     """Do a thread's share of adding a slab's gradient to that of its batch."""
-    for layer in range(layers.shape[0] - 1):
-        table = inputs_of(layers, work, layer, thread)
-        begin, end = share_of_blocks(blocks, layer, team, thread)
-        for block in range(begin, end):
-            out = pointer(model.gradient, blocks.table[block, BLOCK_OFFSET])
-            gradient_of_block(
-                layers, source, work, blocks, layer, block, slab, table, not is_first, out
-            )
+    order = pointer(slab.order, slab.position)
+    for part in range(blocks.parts):
+        first, rows = rows_of_part(slab.rows, part, blocks.parts)
+        for layer in range(layers.shape[0] - 1):
+            table = inputs_of(layers, work, layer, thread)
+            begin, end = share_of_blocks(blocks.gradient_shares[part], layer, team, thread)
+            for block in range(begin, end):
+                if layer == 0:
+                    prefetch_share(layers, source, work, ahead, block, begin, end)
+                out = part_of_gradient(model, blocks, block, part)
+                gradient_of_block(
+                    *(layers, source, work, blocks, layer, block, order, first, rows, table),
+                    *(not is_first, out),
+                )
 
 
 @jit()
@@ -155,42 +204,68 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread
         list_workspace(layers, work)
     if not meet(team, 1):
         return 0.0
-    if propagate(layers, source, model, work, blocks, slab, team, thread, 1) == ABANDONED:
+    meeting = propagate(layers, source, model, work, blocks, slab, team, thread, np.int64(1))
+    if meeting == ABANDONED:
         return 0.0
-    add_gradient(layers, source, model, work, blocks, slab, not accumulate, team, thread)
+    nothing = (pointer(slab.order, 0), 0, 0)
+    add_gradient(layers, source, model, work, blocks, slab, not accumulate, nothing, team, thread)
+    # The losses of all rows are there when all threads are.
+    meet(team, meeting + 1)
     return sum_of_losses(blocks, slab.rows)
 
 
 @jit(inline="always")
 def update(layers, source, model, work, blocks, slab, is_first, ahead, step, team, thread):
-    """Do a thread's share of the last pass: gradient of the batch's last slab, and update.
+    """Do a thread's share of the update, and of the gradient of the batch's last slab before.
 
-    `step` holds the batch's weight and the step's constants, `ahead` the row numbers of the next
-    batch and how many there are, to be fetched little by little.
+    `step` holds the batch's weight, the step's constants, and whether the gradient is there
+    already; `ahead` the row numbers of the next batch, and which of them to fetch.
     """
-    weight_sum, constants = step
-    next_order, next_rows = ahead
+    weight_sum, constants, is_there = step
+    order = pointer(slab.order, slab.position)
+    is_whole = is_there or not is_first
     for layer in range(layers.shape[0] - 1):
         table = inputs_of(layers, work, layer, thread)
-        begin, end = share_of_blocks(blocks, layer, team, thread)
+        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
         for block in range(begin, end):
-            if layer == 0 and next_rows:
-                first = next_rows * (block - begin) // (end - begin)
-                last = next_rows * (block + 1 - begin) // (end - begin)
-                like = pointer(work.buffer, 0)
-                prefetch_rows(source, next_order, first, last, layers[0, UNITS], like)
-            if is_first:
-                gradient = pointer(model.gradient, thread * model.gradient_size)
+            if is_whole:
+                gradient = part_of_gradient(model, blocks, block, 0)
+                other = part_of_gradient(model, blocks, block, blocks.parts - 1)
             else:
-                gradient = pointer(model.gradient, blocks.table[block, BLOCK_OFFSET])
-            gradient_of_block(
-                layers, source, work, blocks, layer, block, slab, table, not is_first, gradient
+                gradient = room_for_gradient(model, blocks, 0, thread)
+                other = room_for_gradient(model, blocks, blocks.parts - 1, thread)
+            if not is_there:
+                if layer == 0:
+                    prefetch_share(layers, source, work, ahead, block, begin, end)
+                for part in range(blocks.parts):
+                    first, rows = rows_of_part(slab.rows, part, blocks.parts)
+                    out = gradient if part == 0 else other
+                    gradient_of_block(
+                        *(layers, source, work, blocks, layer, block, order, first, rows, table),
+                        *(not is_first, out),
+                    )
+            update_block(
+                layers, model, blocks, layer, block, weight_sum, constants, gradient, other
             )
-            update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient)
 
 
-@jit()
-def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
+@jit(inline="always")
+def rows_ahead(source, blocks, plan, after, team, thread):
+    """Return the row numbers of the next batch, and which of them the thread will read."""
+    order = pointer(plan.orders, after)
+    if not plan.looks_ahead:
+        return order, 0, 0
+    rows = min(plan.batch_size, plan.orders.size - after)
+    if blocks.parts == 1:
+        return order, 0, rows
+    first, last = share_of_rows(rows, thread, team.threads)
+    return order, first, last - first
+
+
+@jit(inline="always")
+def train_on_batches(
+    layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread
+):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
@@ -201,6 +276,9 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
     step = model.steps[0]
+    # One thread has each block's gradient and update at once. Where several compute gradients of
+    # parts, an update needs what others have computed.
+    is_there = blocks.parts > 1 and team.threads > 1
     if thread == 0:
         list_workspace(layers, work)
     # Not a literal: Numba would compile everything that takes it twice.
@@ -217,21 +295,26 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
             continue
         step += 1
         constants = step_constants(model, plan.learning_rate, step, thread)
-        after = epoch * rows_per_epoch + stop
-        next_rows = min(plan.batch_size, plan.orders.size - after) if plan.looks_ahead else 0
-        ahead = (pointer(plan.orders, after), next_rows)
+        ahead = rows_ahead(source, blocks, plan, epoch * rows_per_epoch + stop, team, thread)
         loss = 0.0
         for position in range(start, stop, plan.slab_size):
             slab = Slab(order, position, min(plan.slab_size, stop - position))
             meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
             if meeting == ABANDONED:
                 return False
-            loss += sum_of_losses(blocks, slab.rows)
             is_first = position == start
-            if position + plan.slab_size < stop:
-                add_gradient(layers, source, model, work, blocks, slab, is_first, team, thread)
-            else:
-                parts = (weight_sum, constants)
+            is_last = position + plan.slab_size >= stop
+            if is_there or not is_last:
+                add_gradient(
+                    layers, source, model, work, blocks, slab, is_first, ahead, team, thread
+                )
+                meeting += 1
+                if not meet(team, meeting):
+                    return False
+            # Here the losses of all rows are there, and will be until the next meeting.
+            loss += sum_of_losses(blocks, slab.rows)
+            if is_last:
+                parts = (weight_sum, constants, is_there)
                 update(
                     layers, source, model, work, blocks, slab, is_first, ahead, parts, team, thread
                 )
@@ -246,6 +329,17 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
         if not np.isfinite(loss):
             return False
     return True
+
+
+@jit()
+def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
+    """Do as `train_on_batches`, with denormal numbers taken for zero."""
+    control = flush_denormals()
+    is_finite = train_on_batches(
+        layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread
+    )
+    restore_denormals(control)
+    return is_finite
 
 
 @jit()
@@ -270,7 +364,7 @@ def predict_rows(layers, source, output, work, parameters, order, out):
     panels = pointer(parameters, 0)
     raw = pointer(work.buffer, layers[last, OUTPUTS])
     # Not literals: Numba would compile the passes once more for them.
-    thread, threads = np.int64(0), np.int64(1)
+    nothing, one = np.int64(0), np.int64(1)
     list_workspace(layers, work)
     for position in range(0, order.size, work.slab_size):
         rows = min(work.slab_size, order.size - position)
@@ -279,10 +373,11 @@ def predict_rows(layers, source, output, work, parameters, order, out):
             gather_share(layers, source, work, used, 0, rows)
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
+        share = Share(nothing, rows, nothing, one, scratch)
         for layer in range(last - 1):
-            forward_layer(layers, source, work, panels, used, rows, layer, table, thread, threads)
+            forward_layer(layers, source, work, panels, used, layer, table, share)
             table = output_table(work, layer + 1)
-        forward_output(layers, source, work, panels, used, table, thread, rows)
+        forward_output(layers, source, work, panels, used, table, nothing, rows)
         target = pointer(out, position * columns)
         call_kernel(output, (raw, ld, rows, columns, target, scratch))
 

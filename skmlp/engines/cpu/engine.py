@@ -31,6 +31,7 @@ from skmlp.engines.cpu.layout import (
     block_layout,
     make_workspace,
     network_layout,
+    parts_of_slab,
     set_addresses,
     with_addresses,
 )
@@ -46,7 +47,7 @@ from skmlp.network.specs import NetworkSpec
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
 # A thread that is given fewer floating-point operations per step costs more than it saves.
-FLOPS_PER_THREAD = 1e6
+FLOPS_PER_THREAD = 3e5
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
 PREDICT_SLAB_BYTES = 2**20
@@ -88,14 +89,21 @@ class CpuTask:
         self.layers = with_addresses(layout.layers, *flat_layout.views(self._flat))
         self._parameters = self._packed(parameters, layout.parameters_size)
         self.work = make_workspace(network, layout, self.slab_size, self.threads, dtype)
-        blocks = block_layout(network, dtype, self.threads)
+        parts = parts_of_slab(network, self.slab_size)
+        blocks = block_layout(network, dtype, parts, self.threads)
         self.blocks = Blocks(
-            blocks.table, blocks.shares, np.zeros(self.slab_size), np.zeros(len(blocks.table))
+            table=blocks.table,
+            parts=parts,
+            gradient_shares=blocks.gradient_shares,
+            shares=blocks.shares,
+            row_losses=np.zeros(self.slab_size),
+            penalties=np.zeros(len(blocks.table)),
         )
         largest = padded(blocks.largest, dtype)
-        is_whole = optimizer is None or self.slab_size < batch_size
+        is_passed_on = parts > 1 and self.threads > 1
+        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on
         self._gradient = aligned_zeros(
-            layout.parameters_size if is_whole else largest * self.threads, dtype
+            parts * (layout.parameters_size if is_whole else largest * self.threads), dtype
         )
         vectors = () if state is None else tuple(state.vectors)
         self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
@@ -141,8 +149,9 @@ class CpuTask:
 
     @property
     def gradient(self) -> FloatArray:
-        """A copy of the gradient that `add_slab` has summed up."""
-        return self._unpacked(self._gradient)
+        """The gradient that `add_slab` has summed up."""
+        parts = self._gradient.reshape(self.blocks.parts, -1)
+        return self._unpacked(parts[0] if len(parts) == 1 else parts[0] + parts[1])
 
     def state_vectors(self) -> FloatArray:
         """Return a copy of the optimizer's state vectors."""

@@ -241,38 +241,53 @@ def constants_kernel(name: str) -> int:
 
 @cache
 def update_kernel(name: str, dtype: str) -> int:
-    """``kernel(parameters, gradient, state, stride, size, constants)``.
+    """``kernel(parameters, gradient, state, stride, size, alpha, inverse, constants, penalty)``.
 
-    Updates `size` parameters and their state in place; state vector `s` starts ``s * stride``
-    elements after `state`. `constants` comes from the `constants_kernel`.
+    Updates `size` parameters ``w`` and their state in place by the gradient
+    ``(gradient + alpha * w) * inverse``; state vector `s` starts ``s * stride`` elements after
+    `state`. `constants` comes from the `constants_kernel`; ``penalty[0]`` becomes the sum of the
+    squares of the parameters as they were.
     """
     optimizer = OPTIMIZERS[name]
     real, array = _types(dtype)
-    arguments = (*(array, array, array), int64, int64, types.CPointer(float64))
+    doubles = types.CPointer(float64)
+    arguments = (*(array, array, array), int64, int64, float64, float64, doubles, doubles)
     make = {1: _update_with_one_state, 2: _update_with_two_states}[len(optimizer.state_names)]
     update = specialize(optimizer.update, real)
     return _address(make(update, real), arguments, f"{name} {dtype}")
 
 
 def _update_with_one_state(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, constants):
+    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
         shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
+        decay, scale = real(alpha), real(inverse)
+        squares = 0.0
         for i in range(size):
-            parameter, first = update(p[i], g[i], state[i], shared)
+            before = p[i]
+            gradient = (g[i] + decay * before) * scale
+            squares += float(before) * float(before)
+            parameter, first = update(before, gradient, state[i], shared)
             p[i] = parameter
             state[i] = first
+        penalty[0] = squares
 
     return update_parameters
 
 
 def _update_with_two_states(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, constants):
+    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
         shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
+        decay, scale = real(alpha), real(inverse)
         other = advance(state, stride)
+        squares = 0.0
         for i in range(size):
-            parameter, first, second = update(p[i], g[i], state[i], other[i], shared)
+            before = p[i]
+            gradient = (g[i] + decay * before) * scale
+            squares += float(before) * float(before)
+            parameter, first, second = update(before, gradient, state[i], other[i], shared)
             p[i] = parameter
             state[i] = first
             other[i] = second
+        penalty[0] = squares
 
     return update_parameters

@@ -149,24 +149,41 @@ class BlockLayout:
     ----------
     table : ndarray of shape (n_blocks, BLOCK_FIELDS)
         The table of blocks (`skmlp.engines.cpu.passes`), panel after panel.
+    gradient_shares : ndarray of shape (parts, n_connections, threads + 1)
+        Where each thread's share of a layer's blocks begins, and the last one ends, in the
+        gradient of each part of a slab.
     shares : ndarray of shape (n_connections, threads + 1)
-        Where each thread's part of a layer's blocks begins, and the last one ends.
+        The same for the update.
     largest : int
         Elements of the largest block.
     """
 
     table: Integers
+    gradient_shares: Integers
     shares: Integers
     largest: int
 
 
+def parts_of_slab(network: NetworkSpec, rows: int) -> int:
+    """Return 2 if threads should share the rows of a slab, 1 if they should share the columns.
+
+    What they exchange is the parameters in one case and the slab's numbers in the other.
+    """
+    n_parameters = network.n_coefs + sum(network.layer_units[1:])
+    return 2 if n_parameters <= rows * sum(network.layer_units) else 1
+
+
 @lru_cache(maxsize=256)
-def block_layout(network: NetworkSpec, dtype: str, threads: int) -> BlockLayout:
-    """Split the parameters into blocks, whose bounds depend on sizes only."""
+def block_layout(network: NetworkSpec, dtype: str, parts: int, threads: int) -> BlockLayout:
+    """Split the parameters into blocks, whose bounds depend on sizes only, and share them out."""
     lanes = lanes_of(dtype)
     units = network.layer_units
     rows: list[tuple[int, ...]] = []
     shares = []
+    # Up to which fraction of a part's blocks a thread and those before it compute the gradient,
+    # all parts taken together.
+    reached = parts * np.arange(threads + 1) / threads - np.arange(parts)[:, None]
+    reached = np.clip(reached, 0.0, 1.0)
     largest = layer_offset = 0
     for fan_in, fan_out in pairwise(units):
         size = fan_in * padded(fan_out, dtype)
@@ -186,8 +203,10 @@ def block_layout(network: NetworkSpec, dtype: str, threads: int) -> BlockLayout:
                 costs.append(width * -(-(last - first) // BLOCK_ROWS))
         # A block belongs to the thread in whose part its middle lies.
         middles = np.cumsum(costs) - np.array(costs) / 2
-        bounds = sum(costs) * np.arange(threads + 1) / threads
-        shares.append(first_block + np.searchsorted(middles, bounds))
+        fractions = np.vstack([np.arange(threads + 1) / threads, reached])
+        shares.append(first_block + np.searchsorted(middles, sum(costs) * fractions))
         layer_offset += (fan_in + 1) * padded(fan_out, dtype)
     table = np.array(rows, dtype=np.int64).reshape(-1, BLOCK_FIELDS)
-    return BlockLayout(table, np.array(shares, dtype=np.int64), largest)
+    # By kind of share, layer and thread.
+    all_shares = np.array(shares, dtype=np.int64).swapaxes(0, 1)
+    return BlockLayout(table, all_shares[1:].copy(), all_shares[0].copy(), largest)

@@ -1,14 +1,23 @@
 """The passes of one training step, each cut so that several threads can share it.
 
-1. *forward*, layer by layer; threads share the panels (columns) of the layer, so that the
-   coefficients a thread reads are those it updated last;
+1. *forward*, layer by layer;
 2. *loss*: the output layer, the loss and its derivative; threads share the rows;
-3. *backward*, layer by layer; threads share the columns again;
-4. *update*: gradient over all rows, penalty and optimizer, block by block of the panels.
+3. *backward*, layer by layer;
+4. *gradient*, block by block of the parameters;
+5. *update*: penalty and optimizer, block by block.
+
+What one processor has just written takes long to reach another, so work is shared out in one of
+two ways, which `skmlp.engines.cpu.layout` chooses by sizes only:
+
+- *by rows*, where parameters are fewer than a slab's numbers: each thread takes its rows through
+  passes 1 to 3 by itself. The gradients of two fixed halves of the slab are computed apart, and
+  added in the update; with two threads each of them needs its own rows only.
+- *by columns*, where parameters are more: threads share the panels of a layer, so that the
+  coefficients a thread reads are those it updated last, and no gradient leaves its cache.
 
 No piece writes where another piece of its pass reads or writes, and no number depends on which
-others are computed beside it (`skmlp.engines.cpu.products`). So a pass may be shared out in any
-way with bitwise the same result, and no gradient is ever reduced over threads.
+others are computed beside it (`skmlp.engines.cpu.products`). So a pass may be shared out among
+any number of threads with bitwise the same result.
 """
 
 from typing import Any, NamedTuple
@@ -84,9 +93,10 @@ class Workspace(NamedTuple):
 class Model(NamedTuple):
     """What a step reads and writes besides the workspace.
 
-    `parameters` and the state vectors lie in panels. So does `gradient` where it is asked for, or
-    grows over several slabs; otherwise each thread has room for one block of `gradient_size`
-    elements in it. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
+    `parameters` and the state vectors lie in panels. So does `gradient`, one after the other for
+    each part of a slab, where it is asked for, grows over several slabs or goes from thread to
+    thread; otherwise each thread has room in it for one block of `gradient_size` elements for
+    each part. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
     each thread. `loss`, `prepare` and `update` are addresses of kernels.
     """
 
@@ -104,41 +114,81 @@ class Model(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How the parameters are split for the update, and what is summed up by piece.
+    """How the parameters are split, and what is summed up by piece.
 
-    `shares` (layers, threads + 1) tells where each thread's part of a layer's blocks begins.
+    A slab's gradient is the sum of `parts`: 1 if the work is shared out by columns, 2 if it is by
+    rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's part of a
+    layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
     """
 
     table: Integers
+    parts: int
+    gradient_shares: Integers
     shares: Integers
     row_losses: Any
     penalties: Any
 
 
-@jit(inline="always")
-def share_of_panel(first_vector, vectors, all_vectors, rows, thread, threads):
-    """Return the first and one past the last row that a thread computes of a panel.
+class Share(NamedTuple):
+    """What a thread does of a slab's layers: some of its rows, and all panels or `part` of them.
 
-    Tiles are numbered panel after panel, weighted by their vectors, and each thread gets an
+    `scratch` is memory of the thread's own.
+    """
+
+    first: Any
+    rows: Any
+    part: Any
+    parts: Any
+    scratch: Any
+
+
+@jit(inline="always")
+def share_of_panel(first_vector, vectors, all_vectors, rows, part, parts):
+    """Return the first and one past the last row that is computed of a panel.
+
+    Tiles are numbered panel after panel, weighted by their vectors, and each part gets an
     equal run of them.
     """
     tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
     before = first_vector * tiles
     total = all_vectors * tiles
-    begin = total * thread // threads - before
-    end = total * (thread + 1) // threads - before
+    begin = total * part // parts - before
+    end = total * (part + 1) // parts - before
     first = min(max((begin + vectors - 1) // vectors, 0), tiles)
     last = min(max((end + vectors - 1) // vectors, 0), tiles)
     return min(rows, first * TILE_ROWS), min(rows, last * TILE_ROWS)
 
 
 @jit(inline="always")
+def rows_of_part(rows, part, parts):
+    """Return the first row and the number of rows of one of at most two parts of a slab."""
+    half = (rows + 1) // 2
+    if parts == 1:
+        return 0, rows
+    if part == 0:
+        return 0, half
+    return half, rows - half
+
+
+@jit(inline="always")
+def start_of_share(rows, thread, threads):
+    """Return the first row of a thread's share: whole tiles of rows in each half."""
+    half = 2 * thread // threads
+    within = 2 * thread - half * threads
+    if half == 2:
+        return rows
+    first, count = rows_of_part(rows, half, 2)
+    tiles = (count + TILE_ROWS - 1) // TILE_ROWS
+    return first + min(count, tiles * within // threads * TILE_ROWS)
+
+
+@jit(inline="always")
 def share_of_rows(rows, thread, threads):
-    """Return the first and one past the last row of a thread's share, whole tiles of rows."""
-    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
-    first = min(rows, tiles * thread // threads * TILE_ROWS)
-    last = min(rows, tiles * (thread + 1) // threads * TILE_ROWS)
-    return first, last
+    """Return the first and one past the last row of a thread's share.
+
+    With an even number of threads none has rows of both halves.
+    """
+    return start_of_share(rows, thread, threads), start_of_share(rows, thread + 1, threads)
 
 
 @jit(inline="always")
@@ -188,13 +238,12 @@ def forward_panel(layers, source, work, parameters, order, layer, panel, table, 
 
 
 @jit(inline="always")
-def activate(layers, work, layer, column, vectors, first, last, thread):
+def activate_columns(layers, work, layer, column, vectors, first, last, scratch):
     """Apply a layer's activation to a few of its columns in some rows."""
     ld = layers[layer, LD]
     outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
     width = vectors * lane_count(outputs)
     # Copied together, so that the formula runs over contiguous memory and can be vectorized.
-    scratch = pointer(work.scratch, thread * work.scratch_size)
     for begin in range(0, last - first, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, last - first - begin)
         matrix = advance(outputs, begin * ld + column)
@@ -204,21 +253,27 @@ def activate(layers, work, layer, column, vectors, first, last, thread):
 
 
 @jit(inline="always")
-def forward_layer(layers, source, work, parameters, order, rows, layer, table, thread, threads):
+def forward_layer(layers, source, work, parameters, order, layer, table, share):
     """Do a thread's share of computing a hidden layer's outputs from those of the one before."""
     columns = layers[layer + 1, UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
     for panel in range(panel_count(columns, lanes)):
         column, vectors, _ = columns_of_panel(panel, columns, lanes)
-        first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
+        first, last = share_of_panel(
+            column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+        )
+        first, last = first + share.first, last + share.first
         if first < last:
             forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
-            if threads > 1:
-                activate(layers, work, layer + 1, column, vectors, first, last, thread)
-    if threads == 1:
-        outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS])
-        call_kernel(layers[layer + 1, ACTIVATE], (outputs, rows * layers[layer + 1, LD]))
+            if share.parts > 1:
+                activate_columns(
+                    layers, work, layer + 1, column, vectors, first, last, share.scratch
+                )
+    if share.parts == 1:
+        ld = layers[layer + 1, LD]
+        outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + share.first * ld)
+        call_kernel(layers[layer + 1, ACTIVATE], (outputs, share.rows * ld))
 
 
 @jit(inline="always")
@@ -249,7 +304,7 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
 
 
 @jit()
-def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
+def backward_panel(layers, work, parameters, layer, panel, first, last, scratch):
     """Multiply the next layer's deltas by the coefficients that lead there from one panel."""
     columns = layers[layer, UNITS]
     ld = layers[layer, LD]
@@ -257,7 +312,6 @@ def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
     column, _, _ = columns_of_panel(panel, columns, lanes)
     table = advance(delta_table(layers, work, layer + 1), first)
     zeros = pointer(work.zeros, 0)
-    scratch = pointer(work.scratch, thread * work.scratch_size)
     panels = advance(parameters, layers[layer, PANELS])
     depth = layers[layer + 1, UNITS]
     out = pointer(work.buffer, layers[layer, DELTAS] + first * ld + column)
@@ -267,13 +321,15 @@ def backward_panel(layers, work, parameters, layer, panel, first, last, thread):
 
 
 @jit(inline="always")
-def differentiate(layers, work, layer, column, vectors, first, last, thread):
-    """Multiply a few columns of a layer's deltas by the derivative of its activation."""
+def differentiate_columns(layers, work, layer, column, vectors, first, last, values):
+    """Multiply a few columns of a layer's deltas by the derivative of its activation.
+
+    `values` is scratch memory.
+    """
     ld = layers[layer, LD]
     outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
     deltas = pointer(work.buffer, layers[layer, DELTAS] + first * ld)
     width = vectors * lane_count(outputs)
-    values = pointer(work.scratch, thread * work.scratch_size)
     scratch = advance(values, ROWS_AT_ONCE * width)
     for begin in range(0, last - first, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, last - first - begin)
@@ -285,65 +341,72 @@ def differentiate(layers, work, layer, column, vectors, first, last, thread):
 
 
 @jit(inline="always")
-def backward_layer(layers, work, parameters, rows, layer, thread, threads):
+def backward_layer(layers, work, parameters, layer, share):
     """Do a thread's share of computing a hidden layer's deltas from those of the one after."""
     columns = layers[layer, UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
     for panel in range(panel_count(columns, lanes)):
         column, vectors, _ = columns_of_panel(panel, columns, lanes)
-        first, last = share_of_panel(column // lanes, vectors, all_vectors, rows, thread, threads)
+        first, last = share_of_panel(
+            column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+        )
+        first, last = first + share.first, last + share.first
         if first < last:
-            backward_panel(layers, work, parameters, layer, panel, first, last, thread)
-            if threads > 1:
-                differentiate(layers, work, layer, column, vectors, first, last, thread)
-    if threads == 1:
-        outputs = pointer(work.buffer, layers[layer, OUTPUTS])
-        deltas = pointer(work.buffer, layers[layer, DELTAS])
-        call_kernel(layers[layer, DERIVATIVE], (outputs, deltas, rows * layers[layer, LD]))
+            backward_panel(layers, work, parameters, layer, panel, first, last, share.scratch)
+            if share.parts > 1:
+                differentiate_columns(
+                    layers, work, layer, column, vectors, first, last, share.scratch
+                )
+    if share.parts == 1:
+        ld = layers[layer, LD]
+        outputs = pointer(work.buffer, layers[layer, OUTPUTS] + share.first * ld)
+        deltas = pointer(work.buffer, layers[layer, DELTAS] + share.first * ld)
+        call_kernel(layers[layer, DERIVATIVE], (outputs, deltas, share.rows * ld))
 
 
 @jit()
-def gradient_of_block(layers, source, work, blocks, layer, block, slab, table, accumulate, out):
-    """Compute (or add to) the gradient of the weighted loss for one block of parameters."""
-    rows = slab.rows
+def gradient_of_block(
+    layers, source, work, blocks, layer, block, order, first_row, rows, table, accumulate, out
+):
+    """Compute (or add to) the gradient of the weighted loss of some rows for one block.
+
+    `order` holds the numbers and `table` the addresses of all rows of the slab.
+    """
     first = blocks.table[block, BLOCK_FIRST]
     count = blocks.table[block, BLOCK_LAST] - first
     lanes = lane_count(out)
     columns = layers[layer + 1, UNITS]
     column, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
     width = vectors * lanes
+    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
+    if rows == 0:
+        if not accumulate:
+            for i in range((count + has_intercepts) * width):
+                out[i] = 0.0
+        return
     ld = layers[layer + 1, LD]
-    delta = pointer(work.buffer, layers[layer + 1, DELTAS] + column)
+    delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
     if layer == 0 and source.is_sparse:
-        sparse_gradient(source, slab, first, first + count, delta, ld, width, accumulate, out)
+        used = advance(order, first_row)
+        sparse_gradient(source, used, rows, first, first + count, delta, ld, width, accumulate, out)
     else:
         start = out if accumulate else pointer(work.zeros, 0)
         ld_start = width if accumulate else 0
-        multiply_transposed(vectors, table, first, count, rows, delta, ld, start, ld_start, out)
-    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
+        lines = advance(table, first_row)
+        multiply_transposed(vectors, lines, first, count, rows, delta, ld, start, ld_start, out)
+    if has_intercepts:
         sums = advance(out, count * width)
         start = sums if accumulate else pointer(work.zeros, 0)
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
-@jit(inline="always")
-def penalize(gradient, parameters, size, alpha, inverse):
-    """``g = (g + alpha * w) * inverse``; return ``sum(w ** 2)``."""
-    total = 0.0
-    for i in range(size):
-        parameter = parameters[i]
-        gradient[i] = (gradient[i] + alpha * parameter) * inverse
-        total += np.float64(parameter) * np.float64(parameter)
-    return total
-
-
 @jit()
-def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient):
+def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient, other):
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
-    ``g = (g + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; intercepts are
-    not penalized.
+    ``g = (g + other + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; `other` is
+    the gradient of the slab's other half, if it has two. Intercepts are not penalized.
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
@@ -353,17 +416,22 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
     width = vectors * lanes
     rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
     size = rows * width
-    real = model.parameters.dtype.type
-    inverse = real(1.0 / weight_sum)
-    alpha = real(model.alpha)
-    blocks.penalties[block] = penalize(gradient, parameters, size, alpha, inverse)
-    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
-        rows += 1
-        for i in range(size, size + width):
-            gradient[i] *= inverse
+    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
+    rows += has_intercepts
+    if blocks.parts > 1:
+        for i in range(rows * width):
+            gradient[i] += other[i]
     state = pointer(model.state, offset)
     stride = model.parameters.size
-    call_kernel(model.update, (parameters, gradient, state, stride, rows * width, constants))
+    penalty = pointer(blocks.penalties, block)
+    inverse = 1.0 / weight_sum
+    if has_intercepts:  # before the coefficients, whose call leaves the penalty
+        p, g, s = advance(parameters, size), advance(gradient, size), advance(state, size)
+        call_kernel(model.update, (p, g, s, stride, width, 0.0, inverse, constants, penalty))
+    call_kernel(
+        model.update,
+        (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),
+    )
     if in_last < lanes:
         # Padding has no gradient, but an optimizer may divide zero by zero there.
         for i in range(rows):
@@ -381,11 +449,20 @@ def step_constants(model, learning_rate, step, thread):
 
 @jit(inline="always")
 def sum_of_losses(blocks, rows):
-    """Return the sum of the losses of a slab's rows."""
-    total = 0.0
-    for i in range(rows):
-        total += blocks.row_losses[i]
-    return total
+    """Return the sum of the losses of a slab's rows.
+
+    Four sums side by side: one would wait for each addition before the next one.
+    """
+    losses = blocks.row_losses
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, rows - 3, 4):
+        a += losses[i]
+        b += losses[i + 1]
+        c += losses[i + 2]
+        d += losses[i + 3]
+    for i in range(rows - rows % 4, rows):
+        a += losses[i]
+    return (a + b) + (c + d)
 
 
 @jit(inline="always")

@@ -7,6 +7,8 @@ same order, whatever the tiles.
 
 from numba.core.registry import cpu_target
 
+X86 = ("x86_64", "i386", "i686")
+
 
 def register_file(triple: str, features: str) -> tuple[int, int]:
     """Return the width in bytes and the number of the vector registers.
@@ -18,13 +20,15 @@ def register_file(triple: str, features: str) -> tuple[int, int]:
         return 64, 32
     if "+avx" in enabled:
         return 32, 16
-    if triple.startswith(("x86_64", "i386", "i686")):
+    if triple.startswith(X86):
         return 16, 16
     return 16, 32  # 64-bit ARM
 
 
-_triple, _, _features = cpu_target.target_context.codegen().magic_tuple()
-VECTOR_BYTES, _COUNT = register_file(_triple, _features)
+TRIPLE, _, _features = cpu_target.target_context.codegen().magic_tuple()
+VECTOR_BYTES, _COUNT = register_file(TRIPLE, _features)
+IS_X86 = TRIPLE.startswith(X86)
+IS_ARM64 = TRIPLE.startswith(("aarch64", "arm64"))
 
 # A tile takes TILE_ROWS * TILE_VECTORS registers for its sums, TILE_VECTORS for a row of the
 # right factor and one for an element of the left one.

@@ -205,8 +205,8 @@ def first_at_least(indices, start, stop, column):
 
 
 @jit()
-def sparse_gradient(source, slab, first, last, delta, ld, columns, accumulate, out):
-    """``out = X[rows of the slab, first:last].T @ delta (+ out)`` for CSR X.
+def sparse_gradient(source, order, rows, first, last, delta, ld, columns, accumulate, out):
+    """``out = X[order[:rows], first:last].T @ delta (+ out)`` for CSR X.
 
     `delta` is (rows, columns) with rows `ld` apart and `out` (last - first, columns).
     """
@@ -216,8 +216,8 @@ def sparse_gradient(source, slab, first, last, delta, ld, columns, accumulate, o
     if not accumulate:
         for j in range((last - first) * columns):
             out[j] = 0.0
-    for i in range(slab.rows):
-        row = slab.order[slab.position + i]
+    for i in range(rows):
+        row = order[i]
         stop = indptr[row + 1]
         k = first_at_least(indices, indptr[row], stop, first)
         while k < stop and indices[k] < last:
