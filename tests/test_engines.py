@@ -11,7 +11,8 @@ import skmlp.engines.base
 import skmlp.engines.cpu.engine
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cpu.layout import parts_of_slab
+from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
+from skmlp.engines.cpu.passes import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
@@ -164,6 +165,36 @@ def test_threads_change_nothing(batch_size, parts, dtype, density, monkeypatch):
     (loss, gradient), (other_loss, other_gradient) = losses_and_gradients
     assert loss == other_loss
     assert_array_equal(gradient, other_gradient)
+
+
+@pytest.mark.parametrize(
+    ("units", "n_rows", "packing"),
+    [
+        ((70, 80, 3), 101, (PACK_INPUTS, PACK_NOTHING)),
+        ((70, 130, 130, 3), 16, (PACK_DELTAS, PACK_DELTAS, PACK_DELTAS)),
+    ],
+    ids=["by rows", "by columns"],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.usefixtures("always_parallel")
+def test_gradient_of_copied_inputs_and_deltas(units, n_rows, packing, dtype, order):
+    network = NetworkSpec(units, "tanh", "log_loss", "softmax")
+    assert packing_of_layers(network, dtype, n_rows, is_sparse=False) == packing
+    X, targets, weight = make_problem(network, n_rows)
+    # The last rows end where the array ends: nothing may be read beyond.
+    X = np.asarray(X, dtype=dtype, order=order)
+    parameters = draw_uniform(
+        ParameterLayout(units), "tanh", np.random.RandomState(0), np.dtype(dtype)
+    )
+    results = []
+    for engine in (ReferenceEngine(), CpuEngine(1), CpuEngine(2), CpuEngine(3)):
+        data = engine.load(X, targets, weight, network, dtype)
+        results.append(engine.loss_and_gradient(network, data, parameters, 0.1)[1])
+    scale = np.abs(results[0]).max()
+    assert_allclose(results[1], results[0], atol=0.1 * TOLERANCE[dtype] * scale, rtol=0)
+    assert_array_equal(results[2], results[1])
+    assert_array_equal(results[3], results[1])
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

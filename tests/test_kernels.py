@@ -13,6 +13,8 @@ from skmlp.engines.cpu.layout import (
     aligned_zeros,
     block_layout,
     network_layout,
+    packing_of_layers,
+    parts_of_slab,
     with_addresses,
 )
 from skmlp.engines.cpu.passes import (
@@ -232,7 +234,8 @@ def test_product_with_a_transpose(rows, columns, depth, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("depth", "first", "rows"), [(1, 0, 1), (40, 3, 9), (BATCH_DEPTH + 7, 8, 16), (600, 0, 5)]
+    ("depth", "first", "rows"),
+    [(1, 0, 1), (40, 3, 9), (50, 1, 45), (BATCH_DEPTH + 7, 8, 16), (600, 0, 5)],
 )
 def test_transposed_product(depth, first, rows, vectors, dtype):
     """The gradient: it may begin anywhere in the rows of A, and add to what is there."""
@@ -292,10 +295,12 @@ def test_panels_hold_every_parameter_once_and_zeros(units, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", [(1, 1), (5, 100, 3), (784, 100, 10), (512, 1024, 7)])
 @pytest.mark.parametrize("threads", [1, 2, 5, 16])
-@pytest.mark.parametrize("parts", [1, 2])
-def test_blocks_cover_every_panel_once(units, threads, parts, dtype):
+@pytest.mark.parametrize("rows", [1, 200])
+def test_blocks_cover_every_panel_once(units, threads, rows, dtype):
     network, _, _, packed = packed_model(units, dtype)
-    layout = block_layout(network, dtype, parts, threads)
+    parts = parts_of_slab(network, rows)
+    packing = packing_of_layers(network, dtype, rows, is_sparse=False)
+    layout = block_layout(network, dtype, parts, packing, threads)
     lanes = lanes_of(dtype)
     covered = np.zeros(packed.size, dtype=int)
     for layer in range(len(units) - 1):
@@ -319,7 +324,7 @@ def test_blocks_cover_every_panel_once(units, threads, parts, dtype):
         assert_array_equal(layout.gradient_shares[0, :, 1], layout.shares[:, 2])
         assert_array_equal(layout.gradient_shares[1, :, 1], layout.shares[:, 0])
     # The bounds of blocks, in which penalties are summed, do not depend on the threads.
-    assert_array_equal(layout.table, block_layout(network, dtype, parts, 1).table)
+    assert_array_equal(layout.table, block_layout(network, dtype, parts, packing, 1).table)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 15, 200])

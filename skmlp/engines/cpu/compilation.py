@@ -161,7 +161,7 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a driver on first use, without the GIL and with the disk cache."""
 
     def decorate(py_func: Callable[..., Any]) -> Any:
-        dispatcher = njit(nogil=True, **OPTIONS, **options)(py_func)
+        dispatcher = njit(nogil=True, _nrt=False, **OPTIONS, **options)(py_func)
         if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT hands back plain Python
             return dispatcher
         dispatcher._cache = kernel_cache(py_func, repr(sorted(options.items())))

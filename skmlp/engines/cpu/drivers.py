@@ -22,9 +22,11 @@ from skmlp.engines.cpu.passes import (
     forward_output,
     gradient_of_block,
     input_table,
+    list_packed,
     list_workspace,
     loss_pass,
     output_table,
+    pack_for_block,
     penalized_loss,
     rows_of_part,
     share_of_rows,
@@ -190,10 +192,14 @@ def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, tea
             for block in range(begin, end):
                 if layer == 0:
                     prefetch_share(layers, source, work, ahead, block, begin, end)
+                is_mine = block == begin
+                pack_for_block(
+                    layers, work, blocks, layer, block, is_mine, first, rows, table, thread
+                )
                 out = part_of_gradient(model, blocks, block, part)
                 gradient_of_block(
                     *(layers, source, work, blocks, layer, block, order, first, rows, table),
-                    *(not is_first, out),
+                    *(not is_first, out, (thread, team.threads)),
                 )
 
 
@@ -202,6 +208,7 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
     if thread == 0:
         list_workspace(layers, work)
+    list_packed(layers, work, team.threads, thread)
     if not meet(team, 1):
         return 0.0
     meeting = propagate(layers, source, model, work, blocks, slab, team, thread, np.int64(1))
@@ -237,12 +244,17 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, step, tea
             if not is_there:
                 if layer == 0:
                     prefetch_share(layers, source, work, ahead, block, begin, end)
+                is_mine = block == begin
+                pack_for_block(
+                    *(layers, work, blocks, layer, block, is_mine, np.int64(0), slab.rows, table),
+                    thread,
+                )
                 for part in range(blocks.parts):
                     first, rows = rows_of_part(slab.rows, part, blocks.parts)
                     out = gradient if part == 0 else other
                     gradient_of_block(
                         *(layers, source, work, blocks, layer, block, order, first, rows, table),
-                        *(not is_first, out),
+                        *(not is_first, out, (thread, team.threads)),
                     )
             update_block(
                 layers, model, blocks, layer, block, weight_sum, constants, gradient, other
@@ -281,6 +293,7 @@ def train_on_batches(
     is_there = blocks.parts > 1 and team.threads > 1
     if thread == 0:
         list_workspace(layers, work)
+    list_packed(layers, work, team.threads, thread)
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     if not meet(team, meeting):

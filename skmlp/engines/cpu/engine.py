@@ -31,6 +31,7 @@ from skmlp.engines.cpu.layout import (
     block_layout,
     make_workspace,
     network_layout,
+    packing_of_layers,
     parts_of_slab,
     set_addresses,
     with_addresses,
@@ -50,9 +51,9 @@ SECONDS_PER_CALL = 0.05
 FLOPS_PER_THREAD = 3e5
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
-PREDICT_SLAB_BYTES = 2**20
+PREDICT_SLAB_BYTES = 2**18
 # Prediction is shared out among threads in parts of about this much work, or this many rows.
-PREDICT_PART_FLOPS = 2e7
+PREDICT_PART_FLOPS = 2e8
 PREDICT_PART_ROWS = 32768
 # So few rows of so small a network are predicted in memory that is kept from call to call.
 FEW_ROWS = 16
@@ -88,12 +89,17 @@ class CpuTask:
         self._flat = np.empty(flat_layout.size, dtype=dtype)
         self.layers = with_addresses(layout.layers, *flat_layout.views(self._flat))
         self._parameters = self._packed(parameters, layout.parameters_size)
-        self.work = make_workspace(network, layout, self.slab_size, self.threads, dtype)
         parts = parts_of_slab(network, self.slab_size)
-        blocks = block_layout(network, dtype, parts, self.threads)
+        is_sparse = bool(data.source.is_sparse)
+        packing = packing_of_layers(network, dtype, self.slab_size, is_sparse=is_sparse)
+        self.work = make_workspace(
+            network, layout, self.slab_size, self.threads, dtype, packs=any(packing)
+        )
+        blocks = block_layout(network, dtype, parts, packing, self.threads)
         self.blocks = Blocks(
             table=blocks.table,
             parts=parts,
+            packing=np.array(packing),
             gradient_shares=blocks.gradient_shares,
             shares=blocks.shares,
             row_losses=np.zeros(self.slab_size),
@@ -321,12 +327,16 @@ class CpuEngine(Engine):
         layers = with_addresses(layout.layers, coefs, intercepts)
         drivers.pack(layers, packed)
 
+        # Fresh memory for each part would take longer to come from the system than the part.
+        own = threading.local()
+
         def predict_part(start: int) -> None:
             stop = min(start + part_rows, n_rows)
             order = np.arange(start, stop) if rows is None else rows[start:stop]
-            work = make_workspace(network, layout, slab_size, 1, dtype)
+            if not hasattr(own, "work"):
+                own.work = make_workspace(network, layout, slab_size, 1, dtype)
             part = out[start:stop].reshape(-1)
-            drivers.predict_rows(layers, data.source, output, work, packed, order, part)
+            drivers.predict_rows(layers, data.source, output, own.work, packed, order, part)
 
         if n_rows <= part_rows:
             predict_part(0)

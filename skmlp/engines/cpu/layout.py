@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from skmlp.engines.cpu.passes import (
     LAYER_FIELDS,
     LD,
     OUTPUTS,
+    PACK_DELTAS,
+    PACK_INPUTS,
+    PACK_NOTHING,
     PANELS,
     UNITS,
     Integers,
@@ -36,7 +40,7 @@ from skmlp.engines.cpu.products import (
     panel_count,
     scratch_size,
 )
-from skmlp.engines.cpu.registers import TILE_VECTORS, VECTOR_BYTES
+from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import address_of
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
@@ -47,6 +51,11 @@ BLOCK_ROWS = 8
 MIN_BLOCK_SIZE = 512
 MAX_BLOCK_SIZE = 2**15
 BLOCKS_PER_LAYER = 32
+
+# What several blocks read is copied together if it stays in cache and is read often enough.
+MAX_PACKED_ROWS = 1024
+MAX_PACKED_BYTES = 2**18
+MIN_PACKED_UNITS = 64
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> FloatArray:
@@ -126,18 +135,28 @@ def with_addresses(
 
 
 def make_workspace(
-    network: NetworkSpec, layout: NetworkLayout, rows: int, threads: int, dtype: str
+    network: NetworkSpec,
+    layout: NetworkLayout,
+    rows: int,
+    threads: int,
+    dtype: str,
+    *,
+    packs: bool = False,
 ) -> Workspace:
     """Allocate the scratch memory for slabs of `rows` rows."""
+    panel_width = TILE_VECTORS * lanes_of(dtype)
+    packed_columns = max(GROUP_BYTES // np.dtype(dtype).itemsize, panel_width) if packs else 0
     own = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
     own = padded(own, dtype)
     return Workspace(
         buffer=aligned_zeros(layout.workspace_size, dtype),
-        tables=np.empty((2 * len(layout.layers) + threads) * rows, dtype=np.int64),
+        tables=np.empty((2 * len(layout.layers) + 2 * threads) * rows, dtype=np.int64),
         slab_size=rows,
         scratch=aligned_zeros(own * threads, dtype),
         scratch_size=own,
-        zeros=np.zeros(TILE_VECTORS * lanes_of(dtype), dtype=dtype),
+        packed=aligned_zeros(packed_columns * rows * threads, dtype),
+        packed_size=packed_columns * rows,
+        zeros=np.zeros(panel_width, dtype=dtype),
     )
 
 
@@ -174,7 +193,28 @@ def parts_of_slab(network: NetworkSpec, rows: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def block_layout(network: NetworkSpec, dtype: str, parts: int, threads: int) -> BlockLayout:
+def packing_of_layers(
+    network: NetworkSpec, dtype: str, rows: int, *, is_sparse: bool
+) -> tuple[int, ...]:
+    """Return what is copied together in each layer's gradient, for slabs of `rows` rows."""
+    units = network.layer_units
+    packing = [PACK_NOTHING] * (len(units) - 1)
+    if rows <= MAX_PACKED_ROWS:
+        if parts_of_slab(network, rows) == 1:
+            for layer, fan_in in enumerate(units[:-1]):
+                packing[layer] = PACK_DELTAS if fan_in >= MIN_PACKED_UNITS else PACK_NOTHING
+        elif rows * units[0] * np.dtype(dtype).itemsize <= MAX_PACKED_BYTES:
+            is_read_often = units[0] >= MIN_PACKED_UNITS // 2 and units[1] >= MIN_PACKED_UNITS
+            packing[0] = PACK_INPUTS if is_read_often else PACK_NOTHING
+    if is_sparse:
+        packing[0] = PACK_NOTHING
+    return tuple(packing)
+
+
+@lru_cache(maxsize=256)
+def block_layout(
+    network: NetworkSpec, dtype: str, parts: int, packing: tuple[int, ...], threads: int
+) -> BlockLayout:
     """Split the parameters into blocks, whose bounds depend on sizes only, and share them out."""
     lanes = lanes_of(dtype)
     units = network.layer_units
@@ -185,22 +225,32 @@ def block_layout(network: NetworkSpec, dtype: str, parts: int, threads: int) -> 
     reached = parts * np.arange(threads + 1) / threads - np.arange(parts)[:, None]
     reached = np.clip(reached, 0.0, 1.0)
     largest = layer_offset = 0
-    for fan_in, fan_out in pairwise(units):
+    for kind, (fan_in, fan_out) in zip(packing, pairwise(units), strict=True):
         size = fan_in * padded(fan_out, dtype)
         wanted = min(max(size // BLOCKS_PER_LAYER, MIN_BLOCK_SIZE), MAX_BLOCK_SIZE)
         first_block = len(rows)
-        costs = []
+        of_layer = []
         for panel in range(panel_count(fan_out, lanes)):
             column, vectors, _ = columns_of_panel(panel, fan_out, lanes)
             width = vectors * lanes
-            height = max(1, round(wanted / width / BLOCK_ROWS)) * BLOCK_ROWS
+            if kind == PACK_INPUTS:
+                height = GROUP_BYTES // np.dtype(dtype).itemsize
+            else:
+                height = max(1, round(wanted / width / BLOCK_ROWS)) * BLOCK_ROWS
             for first in range(0, fan_in, height):
                 last = min(first + height, fan_in)
                 ends = int(last == fan_in)
                 offset = layer_offset + (fan_in + 1) * column + first * width
-                rows.append((panel, first, last, offset, ends))
+                of_layer.append((panel, first, last, offset, ends))
                 largest = max(largest, (last - first + ends) * width)
-                costs.append(width * -(-(last - first) // BLOCK_ROWS))
+        if kind == PACK_INPUTS:
+            # Blocks that read the same columns of the inputs follow each other.
+            of_layer.sort(key=itemgetter(1))
+        rows += of_layer
+        costs = []
+        for panel, first, last, _, _ in of_layer:
+            vectors = columns_of_panel(panel, fan_out, lanes)[1]
+            costs.append(vectors * -(-(last - first) // BLOCK_ROWS))
         # A block belongs to the thread in whose part its middle lies.
         middles = np.cumsum(costs) - np.array(costs) / 2
         fractions = np.vstack([np.arange(threads + 1) / threads, reached])

@@ -36,9 +36,9 @@ from skmlp.engines.cpu.products import (
     panel_count,
     vector_count,
 )
-from skmlp.engines.cpu.registers import TILE_ROWS
+from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_ROWS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import list_rows, sparse_forward, sparse_gradient
-from skmlp.engines.cpu.tiles import copy_rows, lane_count, sum_of_rows
+from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
 
 Integers = npt.NDArray[np.int64]
 
@@ -62,6 +62,11 @@ BLOCK_OFFSET = 3  # first parameter
 BLOCK_HAS_INTERCEPTS = 4  # whether the row of intercepts, which follows, belongs to it
 BLOCK_FIELDS = 5
 
+# What is copied together before the blocks of a layer are computed.
+PACK_NOTHING = 0
+PACK_INPUTS = 1  # a few columns of the inputs, for the blocks of all panels
+PACK_DELTAS = 2  # a panel of deltas, for all its blocks
+
 CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
 
 
@@ -78,8 +83,8 @@ class Workspace(NamedTuple):
 
     `buffer` holds each layer's outputs and deltas. `tables` are tables of row addresses,
     `slab_size` entries each: one per layer for its outputs, one per layer for its deltas, one per
-    thread for the rows of X. `scratch` has `scratch_size` elements for each thread. `zeros` is as
-    long as a panel is wide.
+    thread for the rows of X, one per thread for rows that are packed. `scratch` has `scratch_size`
+    and `packed` `packed_size` elements for each thread. `zeros` is as long as a panel is wide.
     """
 
     buffer: Any
@@ -87,6 +92,8 @@ class Workspace(NamedTuple):
     slab_size: int
     scratch: Any
     scratch_size: int
+    packed: Any
+    packed_size: int
     zeros: Any
 
 
@@ -119,10 +126,12 @@ class Blocks(NamedTuple):
     A slab's gradient is the sum of `parts`: 1 if the work is shared out by columns, 2 if it is by
     rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's part of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
+    `packing` says for each layer what is copied together.
     """
 
     table: Integers
     parts: int
+    packing: Integers
     gradient_shares: Integers
     shares: Integers
     row_losses: Any
@@ -204,6 +213,20 @@ def delta_table(layers, work, layer):
 @jit(inline="always")
 def input_table(layers, work, thread):
     return pointer(work.tables, (2 * layers.shape[0] + thread) * work.slab_size)
+
+
+@jit(inline="always")
+def packed_table(layers, work, threads, thread):
+    return pointer(work.tables, (2 * layers.shape[0] + threads + thread) * work.slab_size)
+
+
+@jit(inline="always")
+def list_packed(layers, work, threads, thread):
+    """Fill a thread's table of packed rows."""
+    if work.packed_size:
+        room = pointer(work.packed, thread * work.packed_size)
+        columns = GROUP_BYTES // VECTOR_BYTES * lane_count(room)
+        list_rows(room, columns, work.slab_size, packed_table(layers, work, threads, thread))
 
 
 @jit(inline="always")
@@ -366,13 +389,51 @@ def backward_layer(layers, work, parameters, layer, share):
 
 
 @jit()
+def pack_for_block(layers, work, blocks, layer, block, is_first, first_row, rows, table, thread):
+    """Copy together what a block and those after it read of some rows.
+
+    Rows of X and of wide layers lie on as many pages of memory as there are rows, too many for
+    the processor to find them quickly again and again. `is_first` says whether the block before
+    was somebody else's; `table` holds the addresses of all rows of the slab.
+    """
+    kind = blocks.packing[layer]
+    if kind == PACK_NOTHING:
+        return
+    key = BLOCK_FIRST if kind == PACK_INPUTS else BLOCK_PANEL
+    if not is_first and blocks.table[block, key] == blocks.table[block - 1, key]:
+        return
+    room = pointer(work.packed, thread * work.packed_size)
+    lanes = lane_count(room)
+    if kind == PACK_INPUTS:
+        width = GROUP_BYTES // VECTOR_BYTES * lanes
+        first = blocks.table[block, BLOCK_FIRST]
+        count = blocks.table[block, BLOCK_LAST] - first
+        if count == width:
+            copy_columns(advance(table, first_row), first, rows, advance(room, first_row * width))
+        else:  # where rows end, whole vectors would reach beyond X
+            for i in range(first_row, first_row + rows):
+                row = pointer_at(table[i], room)
+                for j in range(count):
+                    room[i * width + j] = row[first + j]
+    else:
+        panel = blocks.table[block, BLOCK_PANEL]
+        column, vectors, _ = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+        width = vectors * lanes
+        ld = layers[layer + 1, LD]
+        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+        copy_rows(vectors, delta, ld, rows, advance(room, first_row * width), width)
+
+
+@jit()
 def gradient_of_block(
-    layers, source, work, blocks, layer, block, order, first_row, rows, table, accumulate, out
+    layers, source, work, blocks, layer, block, order, first_row, rows, table, accumulate, out, who
 ):
     """Compute (or add to) the gradient of the weighted loss of some rows for one block.
 
-    `order` holds the numbers and `table` the addresses of all rows of the slab.
+    `order` holds the numbers and `table` the addresses of all rows of the slab; `who` is the
+    thread and how many there are.
     """
+    thread, threads = who
     first = blocks.table[block, BLOCK_FIRST]
     count = blocks.table[block, BLOCK_LAST] - first
     lanes = lane_count(out)
@@ -385,16 +446,24 @@ def gradient_of_block(
             for i in range((count + has_intercepts) * width):
                 out[i] = 0.0
         return
-    ld = layers[layer + 1, LD]
-    delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+    packing = blocks.packing[layer]
+    if packing == PACK_DELTAS:
+        ld = width
+        delta = pointer(work.packed, thread * work.packed_size + first_row * ld)
+    else:
+        ld = layers[layer + 1, LD]
+        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
     if layer == 0 and source.is_sparse:
         used = advance(order, first_row)
         sparse_gradient(source, used, rows, first, first + count, delta, ld, width, accumulate, out)
     else:
+        is_packed = packing == PACK_INPUTS
+        lines = packed_table(layers, work, threads, thread) if is_packed else table
+        offset = 0 if is_packed else first
         start = out if accumulate else pointer(work.zeros, 0)
         ld_start = width if accumulate else 0
-        lines = advance(table, first_row)
-        multiply_transposed(vectors, lines, first, count, rows, delta, ld, start, ld_start, out)
+        lines = advance(lines, first_row)
+        multiply_transposed(vectors, lines, offset, count, rows, delta, ld, start, ld_start, out)
     if has_intercepts:
         sums = advance(out, count * width)
         start = sums if accumulate else pointer(work.zeros, 0)
@@ -432,8 +501,8 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
         model.update,
         (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),
     )
-    if in_last < lanes:
-        # Padding has no gradient, but an optimizer may divide zero by zero there.
+    if in_last < lanes and parameters[width - 1] != 0.0:
+        # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
             for j in range(width - lanes + in_last, width):
                 parameters[i * width + j] = 0.0

@@ -15,9 +15,10 @@ from numba.extending import register_jitable
 
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.pointers import advance
-from skmlp.engines.cpu.registers import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+from skmlp.engines.cpu.registers import TALL_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.tiles import (
     lane_count,
+    multiply_tall_tile,
     multiply_tile,
     multiply_transposed_tile,
     transpose_square,
@@ -26,7 +27,7 @@ from skmlp.engines.cpu.tiles import (
 # Rows of a panel that are worked on at once: they stay in the first-level cache (about 32 KB).
 PANEL_DEPTH = 168
 # The same for the rows of a batch in a gradient.
-BATCH_DEPTH = 256
+BATCH_DEPTH = 104
 # Rows of a batch whose results are kept together for the element-wise formulas.
 ROWS_AT_ONCE = 256
 
@@ -106,7 +107,12 @@ def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc):
 def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
     """``C = start + A.T @ B``; C is contiguous and as wide as `vectors` vectors."""
     ldc = vectors * lane_count(c)
-    for i in range(0, rows, TILE_ROWS):
+    tall = rows // TALL_TILE_ROWS * TALL_TILE_ROWS if vectors == 1 else 0
+    for i in range(0, tall, TALL_TILE_ROWS):
+        begin = advance(start, i * ld_start)
+        out = advance(c, i * ldc)
+        multiply_tall_tile(table, offset + i, depth, b, ldb, begin, ld_start, out, ldc)
+    for i in range(tall, rows, TILE_ROWS):
         part = min(TILE_ROWS, rows - i)
         begin = advance(start, i * ld_start)
         out = advance(c, i * ldc)

@@ -34,3 +34,7 @@ IS_ARM64 = TRIPLE.startswith(("aarch64", "arm64"))
 # right factor and one for an element of the left one.
 TILE_VECTORS = 3
 TILE_ROWS = 8 if _COUNT == 32 else 4
+TALL_TILE_ROWS = 2 * TILE_ROWS
+
+# Columns of X that are copied side by side for the gradient: two cache lines.
+GROUP_BYTES = 128

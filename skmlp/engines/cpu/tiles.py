@@ -17,7 +17,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from skmlp.engines.cpu.registers import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+from skmlp.engines.cpu.registers import (
+    GROUP_BYTES,
+    TALL_TILE_ROWS,
+    TILE_ROWS,
+    TILE_VECTORS,
+    VECTOR_BYTES,
+)
 
 word = ir.IntType(64)
 index = ir.IntType(32)
@@ -140,17 +146,33 @@ def emit_for_width(builder: Any, vectors: Any, emit: Callable[[int], None]) -> N
     builder.position_at_end(end)
 
 
-def emit_tile(v: VectorBuilder, vectors: int, args: tuple[Any, ...], *, transposed: bool) -> None:
-    """Emit one register tile, ``C = start + A @ B`` or ``C = start + A.T @ B``."""
+def emit_tile(
+    v: VectorBuilder,
+    vectors: int,
+    args: tuple[Any, ...],
+    *,
+    transposed: bool,
+    height: int = TILE_ROWS,
+    is_full: bool = False,
+) -> None:
+    """Emit one register tile, ``C = start + A @ B`` or ``C = start + A.T @ B``.
+
+    A full one has `height` rows, whatever it is told.
+    """
     table, offset, rows, depth, b, ldb, start, ld_start, c, ldc = args
     builder = v.builder
-    last_row = builder.sub(rows, integer(1))
-    lines = [v.smaller(integer(i), last_row) for i in range(TILE_ROWS)]
+    lines = [integer(i) for i in range(height)]
+    if not is_full:
+        last_row = builder.sub(rows, integer(1))
+        lines = [v.smaller(line, last_row) for line in lines]
     sums = []
     for line in lines:
         base = v.at(start, builder.mul(line, ld_start))
         sums += [v.load(base, number) for number in range(vectors)]
-    if transposed:
+    if transposed and is_full:
+        first = v.hide(offset)
+        columns = [builder.add(first, line) for line in lines]
+    elif transposed:
         columns = [v.hide(builder.add(line, offset)) for line in lines]
     else:
         addresses = [builder.load(builder.gep(table, [line])) for line in lines]
@@ -207,6 +229,25 @@ multiply_transposed_tile = _tile_intrinsic(transposed=True)
 
 
 @intrinsic
+def multiply_tall_tile(typingctx, table, offset, depth, b, ldb, start, ld_start, c, ldc):
+    """Do as `multiply_transposed_tile` for one vector and TALL_TILE_ROWS rows.
+
+    With one vector, a tile of the usual height loads more than it multiplies.
+    """
+    n = types.int64
+    signature = types.void(table, n, n, b, n, start, n, c, n)
+
+    def codegen(context, builder, signature, args):
+        table, offset, depth, *others = args
+        v = VectorBuilder(context, builder, signature.args[3].dtype)
+        all_args = (table, offset, None, depth, *others)
+        emit_tile(v, 1, all_args, transposed=True, height=TALL_TILE_ROWS, is_full=True)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def copy_rows(typingctx, vectors, source, ld_source, rows, out, ld_out):
     """Copy `rows` (at least one) rows of `vectors` vectors."""
     n = types.int64
@@ -225,6 +266,31 @@ def copy_rows(typingctx, vectors, source, ld_source, rows, out, ld_out):
             loop.close([], rows)
 
         emit_for_width(builder, vectors, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def copy_columns(typingctx, table, offset, rows, out):
+    """Copy `GROUP_BYTES` from column `offset` on of `rows` (at least one) rows, side by side.
+
+    `table` holds the addresses of the rows.
+    """
+    n = types.int64
+    signature = types.void(table, n, n, out)
+
+    def codegen(context, builder, signature, args):
+        table, offset, rows, out = args
+        v = VectorBuilder(context, builder, signature.args[3].dtype)
+        count = GROUP_BYTES // VECTOR_BYTES
+        loop = Loop(builder, [])
+        row = v.pointer(builder.load(builder.gep(table, [loop.count])))
+        origin = v.at(row, offset)
+        target = v.at(out, builder.mul(loop.count, integer(count * v.lanes)))
+        for number in range(count):
+            v.store(v.load(origin, number), target, number)
+        loop.close([], rows)
         return context.get_dummy_value()
 
     return signature, codegen
