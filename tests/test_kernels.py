@@ -199,7 +199,7 @@ def packed_model(units, dtype, seed=0):
     layers = with_addresses(layout.layers, *flat_layout.views(flat))
     packed = aligned_zeros(layout.parameters_size, dtype)
     packed[:] = np.nan
-    drivers.pack(layers, packed)
+    drivers.exchange(layers, packed, True)
     return network, layers, flat, packed
 
 
@@ -288,7 +288,7 @@ def test_panels_hold_every_parameter_once_and_zeros(units, dtype):
     assert_array_equal(np.sort(packed[packed != 0]), np.sort(flat))
     before = flat.copy()
     flat[:] = 0
-    drivers.unpack(layers, packed)
+    drivers.exchange(layers, packed, False)
     assert_array_equal(flat, before)
 
 

@@ -35,6 +35,9 @@ from skmlp.engines.cpu.elementary import elementary_functions
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
+# Numba would count the references to every array in every call, by atomic operations on memory
+# that all threads share. Nothing is allocated here, and callers keep what they pass.
+DRIVER_OPTIONS = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 # Before it loads anything, Numba prepares to compile, which takes longer than loading our kernels.
 # They refer to its runtime only; but a symbol that is missing ends the process, so a release that
@@ -158,16 +161,20 @@ def cache_folder() -> str | None:
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a driver on first use, without the GIL and with the disk cache."""
+    """Compile a function on first use, without the GIL and with the disk cache."""
 
     def decorate(py_func: Callable[..., Any]) -> Any:
-        dispatcher = njit(nogil=True, _nrt=False, **OPTIONS, **options)(py_func)
+        dispatcher = njit(**OPTIONS, **DRIVER_OPTIONS, **options)(py_func)
         if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT hands back plain Python
             return dispatcher
         dispatcher._cache = kernel_cache(py_func, repr(sorted(options.items())))
         return dispatcher
 
     return decorate
+
+
+# For what only compiled code calls: nothing is compiled for calls from Python.
+inner = jit(no_cpython_wrapper=True)
 
 
 def specialize(formula: Any, dtype: Any) -> Any:

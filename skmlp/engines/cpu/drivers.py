@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     BLOCK_OFFSET,
@@ -86,7 +86,7 @@ def list_inputs(layers, source, work, order, rows, table):
         list_rows(inputs, layers[0, LD], rows, table)
 
 
-@jit(inline="always")
+@inner
 def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
@@ -169,7 +169,7 @@ def room_for_gradient(model, blocks, part, thread):
     return pointer(model.gradient, (thread * blocks.parts + part) * model.gradient_size)
 
 
-@jit(inline="always")
+@inner
 def prefetch_share(layers, source, work, ahead, block, begin, end):
     """Have some of the rows of X for the next batch fetched, spread over a thread's blocks."""
     order, first, rows = ahead
@@ -274,10 +274,8 @@ def rows_ahead(source, blocks, plan, after, team, thread):
     return order, first, last - first
 
 
-@jit(inline="always")
-def train_on_batches(
-    layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread
-):
+@jit()
+def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
@@ -285,6 +283,7 @@ def train_on_batches(
     the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
     ``model.steps``. Returns whether all losses are finite.
     """
+    control = flush_denormals()
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
     step = model.steps[0]
@@ -297,6 +296,7 @@ def train_on_batches(
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     if not meet(team, meeting):
+        restore_denormals(control)
         return False
     for batch in range(first_batch, last_batch):
         epoch = batch // per_epoch
@@ -314,6 +314,7 @@ def train_on_batches(
             slab = Slab(order, position, min(plan.slab_size, stop - position))
             meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
             if meeting == ABANDONED:
+                restore_denormals(control)
                 return False
             is_first = position == start
             is_last = position + plan.slab_size >= stop
@@ -323,6 +324,7 @@ def train_on_batches(
                 )
                 meeting += 1
                 if not meet(team, meeting):
+                    restore_denormals(control)
                     return False
             # Here the losses of all rows are there, and will be until the next meeting.
             loss += sum_of_losses(blocks, slab.rows)
@@ -333,6 +335,7 @@ def train_on_batches(
                 )
             meeting += 1
             if not meet(team, meeting):
+                restore_denormals(control)
                 return False
         loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
@@ -340,31 +343,16 @@ def train_on_batches(
             plan.losses[epoch, 1] += stop - start
             model.steps[0] = step
         if not np.isfinite(loss):
+            restore_denormals(control)
             return False
+    restore_denormals(control)
     return True
 
 
 @jit()
-def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
-    """Do as `train_on_batches`, with denormal numbers taken for zero."""
-    control = flush_denormals()
-    is_finite = train_on_batches(
-        layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread
-    )
-    restore_denormals(control)
-    return is_finite
-
-
-@jit()
-def pack(layers, parameters):
-    """Copy a model's parameters into panels."""
-    exchange_parameters(layers, pointer(parameters, 0), True)
-
-
-@jit()
-def unpack(layers, parameters):
-    """Copy panels to the model's parameters."""
-    exchange_parameters(layers, pointer(parameters, 0), False)
+def exchange(layers, parameters, into_panels):
+    """Copy a model's parameters into panels, or panels to the model's parameters."""
+    exchange_parameters(layers, pointer(parameters, 0), into_panels)
 
 
 @jit()

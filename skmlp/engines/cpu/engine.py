@@ -133,11 +133,11 @@ class CpuTask:
     def _packed(self, vector: FloatArray, size: int) -> FloatArray:
         self._flat[...] = vector
         packed = aligned_zeros(size, self._flat.dtype)
-        drivers.pack(self.layers, packed)
+        drivers.exchange(self.layers, packed, True)
         return packed
 
     def _unpacked(self, packed: FloatArray) -> FloatArray:
-        drivers.unpack(self.layers, packed)
+        drivers.exchange(self.layers, packed, False)
         return self._flat.copy()
 
     def _state_vectors(self) -> FloatArray:
@@ -151,7 +151,7 @@ class CpuTask:
     @parameters.setter
     def parameters(self, parameters: FloatArray) -> None:
         self._flat[...] = parameters
-        drivers.pack(self.layers, self._parameters)
+        drivers.exchange(self.layers, self._parameters, True)
 
     @property
     def gradient(self) -> FloatArray:
@@ -325,7 +325,7 @@ class CpuEngine(Engine):
         layout = network_layout(network, slab_size, dtype, gathers=data.gathers, backward=False)
         packed = aligned_zeros(layout.parameters_size, dtype)
         layers = with_addresses(layout.layers, coefs, intercepts)
-        drivers.pack(layers, packed)
+        drivers.exchange(layers, packed, True)
 
         # Fresh memory for each part would take longer to come from the system than the part.
         own = threading.local()

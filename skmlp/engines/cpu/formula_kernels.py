@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import carray, float32, float64, int64, types
 
-from skmlp.engines.cpu.compilation import compile_kernel, jit, specialize
+from skmlp.engines.cpu.compilation import compile_kernel, inner, specialize
 from skmlp.engines.cpu.pointers import advance
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
@@ -66,14 +66,14 @@ def derivative_kernel(name: str, dtype: str) -> int:
     return _address(backpropagate, (array, array, int64), f"{name} {dtype}")
 
 
-@jit()
+@inner
 def group_size(rows):
     """Return how many of the next rows to take together, and to how many they are filled up."""
     count = min(GROUP, rows)
     return count, (count + GROUP_UNIT - 1) // GROUP_UNIT * GROUP_UNIT
 
 
-@jit()
+@inner
 def load_group(matrix, ld, count, group):
     """``group[j, i] = matrix[i, j]``; rows beyond `count` repeat the last one."""
     columns, filled = group.shape
@@ -83,7 +83,7 @@ def load_group(matrix, ld, count, group):
             group[j, i] = matrix[row + j]
 
 
-@jit()
+@inner
 def store_group(group, count, matrix, ld):
     """``matrix[i, j] = group[j, i]`` for the first `count` rows."""
     columns, _ = group.shape

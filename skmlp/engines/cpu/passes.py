@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import (
     ROWS_AT_ONCE,
@@ -240,7 +240,7 @@ def list_workspace(layers, work):
         list_rows(deltas, ld, work.slab_size, delta_table(layers, work, layer))
 
 
-@jit()
+@inner
 def forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last):
     """Write the inputs of the next layer's units in one panel to the workspace."""
     fan_in = layers[layer, UNITS]
@@ -326,7 +326,7 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
     )
 
 
-@jit()
+@inner
 def backward_panel(layers, work, parameters, layer, panel, first, last, scratch):
     """Multiply the next layer's deltas by the coefficients that lead there from one panel."""
     columns = layers[layer, UNITS]
@@ -388,7 +388,7 @@ def backward_layer(layers, work, parameters, layer, share):
         call_kernel(layers[layer, DERIVATIVE], (outputs, deltas, share.rows * ld))
 
 
-@jit()
+@inner
 def pack_for_block(layers, work, blocks, layer, block, is_first, first_row, rows, table, thread):
     """Copy together what a block and those after it read of some rows.
 
@@ -424,7 +424,7 @@ def pack_for_block(layers, work, blocks, layer, block, is_first, first_row, rows
         copy_rows(vectors, delta, ld, rows, advance(room, first_row * width), width)
 
 
-@jit()
+@inner
 def gradient_of_block(
     layers, source, work, blocks, layer, block, order, first_row, rows, table, accumulate, out, who
 ):
@@ -470,7 +470,7 @@ def gradient_of_block(
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
-@jit()
+@inner
 def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient, other):
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
@@ -543,7 +543,7 @@ def penalized_loss(blocks, alpha, loss, weight_sum):
     return (loss + 0.5 * alpha * penalty) / weight_sum
 
 
-@jit()
+@inner
 def exchange_parameters(layers, parameters, into_panels):
     """Copy parameters between panels and where users see them, in one direction or the other."""
     for layer in range(layers.shape[0] - 1):

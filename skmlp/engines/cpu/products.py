@@ -13,7 +13,7 @@ how the work is shared out among threads nor on how many rows are predicted at o
 import numpy as np
 from numba.extending import register_jitable
 
-from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import advance
 from skmlp.engines.cpu.registers import TALL_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.tiles import (
@@ -90,7 +90,7 @@ def columns_of_panel(panel, columns, lanes):
     return first * lanes, stop - first, last
 
 
-@jit()
+@inner
 def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc):
     """``C = start + A @ B`` for some rows of a panel B."""
     ldb = vectors * lane_count(c)
@@ -103,7 +103,7 @@ def tiles(vectors, table, offset, rows, depth, b, start, ld_start, c, ldc):
         )
 
 
-@jit()
+@inner
 def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_start, c):
     """``C = start + A.T @ B``; C is contiguous and as wide as `vectors` vectors."""
     ldc = vectors * lane_count(c)
@@ -136,7 +136,7 @@ def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
         tiles(vectors, table, k, rows, part, advance(panel, k * width), begin, ld_begin, c, ldc)
 
 
-@jit()
+@inner
 def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
     """``C = A @ W[columns of a panel].T`` for W (columns, depth), itself in panels.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import (
     address,
     advance,
@@ -115,7 +115,7 @@ def load_rows(
     return CpuData(source, X.shape[0], X.shape[1], dtype, sample_weight, arrays)
 
 
-@jit()
+@inner
 def copy_row(row, stride, columns, out):
     """Copy one strided row, converting it to the precision of `out`."""
     if stride == 1:
@@ -126,7 +126,7 @@ def copy_row(row, stride, columns, out):
             out[j] = row[j * stride]
 
 
-@jit()
+@inner
 def gather_rows(source, order, rows, columns, out, ld):
     """Copy the first `rows` dense rows numbered in `order` to `out`, whose rows are `ld` apart."""
     if source.is_double:
@@ -167,14 +167,14 @@ def prefetch_rows(source, order, first, last, columns, like):
             prefetch(advance(row, j))
 
 
-@jit()
+@inner
 def add_scaled(x, factor, out, size):
     """``out += factor * x``."""
     for j in range(size):
         out[j] += factor * x[j]
 
 
-@jit()
+@inner
 def sparse_forward(source, order, rows, coefs, intercepts, width, out, ld):
     """``out = intercepts + X[order[:rows]] @ coefs`` for CSR X and one panel of coefficients.
 
@@ -204,7 +204,7 @@ def first_at_least(indices, start, stop, column):
     return start
 
 
-@jit()
+@inner
 def sparse_gradient(source, order, rows, first, last, delta, ld, columns, accumulate, out):
     """``out = X[order[:rows], first:last].T @ delta (+ out)`` for CSR X.
 

@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.compilation import inner
 
 # How often the barrier looks before it yields the processor (some 10 us), and how often it then
 # yields before it sleeps.
@@ -91,7 +91,7 @@ else:
     sleep_briefly = _call_system("usleep", SLEEP_MICROSECONDS)
 
 
-@jit()
+@inner
 def meet(team, number):
     """Wait for all threads to come to meeting `number` (from 1); whether the call goes on."""
     if team.threads == 1:
