@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+_PAUSE = 0.05  # seconds
 _MATRIX_SIZE = 2048
 _RESULT_MARK = "benchmark-result:"
 
@@ -47,10 +48,12 @@ def interleave(
 
     No round starts after `time_limit` seconds, except the first.
 
-    Drift of the machine then meets all of them alike. The round starts at another sampler each
+    Drift of the machine then meets all of them alike. A pause before each lets the worker threads
+    of the one before fall asleep, which wait actively for a while. The round starts at another sampler each
     time, so that none always follows the same one.
     """
     names = list(samplers)
+    pause = _PAUSE if len(names) > 1 else 0.0
     samples: dict[str, list[float]] = {name: [] for name in names}
     start = time.perf_counter()
     for i in range(repeats):
@@ -58,6 +61,7 @@ def interleave(
             break
         first = i % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(pause)
             samples[name].append(samplers[name]())
     return samples
 

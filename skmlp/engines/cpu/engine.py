@@ -48,7 +48,7 @@ from skmlp.network.specs import NetworkSpec
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
 # A thread that is given fewer floating-point operations per step costs more than it saves.
-FLOPS_PER_THREAD = 3e5
+FLOPS_PER_THREAD = 5e5
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
 PREDICT_SLAB_BYTES = 2**18
