@@ -49,8 +49,8 @@ def interleave(
     No round starts after `time_limit` seconds, except the first.
 
     Drift of the machine then meets all of them alike. A pause before each lets the worker threads
-    of the one before fall asleep, which wait actively for a while. The round starts at another sampler each
-    time, so that none always follows the same one.
+    of the one before fall asleep, which wait actively for a while. The round starts at another
+    sampler each time, so that none always follows the same one.
     """
     names = list(samplers)
     pause = _PAUSE if len(names) > 1 else 0.0

@@ -24,8 +24,9 @@ from skmlp.engines.cpu.tiles import (
     transpose_square,
 )
 
-# Rows of a panel that are worked on at once: they stay in the first-level cache (about 32 KB).
-PANEL_DEPTH = 168
+# Rows of a panel that are worked on at once: about 20 KB, so that they stay in a first-level cache
+# of 32 KB, or in half of a larger one that two hardware threads share.
+PANEL_DEPTH = 112
 # The same for the rows of a batch in a gradient.
 BATCH_DEPTH = 104
 # Rows of a batch whose results are kept together for the element-wise formulas.
