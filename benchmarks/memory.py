@@ -32,7 +32,6 @@ def run(arguments: argparse.Namespace) -> list[Table]:
         "X MB": rows * workload.features * 4 / 1e6,
         "skmlp extra MB": extra["skmlp"] / 1e6,
         "sklearn extra MB": extra["sklearn"] / 1e6,
-        "sklearn/skmlp": extra["sklearn"] / max(extra["skmlp"], 1),
     }
     notes = ["Peak resident memory during fit beyond the size before it, X and y included there."]
     return [Table(f"Peak extra memory of a fit, {DTYPE}", list(row), [row], notes)]
