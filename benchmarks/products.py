@@ -57,7 +57,7 @@ def forward(table, panels, zeros, out, shape, ld, lanes):  # type: ignore[no-unt
         first, vectors, _ = columns_of_panel(panel, columns, lanes)
         weights = pointer(panels, (depth + 1) * first)
         lines, start, corner = pointer(table, 0), pointer(zeros, 0), pointer(out, first)
-        multiply_panel(vectors, lines, rows, depth, weights, start, 0, corner, ld)
+        multiply_panel(vectors, lines, 0, rows, depth, weights, start, 0, corner, ld)
 
 
 @njit(nogil=True)  # type: ignore[untyped-decorator]

@@ -172,8 +172,11 @@ def test_threads_change_nothing(batch_size, parts, dtype, density, monkeypatch):
     [
         ((70, 80, 3), 101, (PACK_INPUTS, PACK_NOTHING)),
         ((70, 130, 130, 3), 16, (PACK_DELTAS, PACK_DELTAS, PACK_DELTAS)),
+        # In double precision, wider than what is read from a near cache.
+        ((20, 300, 300, 3), 300, (PACK_NOTHING, PACK_NOTHING, PACK_NOTHING)),
+        ((20, 600, 600, 3), 200, (PACK_NOTHING, PACK_DELTAS, PACK_DELTAS)),
     ],
-    ids=["by rows", "by columns"],
+    ids=["by rows", "by columns", "wide, by rows", "wide, by columns"],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("order", ["C", "F"])

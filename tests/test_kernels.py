@@ -1,5 +1,7 @@
 """The innermost kernels: elementary functions, register tiles, and the products built of them."""
 
+from itertools import pairwise
+
 import mpmath
 import numpy as np
 import pytest
@@ -139,14 +141,18 @@ def aligned_matrix(rows, columns, dtype):
 @njit
 def call_multiply_panel(vectors, table, rows, depth, panel, start, c, ldc):
     table, panel, start, c = pointer(table, 0), pointer(panel, 0), pointer(start, 0), pointer(c, 0)
-    multiply_panel(vectors, table, rows, depth, panel, start, 0, c, ldc)
+    multiply_panel(vectors, table, 0, rows, depth, panel, start, 0, c, ldc)
 
 
 @njit
-def call_multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
+def call_multiply_by_transpose(
+    table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+):
     table, panels, zeros = pointer(table, 0), pointer(panels, 0), pointer(zeros, 0)
     c, scratch = pointer(c, 0), pointer(scratch, 0)
-    multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch)
+    multiply_by_transpose(
+        table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+    )
 
 
 @njit
@@ -220,9 +226,13 @@ def test_product_with_a_transpose(rows, columns, depth, dtype):
         width = vectors * lanes
         used = width - lanes + last
         C = np.empty((rows, width), dtype=dtype)
-        call_multiply_by_transpose(
-            addresses(A), rows, packed, depth, columns, panel, zeros, C, width, scratch
-        )
+        stop = panel_count(depth, lanes)
+        others = (columns, panel, zeros, C, width, scratch)
+        for sources in ((0, stop // 2), (stop // 2, stop)):  # in two steps, and in one
+            call_multiply_by_transpose(addresses(A), rows, packed, depth, sources, *others)
+        before = C.copy()
+        call_multiply_by_transpose(addresses(A), rows, packed, depth, (0, stop), *others)
+        assert_array_equal(C, before)
         assert_allclose(
             C[:, :used],
             expected[:, first : first + used],
@@ -315,6 +325,9 @@ def test_blocks_cover_every_panel_once(units, threads, rows, dtype):
             covered[row[BLOCK_OFFSET] : row[BLOCK_OFFSET] + size] += 1
             assert row[BLOCK_FIRST] % BLOCK_ROWS == 0
     assert (covered == 1).all()
+    for layer in range(len(units) - 1):
+        for begin, end in pairwise(layout.shares[layer]):
+            assert_array_equal(np.sort(layout.sequence[begin:end]), np.arange(begin, end))
     for shares in (layout.shares, *layout.gradient_shares):
         assert (np.diff(shares, axis=1) >= 0).all()
         assert shares[0, 0] == 0

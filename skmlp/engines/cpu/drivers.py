@@ -170,12 +170,12 @@ def room_for_gradient(model, blocks, part, thread):
 
 
 @inner
-def prefetch_share(layers, source, work, ahead, block, begin, end):
+def prefetch_share(layers, source, work, ahead, i, begin, end):
     """Have some of the rows of X for the next batch fetched, spread over a thread's blocks."""
     order, first, rows = ahead
     if rows:
-        begin_row = first + rows * (block - begin) // (end - begin)
-        end_row = first + rows * (block + 1 - begin) // (end - begin)
+        begin_row = first + rows * (i - begin) // (end - begin)
+        end_row = first + rows * (i + 1 - begin) // (end - begin)
         like = pointer(work.buffer, 0)
         prefetch_rows(source, order, begin_row, end_row, layers[0, UNITS], like)
 
@@ -189,13 +189,15 @@ def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, tea
         for layer in range(layers.shape[0] - 1):
             table = inputs_of(layers, work, layer, thread)
             begin, end = share_of_blocks(blocks.gradient_shares[part], layer, team, thread)
-            for block in range(begin, end):
+            before = np.int64(-1)
+            for i in range(begin, end):
+                block = blocks.sequence[i]
                 if layer == 0:
-                    prefetch_share(layers, source, work, ahead, block, begin, end)
-                is_mine = block == begin
+                    prefetch_share(layers, source, work, ahead, i, begin, end)
                 pack_for_block(
-                    layers, work, blocks, layer, block, is_mine, first, rows, table, thread
+                    layers, work, blocks, layer, block, before, first, rows, table, thread
                 )
+                before = block
                 out = part_of_gradient(model, blocks, block, part)
                 gradient_of_block(
                     *(layers, source, work, blocks, layer, block, order, first, rows, table),
@@ -234,7 +236,9 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, step, tea
     for layer in range(layers.shape[0] - 1):
         table = inputs_of(layers, work, layer, thread)
         begin, end = share_of_blocks(blocks.shares, layer, team, thread)
-        for block in range(begin, end):
+        before = np.int64(-1)
+        for i in range(begin, end):
+            block = blocks.sequence[i]
             if is_whole:
                 gradient = part_of_gradient(model, blocks, block, 0)
                 other = part_of_gradient(model, blocks, block, blocks.parts - 1)
@@ -243,12 +247,12 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, step, tea
                 other = room_for_gradient(model, blocks, blocks.parts - 1, thread)
             if not is_there:
                 if layer == 0:
-                    prefetch_share(layers, source, work, ahead, block, begin, end)
-                is_mine = block == begin
+                    prefetch_share(layers, source, work, ahead, i, begin, end)
                 pack_for_block(
-                    *(layers, work, blocks, layer, block, is_mine, np.int64(0), slab.rows, table),
+                    *(layers, work, blocks, layer, block, before, np.int64(0), slab.rows, table),
                     thread,
                 )
+                before = block
                 for part in range(blocks.parts):
                     first, rows = rows_of_part(slab.rows, part, blocks.parts)
                     out = gradient if part == 0 else other

@@ -98,6 +98,7 @@ class CpuTask:
         blocks = block_layout(network, dtype, parts, packing, self.threads)
         self.blocks = Blocks(
             table=blocks.table,
+            sequence=blocks.sequence,
             parts=parts,
             packing=np.array(packing),
             gradient_shares=blocks.gradient_shares,

@@ -17,6 +17,7 @@ from skmlp.engines.cpu.formula_kernels import (
 from skmlp.engines.cpu.passes import (
     ACTIVATE,
     BLOCK_FIELDS,
+    BLOCK_FIRST,
     COEFS,
     DELTAS,
     DERIVATIVE,
@@ -56,6 +57,8 @@ BLOCKS_PER_LAYER = 32
 MAX_PACKED_ROWS = 1024
 MAX_PACKED_BYTES = 2**18
 MIN_PACKED_UNITS = 64
+# Columns of a layer's inputs that the gradients of all panels read one after the other.
+NEAR_ROWS = 128
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> FloatArray:
@@ -168,6 +171,8 @@ class BlockLayout:
     ----------
     table : ndarray of shape (n_blocks, BLOCK_FIELDS)
         The table of blocks (`skmlp.engines.cpu.passes`), panel after panel.
+    sequence : ndarray of shape (n_blocks,)
+        In which order they are worked on.
     gradient_shares : ndarray of shape (parts, n_connections, threads + 1)
         Where each thread's share of a layer's blocks begins, and the last one ends, in the
         gradient of each part of a slab.
@@ -178,6 +183,7 @@ class BlockLayout:
     """
 
     table: Integers
+    sequence: Integers
     gradient_shares: Integers
     shares: Integers
     largest: int
@@ -259,4 +265,12 @@ def block_layout(
     table = np.array(rows, dtype=np.int64).reshape(-1, BLOCK_FIELDS)
     # By kind of share, layer and thread.
     all_shares = np.array(shares, dtype=np.int64).swapaxes(0, 1)
-    return BlockLayout(table, all_shares[1:].copy(), all_shares[0].copy(), largest)
+    shares_of_update = all_shares[0].copy()
+    sequence = np.arange(len(table))
+    for layer, kind in enumerate(packing):
+        if kind == PACK_DELTAS:
+            for begin, end in pairwise(shares_of_update[layer]):
+                # Panel after panel, for as many rows as are read from a near cache.
+                firsts = table[begin:end, BLOCK_FIRST] // NEAR_ROWS
+                sequence[begin:end] = begin + np.argsort(firsts, kind="stable")
+    return BlockLayout(table, sequence, all_shares[1:].copy(), shares_of_update, largest)

@@ -30,13 +30,14 @@ from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import (
     ROWS_AT_ONCE,
     columns_of_panel,
+    depth_at_once,
     multiply_by_transpose,
     multiply_panel,
     multiply_transposed,
     panel_count,
     vector_count,
 )
-from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_ROWS, VECTOR_BYTES
+from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import list_rows, sparse_forward, sparse_gradient
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
 
@@ -126,10 +127,12 @@ class Blocks(NamedTuple):
     A slab's gradient is the sum of `parts`: 1 if the work is shared out by columns, 2 if it is by
     rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's part of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
-    `packing` says for each layer what is copied together.
+    `packing` says for each layer what is copied together. Blocks are taken in the order of
+    `sequence`.
     """
 
     table: Integers
+    sequence: Integers
     parts: int
     packing: Integers
     gradient_shares: Integers
@@ -241,8 +244,14 @@ def list_workspace(layers, work):
 
 
 @inner
-def forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last):
-    """Write the inputs of the next layer's units in one panel to the workspace."""
+def forward_panel(
+    layers, source, work, parameters, order, layer, panel, table, first, last, begin, depth
+):
+    """Write the inputs of the next layer's units in one panel to the workspace.
+
+    Takes `depth` of the layer's units from `begin` on; unless that is the first, the sums so far
+    are there.
+    """
     fan_in = layers[layer, UNITS]
     ld = layers[layer + 1, LD]
     outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + first * ld)
@@ -257,7 +266,10 @@ def forward_panel(layers, source, work, parameters, order, layer, panel, table, 
         sparse_forward(source, advance(order, first), rows, coefs, intercepts, width, out, ld)
     else:
         lines = advance(table, first)
-        multiply_panel(vectors, lines, rows, fan_in, coefs, intercepts, 0, out, ld)
+        start = intercepts if begin == 0 else out
+        ld_start = 0 if begin == 0 else ld
+        right = advance(coefs, begin * width)
+        multiply_panel(vectors, lines, begin, rows, depth, right, start, ld_start, out, ld)
 
 
 @jit(inline="always")
@@ -281,18 +293,25 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
     columns = layers[layer + 1, UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
-    for panel in range(panel_count(columns, lanes)):
-        column, vectors, _ = columns_of_panel(panel, columns, lanes)
-        first, last = share_of_panel(
-            column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
-        )
-        first, last = first + share.first, last + share.first
-        if first < last:
-            forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
-            if share.parts > 1:
-                activate_columns(
-                    layers, work, layer + 1, column, vectors, first, last, share.scratch
+    depth = layers[layer, UNITS]
+    step = depth if layer == 0 and source.is_sparse else depth_at_once(share.rows, depth, lanes)
+    for begin in range(0, depth, step):
+        part = min(step, depth - begin)
+        for panel in range(panel_count(columns, lanes)):
+            column, vectors, _ = columns_of_panel(panel, columns, lanes)
+            first, last = share_of_panel(
+                column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+            )
+            first, last = first + share.first, last + share.first
+            if first < last:
+                forward_panel(
+                    *(layers, source, work, parameters, order, layer, panel, table, first, last),
+                    *(begin, part),
                 )
+                if share.parts > 1 and begin + part == depth:
+                    activate_columns(
+                        layers, work, layer + 1, column, vectors, first, last, share.scratch
+                    )
     if share.parts == 1:
         ld = layers[layer + 1, LD]
         outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + share.first * ld)
@@ -303,8 +322,13 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
 def forward_output(layers, source, work, parameters, order, table, first, last):
     """Compute the raw predictions of rows first to last."""
     layer = layers.shape[0] - 2
+    depth = layers[layer, UNITS]
+    begin = np.int64(0)
     for panel in range(panel_count(layers[layer + 1, UNITS], lane_count(parameters))):
-        forward_panel(layers, source, work, parameters, order, layer, panel, table, first, last)
+        forward_panel(
+            *(layers, source, work, parameters, order, layer, panel, table, first, last),
+            *(begin, depth),
+        )
 
 
 @jit(inline="always")
@@ -327,8 +351,11 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
 
 
 @inner
-def backward_panel(layers, work, parameters, layer, panel, first, last, scratch):
-    """Multiply the next layer's deltas by the coefficients that lead there from one panel."""
+def backward_panel(layers, work, parameters, layer, panel, sources, first, last, scratch):
+    """Multiply the next layer's deltas by the coefficients that lead there from one panel.
+
+    Takes some of the next layer's panels, `sources` (the first and one past the last).
+    """
     columns = layers[layer, UNITS]
     ld = layers[layer, LD]
     lanes = lane_count(parameters)
@@ -339,7 +366,7 @@ def backward_panel(layers, work, parameters, layer, panel, first, last, scratch)
     depth = layers[layer + 1, UNITS]
     out = pointer(work.buffer, layers[layer, DELTAS] + first * ld + column)
     multiply_by_transpose(
-        table, last - first, panels, depth, columns, panel, zeros, out, ld, scratch
+        table, last - first, panels, depth, sources, columns, panel, zeros, out, ld, scratch
     )
 
 
@@ -369,18 +396,25 @@ def backward_layer(layers, work, parameters, layer, share):
     columns = layers[layer, UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
-    for panel in range(panel_count(columns, lanes)):
-        column, vectors, _ = columns_of_panel(panel, columns, lanes)
-        first, last = share_of_panel(
-            column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
-        )
-        first, last = first + share.first, last + share.first
-        if first < last:
-            backward_panel(layers, work, parameters, layer, panel, first, last, share.scratch)
-            if share.parts > 1:
-                differentiate_columns(
-                    layers, work, layer, column, vectors, first, last, share.scratch
+    depth = layers[layer + 1, UNITS]
+    stop = panel_count(depth, lanes)
+    step = depth_at_once(share.rows, depth, lanes) // (TILE_VECTORS * lanes)
+    for source in range(0, stop, step):
+        sources = (source, min(source + step, stop))
+        for panel in range(panel_count(columns, lanes)):
+            column, vectors, _ = columns_of_panel(panel, columns, lanes)
+            first, last = share_of_panel(
+                column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+            )
+            first, last = first + share.first, last + share.first
+            if first < last:
+                backward_panel(
+                    layers, work, parameters, layer, panel, sources, first, last, share.scratch
                 )
+                if share.parts > 1 and sources[1] == stop:
+                    differentiate_columns(
+                        layers, work, layer, column, vectors, first, last, share.scratch
+                    )
     if share.parts == 1:
         ld = layers[layer, LD]
         outputs = pointer(work.buffer, layers[layer, OUTPUTS] + share.first * ld)
@@ -389,18 +423,18 @@ def backward_layer(layers, work, parameters, layer, share):
 
 
 @inner
-def pack_for_block(layers, work, blocks, layer, block, is_first, first_row, rows, table, thread):
+def pack_for_block(layers, work, blocks, layer, block, before, first_row, rows, table, thread):
     """Copy together what a block and those after it read of some rows.
 
     Rows of X and of wide layers lie on as many pages of memory as there are rows, too many for
-    the processor to find them quickly again and again. `is_first` says whether the block before
-    was somebody else's; `table` holds the addresses of all rows of the slab.
+    the processor to find them quickly again and again. `before` is the block that the thread had
+    before, negative if none; `table` holds the addresses of all rows of the slab.
     """
     kind = blocks.packing[layer]
     if kind == PACK_NOTHING:
         return
     key = BLOCK_FIRST if kind == PACK_INPUTS else BLOCK_PANEL
-    if not is_first and blocks.table[block, key] == blocks.table[block - 1, key]:
+    if before >= 0 and blocks.table[block, key] == blocks.table[before, key]:
         return
     room = pointer(work.packed, thread * work.packed_size)
     lanes = lane_count(room)

@@ -29,6 +29,8 @@ from skmlp.engines.cpu.tiles import (
 PANEL_DEPTH = 112
 # The same for the rows of a batch in a gradient.
 BATCH_DEPTH = 104
+# What all panels of a layer read, one after the other, should stay in the second-level cache.
+INPUT_BYTES = 2**19
 # Rows of a batch whose results are kept together for the element-wise formulas.
 ROWS_AT_ONCE = 256
 
@@ -122,11 +124,18 @@ def transposed_tiles(vectors, table, offset, rows, depth, b, ldb, start, ld_star
         )
 
 
-@jit(inline="always")
-def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
-    """``C = start + A @ B`` for a panel B of `depth` rows.
+@register_jitable
+def depth_at_once(rows, depth, lanes):
+    """Return how many columns of a matrix (rows, depth) to work on with all panels of another."""
+    affordable = INPUT_BYTES * lanes // (VECTOR_BYTES * max(rows, 1))
+    return max(PANEL_DEPTH, min(depth, affordable // PANEL_DEPTH * PANEL_DEPTH))
 
-    `table` holds the addresses of the rows of A (rows, depth). `start` is (rows, columns), or one
+
+@jit(inline="always")
+def multiply_panel(vectors, table, offset, rows, depth, panel, start, ld_start, c, ldc):
+    """``C = start + A[:, offset : offset + depth] @ B`` for a panel B of `depth` rows.
+
+    `table` holds the addresses of the rows of A (rows, any). `start` is (rows, columns), or one
     row if `ld_start` is zero.
     """
     width = vectors * lane_count(c)
@@ -134,25 +143,30 @@ def multiply_panel(vectors, table, rows, depth, panel, start, ld_start, c, ldc):
         part = min(PANEL_DEPTH, depth - k)
         begin = start if k == 0 else c
         ld_begin = ld_start if k == 0 else ldc
-        tiles(vectors, table, k, rows, part, advance(panel, k * width), begin, ld_begin, c, ldc)
+        right = advance(panel, k * width)
+        tiles(vectors, table, offset + k, rows, part, right, begin, ld_begin, c, ldc)
 
 
 @inner
-def multiply_by_transpose(table, rows, panels, depth, columns, panel, zeros, c, ldc, scratch):
+def multiply_by_transpose(
+    table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+):
     """``C = A @ W[columns of a panel].T`` for W (columns, depth), itself in panels.
 
-    `table` holds the addresses of the rows of A (rows, depth). Padding of C is zero.
+    `table` holds the addresses of the rows of A (rows, depth). Padding of C is zero. Takes some
+    of the panels of W, `sources` (the first and one past the last); where they do not begin with
+    the first, C has the sums so far.
     """
     lanes = lane_count(c)
     first, vectors, last = columns_of_panel(panel, columns, lanes)
     width = vectors * lanes
     height = width - lanes + last
-    source, sources = 0, panel_count(depth, lanes)
-    done = 0
-    while source < sources:
+    source, stop = sources
+    done, _, _ = columns_of_panel(source, depth, lanes)
+    while source < stop:
         # Gather as many panels of W as stay in the cache, transposed, into one panel.
         gathered = 0
-        while source < sources:
+        while source < stop:
             k, source_vectors, source_last = columns_of_panel(source, depth, lanes)
             source_width = source_vectors * lanes
             source_columns = source_width - lanes + source_last
