@@ -12,7 +12,7 @@ import skmlp.engines.cpu.engine
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
-from skmlp.engines.cpu.passes import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
+from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES

@@ -19,16 +19,6 @@ from skmlp.engines.cpu.layout import (
     parts_of_slab,
     with_addresses,
 )
-from skmlp.engines.cpu.passes import (
-    BLOCK_FIRST,
-    BLOCK_HAS_INTERCEPTS,
-    BLOCK_LAST,
-    BLOCK_OFFSET,
-    BLOCK_PANEL,
-    rows_of_part,
-    share_of_panel,
-    share_of_rows,
-)
 from skmlp.engines.cpu.pointers import pointer
 from skmlp.engines.cpu.products import (
     BATCH_DEPTH,
@@ -44,6 +34,16 @@ from skmlp.engines.cpu.products import (
     scratch_size,
 )
 from skmlp.engines.cpu.registers import VECTOR_BYTES, register_file
+from skmlp.engines.cpu.tables import (
+    BLOCK_FIRST,
+    BLOCK_HAS_INTERCEPTS,
+    BLOCK_LAST,
+    BLOCK_OFFSET,
+    BLOCK_PANEL,
+    rows_of_part,
+    share_of_panel,
+    share_of_rows,
+)
 from skmlp.engines.cpu.tiles import copy_rows, sum_of_rows
 from skmlp.network.parameters import ParameterLayout
 from skmlp.network.specs import NetworkSpec

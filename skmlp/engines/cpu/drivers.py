@@ -10,33 +10,41 @@ import numpy as np
 from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
+    backward_layer,
+    forward_layer,
+    forward_output,
+    loss_pass,
+)
+from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
+from skmlp.engines.cpu.products import columns_of_panel, panel_count
+from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, prefetch_rows
+from skmlp.engines.cpu.tables import (
     BLOCK_OFFSET,
+    COEFS,
+    INTERCEPTS,
     LD,
     OUTPUTS,
+    PANELS,
     UNITS,
     Share,
     Slab,
-    backward_layer,
-    exchange_parameters,
-    forward_layer,
-    forward_output,
-    gradient_of_block,
     input_table,
     list_packed,
     list_workspace,
-    loss_pass,
     output_table,
-    pack_for_block,
-    penalized_loss,
     rows_of_part,
     share_of_rows,
+)
+from skmlp.engines.cpu.team import meet
+from skmlp.engines.cpu.tiles import lane_count
+from skmlp.engines.cpu.updates import (
+    gradient_of_block,
+    pack_for_block,
+    penalized_loss,
     step_constants,
     sum_of_losses,
     update_block,
 )
-from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer
-from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, prefetch_rows
-from skmlp.engines.cpu.team import meet
 
 ABANDONED = -1
 
@@ -351,6 +359,31 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
             return False
     restore_denormals(control)
     return True
+
+
+@inner
+def exchange_parameters(layers, parameters, into_panels):
+    """Copy parameters between panels and where users see them, in one direction or the other."""
+    for layer in range(layers.shape[0] - 1):
+        fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
+        coefs = pointer_at(layers[layer, COEFS], parameters)
+        intercepts = pointer_at(layers[layer, INTERCEPTS], parameters)
+        lanes = lane_count(parameters)
+        for panel in range(panel_count(columns, lanes)):
+            column, vectors, in_last = columns_of_panel(panel, columns, lanes)
+            width = vectors * lanes
+            used = width - lanes + in_last
+            own = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
+            for k in range(fan_in + 1):
+                row = intercepts if k == fan_in else advance(coefs, k * columns)
+                if into_panels:
+                    for j in range(used):
+                        own[k * width + j] = row[column + j]
+                    for j in range(used, width):
+                        own[k * width + j] = 0.0
+                else:
+                    for j in range(used):
+                        row[column + j] = own[k * width + j]
 
 
 @jit()

@@ -36,10 +36,10 @@ from skmlp.engines.cpu.layout import (
     set_addresses,
     with_addresses,
 )
-from skmlp.engines.cpu.passes import CONSTANTS_STRIDE, Blocks, Model, Slab
 from skmlp.engines.cpu.products import leading_dimension, padded
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, RowSource, load_rows
+from skmlp.engines.cpu.tables import CONSTANTS_STRIDE, Blocks, Model, Slab
 from skmlp.engines.cpu.team import Crew, share_out
 from skmlp.engines.cpu.threads import effective_threads
 from skmlp.network.parameters import FloatArray, ParameterLayout

@@ -14,7 +14,17 @@ from skmlp.engines.cpu.formula_kernels import (
     derivative_kernel,
     group_scratch_size,
 )
-from skmlp.engines.cpu.passes import (
+from skmlp.engines.cpu.products import (
+    columns_of_panel,
+    lanes_of,
+    leading_dimension,
+    padded,
+    panel_count,
+    scratch_size,
+)
+from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
+from skmlp.engines.cpu.rows import address_of
+from skmlp.engines.cpu.tables import (
     ACTIVATE,
     BLOCK_FIELDS,
     BLOCK_FIRST,
@@ -33,16 +43,6 @@ from skmlp.engines.cpu.passes import (
     Integers,
     Workspace,
 )
-from skmlp.engines.cpu.products import (
-    columns_of_panel,
-    lanes_of,
-    leading_dimension,
-    padded,
-    panel_count,
-    scratch_size,
-)
-from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
-from skmlp.engines.cpu.rows import address_of
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
@@ -76,7 +76,7 @@ class NetworkLayout:
     Attributes
     ----------
     layers : ndarray of shape (n_layers, LAYER_FIELDS)
-        The table of layers (`skmlp.engines.cpu.passes`), without addresses of parameters.
+        The table of layers (`skmlp.engines.cpu.tables`), without addresses of parameters.
     workspace_size : int
         Elements that the outputs and deltas of a slab take.
     parameters_size : int
@@ -170,7 +170,7 @@ class BlockLayout:
     Attributes
     ----------
     table : ndarray of shape (n_blocks, BLOCK_FIELDS)
-        The table of blocks (`skmlp.engines.cpu.passes`), panel after panel.
+        The table of blocks (`skmlp.engines.cpu.tables`), panel after panel.
     sequence : ndarray of shape (n_blocks,)
         In which order they are worked on.
     gradient_shares : ndarray of shape (parts, n_connections, threads + 1)

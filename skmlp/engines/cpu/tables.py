@@ -1,0 +1,217 @@
+"""What kernels are told: a network, a slab, a model, and how the work is shared out.
+
+Numbers about each layer and each block of parameters stand in the rows of integer tables, so that
+no architecture compiles anything.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.cpu.compilation import jit
+from skmlp.engines.cpu.pointers import pointer
+from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_ROWS, VECTOR_BYTES
+from skmlp.engines.cpu.rows import list_rows
+from skmlp.engines.cpu.tiles import lane_count
+
+Integers = npt.NDArray[np.int64]
+
+# Columns of the table of layers, which describes a network to the kernels.
+UNITS = 0
+LD = 1  # how far apart rows of the layer's matrices lie in the workspace
+OUTPUTS = 2  # offset of the layer's outputs in the workspace
+DELTAS = 3  # offset of the layer's deltas in the workspace
+PANELS = 4  # offset of the panels that lead to the next layer in the vector of parameters
+COEFS = 5  # address of the coefficients that lead to the next layer, as users see them
+INTERCEPTS = 6  # address of the intercepts of the next layer, as users see them
+ACTIVATE = 7  # address of the kernel of the layer's activation (hidden layers)
+DERIVATIVE = 8  # address of the kernel of its derivative (hidden layers)
+LAYER_FIELDS = 9
+
+# Columns of the table of blocks.
+BLOCK_PANEL = 0
+BLOCK_FIRST = 1  # first row of coefficients
+BLOCK_LAST = 2  # one past the last one
+BLOCK_OFFSET = 3  # first parameter
+BLOCK_HAS_INTERCEPTS = 4  # whether the row of intercepts, which follows, belongs to it
+BLOCK_FIELDS = 5
+
+# What is copied together before the blocks of a layer are computed.
+PACK_NOTHING = 0
+PACK_INPUTS = 1  # a few columns of the inputs, for the blocks of all panels
+PACK_DELTAS = 2  # a panel of deltas, for all its blocks
+
+CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
+
+
+class Slab(NamedTuple):
+    """Rows worked on at once: `rows` of them, from ``order[position]`` on."""
+
+    order: Integers
+    position: int
+    rows: int
+
+
+class Workspace(NamedTuple):
+    """Scratch memory for the rows of a slab.
+
+    `buffer` holds each layer's outputs and deltas. `tables` are tables of row addresses,
+    `slab_size` entries each: one per layer for its outputs, one per layer for its deltas, one per
+    thread for the rows of X, one per thread for rows that are packed. `scratch` has `scratch_size`
+    and `packed` `packed_size` elements for each thread. `zeros` is as long as a panel is wide.
+    """
+
+    buffer: Any
+    tables: Integers
+    slab_size: int
+    scratch: Any
+    scratch_size: int
+    packed: Any
+    packed_size: int
+    zeros: Any
+
+
+class Model(NamedTuple):
+    """What a step reads and writes besides the workspace.
+
+    `parameters` and the state vectors lie in panels. So does `gradient`, one after the other for
+    each part of a slab, where it is asked for, grows over several slabs or goes from thread to
+    thread; otherwise each thread has room in it for one block of `gradient_size` elements for
+    each part. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
+    each thread. `loss`, `prepare` and `update` are addresses of kernels.
+    """
+
+    parameters: Any
+    gradient: Any
+    gradient_size: int
+    state: Any
+    settings: Any
+    steps: Integers
+    constants: Any
+    loss: int
+    prepare: int
+    update: int
+    alpha: float
+
+
+class Blocks(NamedTuple):
+    """How the parameters are split, and what is summed up by piece.
+
+    A slab's gradient is the sum of `parts`: 1 if the work is shared out by columns, 2 if it is by
+    rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's part of a
+    layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
+    `packing` says for each layer what is copied together. Blocks are taken in the order of
+    `sequence`.
+    """
+
+    table: Integers
+    sequence: Integers
+    parts: int
+    packing: Integers
+    gradient_shares: Integers
+    shares: Integers
+    row_losses: Any
+    penalties: Any
+
+
+class Share(NamedTuple):
+    """What a thread does of a slab's layers: some of its rows, and all panels or `part` of them.
+
+    `scratch` is memory of the thread's own.
+    """
+
+    first: Any
+    rows: Any
+    part: Any
+    parts: Any
+    scratch: Any
+
+
+@jit(inline="always")
+def share_of_panel(first_vector, vectors, all_vectors, rows, part, parts):
+    """Return the first and one past the last row that is computed of a panel.
+
+    Tiles are numbered panel after panel, weighted by their vectors, and each part gets an
+    equal run of them.
+    """
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    before = first_vector * tiles
+    total = all_vectors * tiles
+    begin = total * part // parts - before
+    end = total * (part + 1) // parts - before
+    first = min(max((begin + vectors - 1) // vectors, 0), tiles)
+    last = min(max((end + vectors - 1) // vectors, 0), tiles)
+    return min(rows, first * TILE_ROWS), min(rows, last * TILE_ROWS)
+
+
+@jit(inline="always")
+def rows_of_part(rows, part, parts):
+    """Return the first row and the number of rows of one of at most two parts of a slab."""
+    half = (rows + 1) // 2
+    if parts == 1:
+        return 0, rows
+    if part == 0:
+        return 0, half
+    return half, rows - half
+
+
+@jit(inline="always")
+def start_of_share(rows, thread, threads):
+    """Return the first row of a thread's share: whole tiles of rows in each half."""
+    half = 2 * thread // threads
+    within = 2 * thread - half * threads
+    if half == 2:
+        return rows
+    first, count = rows_of_part(rows, half, 2)
+    tiles = (count + TILE_ROWS - 1) // TILE_ROWS
+    return first + min(count, tiles * within // threads * TILE_ROWS)
+
+
+@jit(inline="always")
+def share_of_rows(rows, thread, threads):
+    """Return the first and one past the last row of a thread's share.
+
+    With an even number of threads none has rows of both halves.
+    """
+    return start_of_share(rows, thread, threads), start_of_share(rows, thread + 1, threads)
+
+
+@jit(inline="always")
+def output_table(work, layer):
+    return pointer(work.tables, layer * work.slab_size)
+
+
+@jit(inline="always")
+def delta_table(layers, work, layer):
+    return pointer(work.tables, (layers.shape[0] + layer) * work.slab_size)
+
+
+@jit(inline="always")
+def input_table(layers, work, thread):
+    return pointer(work.tables, (2 * layers.shape[0] + thread) * work.slab_size)
+
+
+@jit(inline="always")
+def packed_table(layers, work, threads, thread):
+    return pointer(work.tables, (2 * layers.shape[0] + threads + thread) * work.slab_size)
+
+
+@jit(inline="always")
+def list_packed(layers, work, threads, thread):
+    """Fill a thread's table of packed rows."""
+    if work.packed_size:
+        room = pointer(work.packed, thread * work.packed_size)
+        columns = GROUP_BYTES // VECTOR_BYTES * lane_count(room)
+        list_rows(room, columns, work.slab_size, packed_table(layers, work, threads, thread))
+
+
+@jit(inline="always")
+def list_workspace(layers, work):
+    """Fill the tables of the rows of the workspace."""
+    for layer in range(1, layers.shape[0]):
+        ld = layers[layer, LD]
+        outputs = pointer(work.buffer, layers[layer, OUTPUTS])
+        deltas = pointer(work.buffer, layers[layer, DELTAS])
+        list_rows(outputs, ld, work.slab_size, output_table(work, layer))
+        list_rows(deltas, ld, work.slab_size, delta_table(layers, work, layer))

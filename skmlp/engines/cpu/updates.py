@@ -1,0 +1,178 @@
+"""The gradient of a block of parameters, its update, and the penalized loss of a batch."""
+
+from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
+from skmlp.engines.cpu.products import columns_of_panel, multiply_transposed
+from skmlp.engines.cpu.registers import GROUP_BYTES, VECTOR_BYTES
+from skmlp.engines.cpu.rows import sparse_gradient
+from skmlp.engines.cpu.tables import (
+    BLOCK_FIRST,
+    BLOCK_HAS_INTERCEPTS,
+    BLOCK_LAST,
+    BLOCK_OFFSET,
+    BLOCK_PANEL,
+    CONSTANTS_STRIDE,
+    DELTAS,
+    LD,
+    PACK_DELTAS,
+    PACK_INPUTS,
+    PACK_NOTHING,
+    UNITS,
+    packed_table,
+)
+from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
+
+
+@inner
+def pack_for_block(layers, work, blocks, layer, block, before, first_row, rows, table, thread):
+    """Copy together what a block and those after it read of some rows.
+
+    Rows of X and of wide layers lie on as many pages of memory as there are rows, too many for
+    the processor to find them quickly again and again. `before` is the block that the thread had
+    before, negative if none; `table` holds the addresses of all rows of the slab.
+    """
+    kind = blocks.packing[layer]
+    if kind == PACK_NOTHING:
+        return
+    key = BLOCK_FIRST if kind == PACK_INPUTS else BLOCK_PANEL
+    if before >= 0 and blocks.table[block, key] == blocks.table[before, key]:
+        return
+    room = pointer(work.packed, thread * work.packed_size)
+    lanes = lane_count(room)
+    if kind == PACK_INPUTS:
+        width = GROUP_BYTES // VECTOR_BYTES * lanes
+        first = blocks.table[block, BLOCK_FIRST]
+        count = blocks.table[block, BLOCK_LAST] - first
+        if count == width:
+            copy_columns(advance(table, first_row), first, rows, advance(room, first_row * width))
+        else:  # where rows end, whole vectors would reach beyond X
+            for i in range(first_row, first_row + rows):
+                row = pointer_at(table[i], room)
+                for j in range(count):
+                    room[i * width + j] = row[first + j]
+    else:
+        panel = blocks.table[block, BLOCK_PANEL]
+        column, vectors, _ = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+        width = vectors * lanes
+        ld = layers[layer + 1, LD]
+        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+        copy_rows(vectors, delta, ld, rows, advance(room, first_row * width), width)
+
+
+@inner
+def gradient_of_block(
+    layers, source, work, blocks, layer, block, order, first_row, rows, table, accumulate, out, who
+):
+    """Compute (or add to) the gradient of the weighted loss of some rows for one block.
+
+    `order` holds the numbers and `table` the addresses of all rows of the slab; `who` is the
+    thread and how many there are.
+    """
+    thread, threads = who
+    first = blocks.table[block, BLOCK_FIRST]
+    count = blocks.table[block, BLOCK_LAST] - first
+    lanes = lane_count(out)
+    columns = layers[layer + 1, UNITS]
+    column, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+    width = vectors * lanes
+    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
+    if rows == 0:
+        if not accumulate:
+            for i in range((count + has_intercepts) * width):
+                out[i] = 0.0
+        return
+    packing = blocks.packing[layer]
+    if packing == PACK_DELTAS:
+        ld = width
+        delta = pointer(work.packed, thread * work.packed_size + first_row * ld)
+    else:
+        ld = layers[layer + 1, LD]
+        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+    if layer == 0 and source.is_sparse:
+        used = advance(order, first_row)
+        sparse_gradient(source, used, rows, first, first + count, delta, ld, width, accumulate, out)
+    else:
+        is_packed = packing == PACK_INPUTS
+        lines = packed_table(layers, work, threads, thread) if is_packed else table
+        offset = 0 if is_packed else first
+        start = out if accumulate else pointer(work.zeros, 0)
+        ld_start = width if accumulate else 0
+        lines = advance(lines, first_row)
+        multiply_transposed(vectors, lines, offset, count, rows, delta, ld, start, ld_start, out)
+    if has_intercepts:
+        sums = advance(out, count * width)
+        start = sums if accumulate else pointer(work.zeros, 0)
+        sum_of_rows(vectors, delta, ld, rows, start, sums)
+
+
+@inner
+def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient, other):
+    """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
+
+    ``g = (g + other + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; `other` is
+    the gradient of the slab's other half, if it has two. Intercepts are not penalized.
+    """
+    offset = blocks.table[block, BLOCK_OFFSET]
+    parameters = pointer(model.parameters, offset)
+    columns = layers[layer + 1, UNITS]
+    lanes = lane_count(parameters)
+    _, vectors, in_last = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+    width = vectors * lanes
+    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+    size = rows * width
+    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
+    rows += has_intercepts
+    if blocks.parts > 1:
+        for i in range(rows * width):
+            gradient[i] += other[i]
+    state = pointer(model.state, offset)
+    stride = model.parameters.size
+    penalty = pointer(blocks.penalties, block)
+    inverse = 1.0 / weight_sum
+    if has_intercepts:  # before the coefficients, whose call leaves the penalty
+        p, g, s = advance(parameters, size), advance(gradient, size), advance(state, size)
+        call_kernel(model.update, (p, g, s, stride, width, 0.0, inverse, constants, penalty))
+    call_kernel(
+        model.update,
+        (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),
+    )
+    if in_last < lanes and parameters[width - 1] != 0.0:
+        # Padding has no gradient, but the optimizer has divided zero by zero there.
+        for i in range(rows):
+            for j in range(width - lanes + in_last, width):
+                parameters[i * width + j] = 0.0
+
+
+@jit(inline="always")
+def step_constants(model, learning_rate, step, thread):
+    """Return what all updates of a step share, in memory of the thread's own."""
+    constants = pointer(model.constants, thread * CONSTANTS_STRIDE)
+    call_kernel(model.prepare, (pointer(model.settings, 0), learning_rate, step, constants))
+    return constants
+
+
+@jit(inline="always")
+def sum_of_losses(blocks, rows):
+    """Return the sum of the losses of a slab's rows.
+
+    Four sums side by side: one would wait for each addition before the next one.
+    """
+    losses = blocks.row_losses
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, rows - 3, 4):
+        a += losses[i]
+        b += losses[i + 1]
+        c += losses[i + 2]
+        d += losses[i + 3]
+    for i in range(rows - rows % 4, rows):
+        a += losses[i]
+    return (a + b) + (c + d)
+
+
+@jit(inline="always")
+def penalized_loss(blocks, alpha, loss, weight_sum):
+    """Return the mean loss of a batch with the L2 penalty of all blocks."""
+    penalty = 0.0
+    for block in range(blocks.penalties.size):
+        penalty += blocks.penalties[block]
+    return (loss + 0.5 * alpha * penalty) / weight_sum
