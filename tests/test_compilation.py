@@ -12,13 +12,13 @@ import numba
 import numpy as np
 import pytest
 from numba import carray, types
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import IndexDataCacheFile, NullCache
 
 import skmlp
 from skmlp.__main__ import main
 from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines.cpu import compilation
-from skmlp.engines.cpu.compilation import NoCache
+from skmlp.engines.cpu.compilation import NoCache, inner, jit
 from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
@@ -367,3 +367,19 @@ def test_damaged_bits_are_compiled_again(empty_cache):
         damaged[position] ^= 1 << int(rng.integers(8))
         index.write_bytes(damaged)
         assert applied(compile_scale(2.0)) == 2.0
+
+
+def test_drivers_count_no_references():
+    @inner
+    def total(array):
+        return array[0] + array[1]
+
+    @jit()
+    def call(array):
+        return total(array) + total(array[1:])
+
+    call._cache = NullCache()
+    assert call(np.arange(3.0)) == 4.0
+    (code,) = call.inspect_llvm().values()
+    assert "total" in code
+    assert "NRT_incref" not in code

@@ -1,5 +1,10 @@
 """The CPU engine against the reference engine, and against itself in other circumstances."""
 
+import ctypes
+import mmap
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +14,7 @@ from scipy import sparse
 
 import skmlp.engines.base
 import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.team
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
@@ -139,23 +145,101 @@ def always_parallel(monkeypatch):
     monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
 
 
+WIDE = NetworkSpec((20, 70, 70, 3), "tanh", "log_loss", "softmax")
+
+
 @pytest.mark.parametrize("density", [None, 0.3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("batch_size", "parts"),
-    [(16, 1), (200, 2), (430, 2)],
-    ids=["by columns", "by rows", "several slabs"],
+    ("network", "batch_size", "slab_size", "parts"),
+    [
+        (NETWORK, 16, 16, 1),
+        (NETWORK, 200, 200, 2),
+        (NETWORK, 429, 256, 2),
+        (WIDE, 16, 16, 1),
+        (WIDE, 39, 39, 1),
+        (WIDE, 60, 60, 2),
+        (WIDE, 60, 20, 1),
+    ],
 )
 @pytest.mark.usefixtures("always_parallel")
-def test_threads_change_nothing(batch_size, parts, dtype, density, monkeypatch):
-    monkeypatch.setattr(skmlp.engines.base, "MAX_SLAB_ROWS", 256)
-    assert parts_of_slab(NETWORK, min(batch_size, 256)) == parts
-    problem = make_problem(NETWORK, 430, density=density)
+def test_threads_change_nothing(network, batch_size, slab_size, parts, dtype, density, monkeypatch):
+    # More threads than tiles of rows, batches of several slabs, and a last batch of one row.
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
+    assert parts_of_slab(network, slab_size) == parts
+    n_samples = 3 * batch_size + 1 if batch_size < 200 else 430
+    problem = make_problem(network, n_samples, density=density)
     options = {"dtype": dtype, "batch_size": batch_size}
-    expected = run_epochs(CpuEngine(1), NETWORK, problem, **options)
+    expected = run_epochs(CpuEngine(1), network, problem, **options)
     for n_jobs in (2, 3, 4):
-        assert_same_run(run_epochs(CpuEngine(n_jobs), NETWORK, problem, **options), expected)
+        actual = run_epochs(CpuEngine(n_jobs), network, problem, **options)
+        assert_same_run(actual, expected)
+    if density is None:
+        reference = run_epochs(ReferenceEngine(), network, problem, batch_size=batch_size)
+        assert_allclose(expected[0], reference[0], rtol=TOLERANCE[dtype])
 
+
+@pytest.mark.parametrize("batch_size", [16, 200])
+@pytest.mark.usefixtures("always_parallel")
+def test_a_fit_that_gets_no_threads_is_the_same(batch_size, monkeypatch):
+    problem = make_problem(NETWORK, 430)
+    expected = run_epochs(CpuEngine(2), NETWORK, problem, batch_size=batch_size)
+
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(skmlp.engines.cpu.team.Crew, "_start", refuse)
+    actual = run_epochs(CpuEngine(2), NETWORK, problem, batch_size=batch_size)
+    assert_same_run(actual, expected)
+
+
+@pytest.mark.usefixtures("always_parallel")
+def test_a_batch_of_one_row_after_none(monkeypatch):
+    """The second half of its slab is empty, and nothing has listed any row before."""
+    network = NetworkSpec((70, 80, 3), "tanh", "log_loss", "softmax")
+    X, targets, weight = make_problem(network, 201)
+    weight[:200] = 0.0
+    results = []
+    for n_jobs in (1, 2):
+        engine = CpuEngine(n_jobs)
+        task = make_task(engine, network, (X, targets, weight), batch_size=200)
+        run = engine.start([task])
+        run._task(0).work.tables[:] = 8  # an address that nobody may read
+        run.advance([EpochPlan(np.arange(201)[None], 0.01)])
+        results.append(run.parameters(0))
+    assert_array_equal(*results)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="protects memory by mprotect")
+@pytest.mark.parametrize("units", [(70, 80, 3), (70, 130, 130, 3), (3, 20, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nothing_is_read_beyond_X(units, dtype):
+    network = NetworkSpec(units, "tanh", "squared_error", "identity")
+    X, targets, _ = make_problem(network, 33)
+    size = X.astype(dtype).nbytes
+    pages = -(-size // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    room = np.frombuffer(memory, dtype=np.uint8)
+    end = pages * mmap.PAGESIZE
+    protected = ctypes.c_void_p(room.ctypes.data + end)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(protected, mmap.PAGESIZE, 0) == 0
+    last = room[end - size : end].view(dtype).reshape(X.shape)
+    last[:] = X
+    for batch_size in (16, 33):
+        run_epochs(CpuEngine(1), network, (last, targets, None), dtype=dtype, batch_size=batch_size)
+    engine = CpuEngine(1)
+    data = engine.load(last, None, None, network, dtype)
+    zeros = np.zeros(ParameterLayout(units).size)
+    engine.predict(network, *ParameterLayout(units).views(zeros), data)
+
+
+@pytest.mark.usefixtures("always_parallel")
+@pytest.mark.parametrize("density", [None, 0.3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threads_change_no_gradient(dtype, density):
+    problem = make_problem(NETWORK, 430, density=density)
     losses_and_gradients = []
     for n_jobs in (1, 2):
         task = make_task(CpuEngine(n_jobs), NETWORK, problem, dtype=dtype)
@@ -185,7 +269,6 @@ def test_gradient_of_copied_inputs_and_deltas(units, n_rows, packing, dtype, ord
     network = NetworkSpec(units, "tanh", "log_loss", "softmax")
     assert packing_of_layers(network, dtype, n_rows, is_sparse=False) == packing
     X, targets, weight = make_problem(network, n_rows)
-    # The last rows end where the array ends: nothing may be read beyond.
     X = np.asarray(X, dtype=dtype, order=order)
     parameters = draw_uniform(
         ParameterLayout(units), "tanh", np.random.RandomState(0), np.dtype(dtype)
@@ -198,6 +281,16 @@ def test_gradient_of_copied_inputs_and_deltas(units, n_rows, packing, dtype, ord
     assert_allclose(results[1], results[0], atol=0.1 * TOLERANCE[dtype] * scale, rtol=0)
     assert_array_equal(results[2], results[1])
     assert_array_equal(results[3], results[1])
+
+    plan = make_plan(n_rows, n_epochs=3)
+    options = {"dtype": dtype, "batch_size": n_rows, "solver": "sgd"}
+    runs = [
+        run_epochs(engine, network, (X, targets, weight), plan, **options)
+        for engine in (ReferenceEngine(), CpuEngine(1), CpuEngine(3))
+    ]
+    scale = np.abs(runs[0][1]).max()
+    assert_allclose(runs[1][1], runs[0][1], atol=TOLERANCE[dtype] * scale, rtol=0)
+    assert_same_run(runs[2], runs[1])
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -358,21 +451,32 @@ def test_prediction_of_rows_equals_bulk():
         assert_allclose(single[0], bulk[row], rtol=1e-13)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_takes_denormal_numbers_for_zero(dtype):
+@pytest.mark.usefixtures("always_parallel")
+def test_training_takes_denormal_numbers_for_zero(dtype, n_jobs):
     # A dead unit's moments shrink forever; arithmetic with denormal numbers is very slow.
     network = NetworkSpec((3, 2, 1), "relu", "squared_error", "identity")
     size = ParameterLayout(network.layer_units).size
     X, targets, _ = make_problem(network, 20)
-    engine = CpuEngine(1)
-    data = engine.load(X, targets, None, network, dtype)
-    parameters = np.full(size, -1.0)  # both hidden units are dead on any positive row
+    engine = CpuEngine(n_jobs)
+    data = engine.load(np.abs(X), targets, None, network, dtype)
+    parameters = np.full(size, -1.0)  # both hidden units are dead for positive X
     smallest = np.finfo(dtype).smallest_subnormal
     state = OptimizerState("adam", np.full((2, size), 1000 * smallest, dtype=dtype), 5, 0.001)
     spec = OptimizerSpec("adam", SETTINGS["adam"])
     run = engine.start([FitTask(network, spec, data, parameters, state, 0.0, 20)])
     run.advance([make_plan(20)])
-    after = run.optimizer_state(0, 0.001).vectors
-    assert not ((after != 0) & (np.abs(after) < np.finfo(dtype).tiny)).any()
-    # Elsewhere they mean what they always do.
-    assert np.array([smallest, 0.0])[:1] * np.dtype(dtype).type(1.0) == smallest
+    moments = run.optimizer_state(0, 0.001).vectors
+    n_dead = 3 * 2
+    assert 0.9 * 1000 * smallest > 0  # what they would be
+    assert (moments[:, :n_dead].view(INTEGERS[dtype]) == 0).all()
+
+    # Elsewhere denormal numbers mean what they always do.
+    numbers = np.full(8, smallest)
+    with ThreadPoolExecutor(1) as pool:
+        for product in (numbers * 2, pool.submit(lambda: numbers * 2).result()):
+            assert (product.view(INTEGERS[dtype]) == 2).all()
+
+
+INTEGERS = {"float32": np.int32, "float64": np.int64}

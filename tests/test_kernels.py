@@ -205,7 +205,7 @@ def packed_model(units, dtype, seed=0):
     layers = with_addresses(layout.layers, *flat_layout.views(flat))
     packed = aligned_zeros(layout.parameters_size, dtype)
     packed[:] = np.nan
-    drivers.exchange(layers, packed, True)
+    drivers.exchange(layers, packed, drivers.INTO_PANELS)
     return network, layers, flat, packed
 
 
@@ -298,7 +298,7 @@ def test_panels_hold_every_parameter_once_and_zeros(units, dtype):
     assert_array_equal(np.sort(packed[packed != 0]), np.sort(flat))
     before = flat.copy()
     flat[:] = 0
-    drivers.exchange(layers, packed, False)
+    drivers.exchange(layers, packed, drivers.OUT_OF_PANELS)
     assert_array_equal(flat, before)
 
 

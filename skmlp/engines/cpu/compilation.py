@@ -36,7 +36,8 @@ from skmlp.engines.cpu.elementary import elementary_functions
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FASTMATH}
 # Numba would count the references to every array in every call, by atomic operations on memory
-# that all threads share. Nothing is allocated here, and callers keep what they pass.
+# that all threads share. Nothing is allocated here, and callers keep what they pass. The option
+# is Numba's own, without a promise: a test looks whether it still works.
 DRIVER_OPTIONS = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 # Before it loads anything, Numba prepares to compile, which takes longer than loading our kernels.

@@ -46,7 +46,10 @@ from skmlp.engines.cpu.updates import (
     update_block,
 )
 
-ABANDONED = -1
+# What stands for the number of a meeting after the team has been abandoned.
+NO_MEETING = -1
+
+INTO_PANELS, OUT_OF_PANELS = True, False
 
 
 class Plan(NamedTuple):
@@ -65,13 +68,14 @@ class Plan(NamedTuple):
 
 
 @jit(inline="always")
-def batch_weight(source, order, start, stop):
+def batch_weight(source, orders, start, rows):
     """Return the sum of the sample weights of a batch."""
     if not source.is_weighted:
-        return float(stop - start)
+        return float(rows)
     weights = float64_pointer(source.weights)
+    order = pointer(orders, start)
     total = 0.0
-    for i in range(start, stop):
+    for i in range(rows):
         total += weights[order[i]]
     return total
 
@@ -99,7 +103,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
     Threads that share the columns meet after each layer, others only where the next pass reads
-    what another one wrote. Returns the number of the last meeting, or `ABANDONED`.
+    what another one wrote. Returns the number of the last meeting, or `NO_MEETING`.
     """
     threads = team.threads
     order = pointer(slab.order, slab.position)
@@ -119,7 +123,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         if by_columns:
             meeting += 1
             if not meet(team, meeting):
-                return ABANDONED
+                return NO_MEETING
     table = input_table(layers, work, thread)
     list_inputs(layers, source, work, order, slab.rows, table)
     parameters = pointer(model.parameters, 0)
@@ -129,7 +133,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         if by_columns:
             meeting += 1
             if not meet(team, meeting):
-                return ABANDONED
+                return NO_MEETING
         table = output_table(work, layer + 1)
     if first < last:
         forward_output(layers, source, work, parameters, order, table, first, last)
@@ -137,17 +141,17 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     if by_columns:
         meeting += 1
         if not meet(team, meeting):
-            return ABANDONED
+            return NO_MEETING
     for layer in range(output - 1, 0, -1):
         backward_layer(layers, work, parameters, layer, share)
         if by_columns:
             meeting += 1
             if not meet(team, meeting):
-                return ABANDONED
+                return NO_MEETING
     if not by_columns and threads > 2:
         meeting += 1
         if not meet(team, meeting):
-            return ABANDONED
+            return NO_MEETING
     return meeting
 
 
@@ -179,7 +183,7 @@ def room_for_gradient(model, blocks, part, thread):
 
 @inner
 def prefetch_share(layers, source, work, ahead, i, begin, end):
-    """Have some of the rows of X for the next batch fetched, spread over a thread's blocks."""
+    """Have the next rows of X that a thread reads fetched, spread over its blocks."""
     order, first, rows = ahead
     if rows:
         begin_row = first + rows * (i - begin) // (end - begin)
@@ -222,7 +226,7 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread
     if not meet(team, 1):
         return 0.0
     meeting = propagate(layers, source, model, work, blocks, slab, team, thread, np.int64(1))
-    if meeting == ABANDONED:
+    if meeting == NO_MEETING:
         return 0.0
     nothing = (pointer(slab.order, 0), 0, 0)
     add_gradient(layers, source, model, work, blocks, slab, not accumulate, nothing, team, thread)
@@ -232,13 +236,13 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread
 
 
 @jit(inline="always")
-def update(layers, source, model, work, blocks, slab, is_first, ahead, step, team, thread):
+def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_data, team, thread):
     """Do a thread's share of the update, and of the gradient of the batch's last slab before.
 
-    `step` holds the batch's weight, the step's constants, and whether the gradient is there
-    already; `ahead` the row numbers of the next batch, and which of them to fetch.
+    `gradient_data` holds the batch's weight, the step's constants, and whether the gradient is
+    there already; `ahead` the numbers of the next rows, and which of them to fetch.
     """
-    weight_sum, constants, is_there = step
+    weight_sum, constants, is_there = gradient_data
     order = pointer(slab.order, slab.position)
     is_whole = is_there or not is_first
     for layer in range(layers.shape[0] - 1):
@@ -274,16 +278,55 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, step, tea
 
 
 @jit(inline="always")
-def rows_ahead(source, blocks, plan, after, team, thread):
-    """Return the row numbers of the next batch, and which of them the thread will read."""
+def rows_ahead(blocks, plan, after, team, thread):
+    """Return the row numbers from position `after` on, and which of them the thread reads next."""
     order = pointer(plan.orders, after)
     if not plan.looks_ahead:
         return order, 0, 0
-    rows = min(plan.batch_size, plan.orders.size - after)
+    rows = min(plan.slab_size, plan.orders.size - after)
     if blocks.parts == 1:
         return order, 0, rows
     first, last = share_of_rows(rows, thread, team.threads)
     return order, first, last - first
+
+
+@jit(inline="always")
+def train_on_batch(
+    layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
+):
+    """Do a thread's share of one minibatch, the rows in `bounds` of all epochs' orders.
+
+    Returns the number of the last meeting, or `NO_MEETING`, and the sum of the rows' losses.
+    """
+    start, stop = bounds
+    weight_sum, constants = step_data
+    # One thread has each block's gradient and update at once. Where several compute gradients of
+    # parts, an update needs what others have computed.
+    is_there = blocks.parts > 1 and team.threads > 1
+    order = plan.orders.reshape(plan.orders.size)
+    loss = 0.0
+    for position in range(start, stop, plan.slab_size):
+        slab = Slab(order, position, min(plan.slab_size, stop - position))
+        meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
+        if meeting == NO_MEETING:
+            return meeting, loss
+        is_first = position == start
+        is_last = position + plan.slab_size >= stop
+        ahead = rows_ahead(blocks, plan, position + slab.rows, team, thread)
+        if is_there or not is_last:
+            add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, team, thread)
+            meeting += 1
+            if not meet(team, meeting):
+                return NO_MEETING, loss
+        # Here the losses of all rows are there, and will be until the next meeting.
+        loss += sum_of_losses(blocks, slab.rows)
+        if is_last:
+            data = (weight_sum, constants, is_there)
+            update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
+        meeting += 1
+        if not meet(team, meeting):
+            return NO_MEETING, loss
+    return meeting, loss
 
 
 @jit()
@@ -293,72 +336,45 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     Batches are numbered through all epochs of the plan. Every thread goes through the same
     loops and decisions, and does its share of each pass. The first thread writes the sums of
     the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
-    ``model.steps``. Returns whether all losses are finite.
+    ``model.steps``. Returns whether all losses are finite. Denormal numbers are taken for zero.
     """
     control = flush_denormals()
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
     step = model.steps[0]
-    # One thread has each block's gradient and update at once. Where several compute gradients of
-    # parts, an update needs what others have computed.
-    is_there = blocks.parts > 1 and team.threads > 1
     if thread == 0:
         list_workspace(layers, work)
     list_packed(layers, work, team.threads, thread)
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
-    if not meet(team, meeting):
-        restore_denormals(control)
-        return False
-    for batch in range(first_batch, last_batch):
+    is_fine = meet(team, meeting)
+    batch = first_batch
+    while is_fine and batch < last_batch:
         epoch = batch // per_epoch
-        order = plan.orders[epoch]
         start = (batch - epoch * per_epoch) * plan.batch_size
-        stop = min(start + plan.batch_size, rows_per_epoch)
-        weight_sum = batch_weight(source, order, start, stop)
+        rows = min(plan.batch_size, rows_per_epoch - start)
+        start += epoch * rows_per_epoch
+        batch += 1
+        weight_sum = batch_weight(source, plan.orders, start, rows)
         if weight_sum == 0.0:
             continue
         step += 1
-        constants = step_constants(model, plan.learning_rate, step, thread)
-        ahead = rows_ahead(source, blocks, plan, epoch * rows_per_epoch + stop, team, thread)
-        loss = 0.0
-        for position in range(start, stop, plan.slab_size):
-            slab = Slab(order, position, min(plan.slab_size, stop - position))
-            meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
-            if meeting == ABANDONED:
-                restore_denormals(control)
-                return False
-            is_first = position == start
-            is_last = position + plan.slab_size >= stop
-            if is_there or not is_last:
-                add_gradient(
-                    layers, source, model, work, blocks, slab, is_first, ahead, team, thread
-                )
-                meeting += 1
-                if not meet(team, meeting):
-                    restore_denormals(control)
-                    return False
-            # Here the losses of all rows are there, and will be until the next meeting.
-            loss += sum_of_losses(blocks, slab.rows)
-            if is_last:
-                parts = (weight_sum, constants, is_there)
-                update(
-                    layers, source, model, work, blocks, slab, is_first, ahead, parts, team, thread
-                )
-            meeting += 1
-            if not meet(team, meeting):
-                restore_denormals(control)
-                return False
+        step_data = (weight_sum, step_constants(model, plan.learning_rate, step, thread))
+        bounds = (start, start + rows)
+        meeting, loss = train_on_batch(
+            layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
+        )
+        if meeting == NO_MEETING:
+            is_fine = False
+            continue
         loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
-            plan.losses[epoch, 0] += loss * (stop - start)
-            plan.losses[epoch, 1] += stop - start
+            plan.losses[epoch, 0] += loss * rows
+            plan.losses[epoch, 1] += rows
             model.steps[0] = step
-        if not np.isfinite(loss):
-            restore_denormals(control)
-            return False
+        is_fine = np.isfinite(loss)
     restore_denormals(control)
-    return True
+    return is_fine
 
 
 @inner

@@ -109,9 +109,9 @@ class CpuTask:
         largest = padded(blocks.largest, dtype)
         is_passed_on = parts > 1 and self.threads > 1
         is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on
-        self._gradient = aligned_zeros(
-            parts * (layout.parameters_size if is_whole else largest * self.threads), dtype
-        )
+        # A batch of one slab needs the rooms also where larger ones need the whole.
+        gradient_size = max(layout.parameters_size * is_whole, largest * self.threads)
+        self._gradient = aligned_zeros(parts * gradient_size, dtype)
         vectors = () if state is None else tuple(state.vectors)
         self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
         for own, vector in zip(self._state_vectors(), vectors, strict=True):
@@ -134,11 +134,11 @@ class CpuTask:
     def _packed(self, vector: FloatArray, size: int) -> FloatArray:
         self._flat[...] = vector
         packed = aligned_zeros(size, self._flat.dtype)
-        drivers.exchange(self.layers, packed, True)
+        drivers.exchange(self.layers, packed, drivers.INTO_PANELS)
         return packed
 
     def _unpacked(self, packed: FloatArray) -> FloatArray:
-        drivers.exchange(self.layers, packed, False)
+        drivers.exchange(self.layers, packed, drivers.OUT_OF_PANELS)
         return self._flat.copy()
 
     def _state_vectors(self) -> FloatArray:
@@ -152,12 +152,13 @@ class CpuTask:
     @parameters.setter
     def parameters(self, parameters: FloatArray) -> None:
         self._flat[...] = parameters
-        drivers.exchange(self.layers, self._parameters, True)
+        drivers.exchange(self.layers, self._parameters, drivers.INTO_PANELS)
 
     @property
     def gradient(self) -> FloatArray:
         """The gradient that `add_slab` has summed up."""
-        parts = self._gradient.reshape(self.blocks.parts, -1)
+        size = self.blocks.parts * self._parameters.size
+        parts = self._gradient[:size].reshape(self.blocks.parts, -1)
         # Whoever asked sees that a gradient is not finite; no warning on the way.
         with np.errstate(over="ignore", invalid="ignore"):
             return self._unpacked(parts.sum(axis=0))
@@ -328,7 +329,7 @@ class CpuEngine(Engine):
         layout = network_layout(network, slab_size, dtype, gathers=data.gathers, backward=False)
         packed = aligned_zeros(layout.parameters_size, dtype)
         layers = with_addresses(layout.layers, coefs, intercepts)
-        drivers.exchange(layers, packed, True)
+        drivers.exchange(layers, packed, drivers.INTO_PANELS)
 
         # Fresh memory for each part would take longer to come from the system than the part.
         own = threading.local()

@@ -57,7 +57,8 @@ BLOCKS_PER_LAYER = 32
 MAX_PACKED_ROWS = 1024
 MAX_PACKED_BYTES = 2**18
 MIN_PACKED_UNITS = 64
-# Columns of a layer's inputs that the gradients of all panels read one after the other.
+# So many rows of coefficients, of all panels, follow each other in the update: their gradients
+# read the same columns of the layer's inputs.
 NEAR_ROWS = 128
 
 

@@ -32,7 +32,7 @@ def pack_for_block(layers, work, blocks, layer, block, before, first_row, rows, 
     before, negative if none; `table` holds the addresses of all rows of the slab.
     """
     kind = blocks.packing[layer]
-    if kind == PACK_NOTHING:
+    if kind == PACK_NOTHING or rows == 0:
         return
     key = BLOCK_FIRST if kind == PACK_INPUTS else BLOCK_PANEL
     if before >= 0 and blocks.table[block, key] == blocks.table[before, key]:
