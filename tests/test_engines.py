@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -116,7 +116,12 @@ def test_cpu_equals_reference(
     options = {"batch_size": batch_size, "solver": solver}
     plan = make_plan(n_samples, n_epochs=2)
 
-    expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    try:
+        expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    except RuntimeWarning as warning:
+        # The exponential of a Poisson regression may diverge: there is nothing to compare.
+        assume("overflow" not in str(warning) or key[1] != "exp")
+        raise
     actual = run_epochs(CpuEngine(1), network, problem, plan, dtype=dtype, **options)
 
     tolerance = TOLERANCE[dtype]
