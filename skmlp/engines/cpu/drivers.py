@@ -109,7 +109,6 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     order = pointer(slab.order, slab.position)
     first, last = share_of_rows(slab.rows, thread, threads)
     scratch = pointer(work.scratch, thread * work.scratch_size)
-    # Not literals: Numba would compile the passes once more for them.
     by_columns = blocks.parts == 1
     share = Share(
         0 if by_columns else first,
