@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.network.parameters import FloatArray
+from skmlp.network.permutation import permutation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
 IndexArray = npt.NDArray[np.intp]
@@ -74,19 +75,52 @@ class FitTask:
 
 
 @dataclass(frozen=True)
+class KeyedOrders:
+    """Orders of several epochs that an engine draws by itself, by `network.permutation`.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_rows,), dtype int64
+        Row numbers of X; epoch `e` uses ``rows[permutation(n_rows, key, e)]``.
+    key : int
+        Below ``2 ** 32``.
+    first_epoch : int
+    n_epochs : int
+    """
+
+    rows: IndexArray
+    key: int
+    first_epoch: int
+    n_epochs: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_epochs, len(self.rows)
+
+    def explicit(self) -> IndexArray:
+        """Return the orders themselves, shape (n_epochs, n_rows)."""
+        epochs = range(self.first_epoch, self.first_epoch + self.n_epochs)
+        return np.array([self.rows[permutation(len(self.rows), self.key, e)] for e in epochs])
+
+
+@dataclass(frozen=True)
 class EpochPlan:
     """What one task does in the next call of `Run.advance`.
 
     Attributes
     ----------
-    orders : ndarray of shape (n_epochs, n_rows), dtype intp
+    orders : ndarray of shape (n_epochs, n_rows), dtype intp, or KeyedOrders
         Row numbers of X in the order of their use, for each epoch.
     learning_rate : float
         Learning rate of these epochs.
     """
 
-    orders: IndexArray
+    orders: IndexArray | KeyedOrders
     learning_rate: float
+
+    def explicit_orders(self) -> IndexArray:
+        """Return the orders as an array, however they were given."""
+        return self.orders.explicit() if isinstance(self.orders, KeyedOrders) else self.orders
 
 
 @dataclass(frozen=True)
@@ -135,7 +169,15 @@ class Run(ABC):
 
 
 class Engine(ABC):
-    """A place where networks are computed."""
+    """A place where networks are computed.
+
+    Attributes
+    ----------
+    draws_orders : bool
+        Whether it is better given `KeyedOrders` than arrays of row numbers.
+    """
+
+    draws_orders: bool = False
 
     @abstractmethod
     def load(

@@ -114,7 +114,7 @@ class ReferenceRun(Run):
 
     def _advance(self, index: int, plan: EpochPlan) -> EpochResult:
         losses = []
-        for order in plan.orders:
+        for order in plan.explicit_orders():
             losses.append(self._epoch(index, order, plan.learning_rate))
             if not np.isfinite(losses[-1]):
                 break

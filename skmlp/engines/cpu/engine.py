@@ -175,10 +175,11 @@ class CpuTask:
 
     def advance(self, plan: EpochPlan, crew: Crew) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
-        n_epochs, n_rows = plan.orders.shape
+        orders = plan.explicit_orders()
+        n_epochs, n_rows = orders.shape
         losses = np.zeros((n_epochs, 2))
         epochs = drivers.Plan(
-            plan.orders,
+            orders,
             self.batch_size,
             self.slab_size,
             plan.learning_rate,

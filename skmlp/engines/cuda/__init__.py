@@ -1,0 +1,1 @@
+"""The CUDA engine: networks trained and evaluated in `numba.cuda` kernels."""
