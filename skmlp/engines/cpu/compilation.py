@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any
 
 import llvmlite.binding
@@ -31,6 +30,7 @@ from numba.core.ccallback import CFunc
 from numba.core.runtime import _nrt_python as runtime
 
 from skmlp.engines.cpu.elementary import elementary_functions
+from skmlp.engines.formulas import rebind
 
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -179,26 +179,9 @@ inner = jit(no_cpython_wrapper=True)
 
 
 def specialize(formula: Any, dtype: Any) -> Any:
-    """Compile a registry formula in one precision.
-
-    Its float literals become constants of `dtype` (a double literal would silently turn a
-    single-precision loop into a double-precision one), its elementary functions the engine's,
-    and formulas that it calls are treated alike.
-    """
+    """Compile a registry formula in one precision, with the engine's elementary functions."""
     elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
-    code: CodeType = formula.__code__
-    constants = tuple(dtype(c) if isinstance(c, float) else c for c in code.co_consts)
-    namespace = dict(formula.__globals__)
-    for name in code.co_names:
-        callee = namespace.get(name)
-        if name in elementary:
-            namespace[name] = elementary[name]
-        elif isinstance(callee, FunctionType):
-            namespace[name] = specialize(callee, dtype)
-    rebound = FunctionType(
-        code.replace(co_consts=constants), namespace, formula.__name__, formula.__defaults__
-    )
-    return njit(**OPTIONS)(rebound)
+    return rebind(formula, dtype, elementary, njit(**OPTIONS))
 
 
 def compile_kernel(py_func: Callable[..., Any], signature: Any, key: str) -> CFunc:

@@ -1,0 +1,70 @@
+"""The one file that imports `numba.cuda`, and what differs between a GPU and its simulator.
+
+A kernel is written once. On a GPU its arguments are bare pointers and numbers; in the simulator
+(``NUMBA_ENABLE_CUDASIM=1``) flat arrays stand in for pointers. What is spelled differently there
+(positions of threads, barriers, memory of one thread) has a name here that serves both.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+if not hasattr(np, "row_stack"):  # gone in NumPy 2.5; numba-cuda 0.30 still asks for it
+    np.row_stack = np.vstack  # type: ignore[attr-defined]
+
+from numba import cuda, types
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+# Threads of a block that works on rows, parameters or steps; in the simulator they cost much.
+BLOCK_THREADS = 4 if SIMULATED else 128
+
+int32 = types.int32
+uint32 = types.uint32
+int64 = types.int64
+float32 = types.float32
+float64 = types.float64
+
+
+@contextmanager
+def compiling_for(capability: tuple[int, int]) -> Iterator[None]:
+    """Have device functions compiled for a compute capability, whatever device is there.
+
+    `cuda.compile` takes the capability of a kernel, but asks the driver for that of the functions
+    it calls.
+    """
+    from numba.cuda import dispatcher
+
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked
+
+
+if SIMULATED:
+
+    def device_function(py_func: Any) -> Any:
+        """Mark a function that only kernels call."""
+        return py_func
+
+    def synchronize() -> None:
+        """Wait for all threads of the block."""
+        threading.current_thread().syncthreads()  # type: ignore[attr-defined]
+
+    # Device functions are called with the simulator's module, kernels with a stand-in for it.
+    cuda.local = SimpleNamespace(array=lambda shape, dtype: np.empty(shape, np.dtype(str(dtype))))
+
+else:
+
+    def device_function(py_func: Any) -> Any:
+        """Mark a function that only kernels call; it becomes a part of each of them."""
+        return cuda.jit(device=True, forceinline=True)(py_func)
+
+    synchronize = cuda.syncthreads

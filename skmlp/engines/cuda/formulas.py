@@ -1,0 +1,127 @@
+"""The registries' formulas as device functions, chosen by their codes.
+
+One launch may hold networks with different formulas. A chain of comparisons, the same for all
+threads of a block, costs little beside the product that precedes it, and a network with other
+formulas needs no other kernel.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skmlp.engines.cuda.device import SIMULATED, device_function
+from skmlp.engines.formulas import rebind
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of the simulator overflow as silently as a GPU does."""
+
+    def call(x: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(x)
+
+    return call
+
+
+ELEMENTARY: dict[str, Any]
+if SIMULATED:
+    ELEMENTARY = {f.__name__: quiet(f) for f in (np.exp, np.log, np.sqrt, np.tanh)}
+else:
+    ELEMENTARY = {"exp": math.exp, "log": math.log, "sqrt": math.sqrt, "tanh": math.tanh}
+
+
+class Formulas(NamedTuple):
+    """Device functions over whole registries, for one precision.
+
+    Attributes
+    ----------
+    activate, differentiate : callable
+        ``(code, z)`` and ``(code, a)``, as `Activation.value` and `Activation.derivative`.
+    loss_value, loss_gradient : callable
+        ``(code, target, raw, output, epsilon)`` and ``(code, target, output)``.
+    step_constants : callable
+        ``(code, settings, learning_rate, step)``: four numbers, always in double precision.
+    update : callable
+        ``(code, parameter, gradient, first, second, constants)``: the new parameter and two
+        states; an optimizer with one state leaves the second as it is.
+    exp : callable
+    """
+
+    activate: Any
+    differentiate: Any
+    loss_value: Any
+    loss_gradient: Any
+    step_constants: Any
+    update: Any
+    exp: Any
+
+
+@cache
+def formulas(dtype: str) -> Formulas:
+    """Return the device functions of one precision."""
+    real = np.dtype(dtype).type
+
+    def specialize(formula: Any, precision: Any = real) -> Any:
+        return rebind(formula, precision, ELEMENTARY, device_function)
+
+    def chosen(entries: Iterable[Any], name: str, precision: Any = real) -> Any:
+        return chain(
+            [(entry.code, specialize(getattr(entry, name), precision)) for entry in entries]
+        )
+
+    updates = [
+        (entry.code, with_two_states(specialize(entry.update), len(entry.state_names)))
+        for entry in OPTIMIZERS.values()
+    ]
+    return Formulas(
+        activate=chosen(ACTIVATIONS.values(), "value"),
+        differentiate=chosen(ACTIVATIONS.values(), "derivative"),
+        loss_value=chosen(LOSSES.values(), "value"),
+        loss_gradient=chosen(LOSSES.values(), "gradient"),
+        step_constants=chosen(OPTIMIZERS.values(), "constants", np.float64),
+        update=chain(updates),
+        exp=ELEMENTARY["exp"],
+    )
+
+
+def chain(entries: list[tuple[int, Any]]) -> Any:
+    """Return ``choose(code, *arguments)``: calls the function whose code is given.
+
+    The last function is called for every other code.
+    """
+    *others, (_, last) = entries
+
+    def otherwise(code, *arguments):
+        return last(*arguments)
+
+    choose = device_function(otherwise)
+    for code, function in reversed(others):
+        choose = link(code, function, choose)
+    return choose
+
+
+def link(own_code: int, function: Any, rest: Any) -> Any:
+    def choose(code, *arguments):
+        if code == own_code:
+            return function(*arguments)
+        return rest(code, *arguments)
+
+    return device_function(choose)
+
+
+def with_two_states(update: Any, n_states: int) -> Any:
+    """Let all updates take and return two states; one that is not the optimizer's own stays."""
+    if n_states == 2:
+        return update
+
+    def update_first(parameter, gradient, first, second, constants):
+        parameter, first = update(parameter, gradient, first, constants)
+        return parameter, first, second
+
+    return device_function(update_first)

@@ -1,0 +1,113 @@
+"""The catalogue of kernels: what each is made of, and the types of its arguments."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from skmlp.engines.cuda import batches, layers
+from skmlp.engines.cuda.device import (
+    BLOCK_THREADS,
+    SIMULATED,
+    float32,
+    float64,
+    int32,
+    int64,
+    types,
+)
+from skmlp.engines.cuda.tables import Group, Layer, Slab, tuple_type
+from skmlp.engines.cuda.tiles import Tile
+
+DTYPES = ("float32", "float64")
+
+INTEGERS = types.CPointer(int64)
+INDICES = types.CPointer(int32)
+DOUBLES = types.CPointer(float64)
+LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
+
+# A small tile lets a small product occupy many multiprocessors, a large one reads less.
+SMALL_TILE = Tile(32, 32, 16, 4, 4)
+LARGE_TILES = {"float32": Tile(128, 128, 8, 8, 8), "float64": Tile(64, 64, 8, 4, 4)}
+# The simulator runs the threads of a block one after the other.
+SIMULATED_SMALL_TILE = Tile(4, 4, 4, 4, 4)
+SIMULATED_LARGE_TILE = Tile(8, 16, 4, 8, 8)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel with all that its compiled form depends on.
+
+    Attributes
+    ----------
+    name : str
+        Tells it from all others, its precision and tile included.
+    py_func : callable
+    signature : tuple
+        Types of its arguments.
+    threads : int
+        Of every block; it is compiled for exactly so many.
+    """
+
+    name: str
+    py_func: Callable[..., None] = field(compare=False)
+    signature: tuple[Any, ...] = field(compare=False)
+    threads: int
+
+
+def pointer(dtype: str) -> Any:
+    return types.CPointer({"float32": float32, "float64": float64}[dtype])
+
+
+def tiles(dtype: str) -> tuple[Tile, Tile]:
+    """Return the small and the large tile of a precision."""
+    if SIMULATED:
+        return SIMULATED_SMALL_TILE, SIMULATED_LARGE_TILE
+    return SMALL_TILE, LARGE_TILES[dtype]
+
+
+@cache
+def layer_kernel(role: str, dtype: str, tile: Tile) -> Kernel:
+    """Return one of the `LayerKernels`."""
+    reals = pointer(dtype)
+    signature = {
+        "forward": (INTEGERS, reals, INDICES, reals, reals, LAYER, GROUP, SLAB),
+        "backward": (INTEGERS, reals, reals, LAYER, GROUP, SLAB),
+        "gradient": (INTEGERS, reals, INDICES, reals, reals, LAYER, GROUP, SLAB),
+    }[role]
+    py_func = getattr(layers.layer_kernels(dtype, tile), role)
+    return Kernel(f"{role}-{dtype}-{tile.name}", py_func, signature, tile.threads)
+
+
+@cache
+def batch_kernel(role: str, dtype: str) -> Kernel:
+    """Return one of the `BatchKernels`."""
+    reals = pointer(dtype)
+    signature = {
+        "scatter": (INTEGERS, reals, INDICES, INTEGERS, INDICES, reals, LAYER, GROUP, SLAB),
+        "loss": (INTEGERS, reals, DOUBLES, INDICES, DOUBLES, reals, LAYER, GROUP, SLAB),
+        "output": (INTEGERS, reals, LAYER, GROUP, SLAB),
+        "update": (INTEGERS, DOUBLES, reals, reals, reals, DOUBLES, GROUP),
+    }[role]
+    py_func = getattr(batches.batch_kernels(dtype), role)
+    return Kernel(f"{role}-{dtype}", py_func, signature, BLOCK_THREADS)
+
+
+@cache
+def step_kernel(role: str) -> Kernel:
+    """Return the kernel that begins a step, or the one that turns from one to the next."""
+    shared = (INTEGERS, DOUBLES, INDICES, INDICES, DOUBLES, INDICES)
+    signature = {"begin": (*shared, GROUP), "turn": (*shared, *(DOUBLES,) * 3, GROUP)}[role]
+    py_func = {"begin": batches.begin_kernel, "turn": batches.turn_kernel}[role]
+    return Kernel(role, py_func, signature, BLOCK_THREADS)
+
+
+def all_kernels() -> Iterator[Kernel]:
+    """Yield every kernel that the engine can launch."""
+    for role in ("begin", "turn"):
+        yield step_kernel(role)
+    for dtype in DTYPES:
+        for role in ("scatter", "loss", "output", "update"):
+            yield batch_kernel(role, dtype)
+        for tile in tiles(dtype):
+            for role in ("forward", "backward", "gradient"):
+                yield layer_kernel(role, dtype, tile)

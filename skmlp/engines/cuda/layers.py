@@ -1,0 +1,193 @@
+"""Kernels for one layer of many models of the same shape: the batched path.
+
+The third dimension of every grid counts models. A kernel works on the rows of one slab; blocks
+that lie beyond a model's rows, or whose model is done, return at once.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skmlp.engines.cuda import tables
+from skmlp.engines.cuda.device import (
+    cuda,
+    device_function,
+    float32,
+    float64,
+    int64,
+    synchronize,
+    uint32,
+)
+from skmlp.engines.cuda.formulas import formulas
+from skmlp.engines.cuda.memory import advance, pointer_to
+from skmlp.engines.cuda.tiles import PADDING, Operand, Tile, tile_functions
+
+N_INTEGERS = tables.N_INTEGERS
+
+
+class LayerKernels(NamedTuple):
+    """The products of a step, not yet compiled.
+
+    Attributes
+    ----------
+    forward : callable
+        ``outputs = activation(inputs @ coefs + intercepts)``
+    backward : callable
+        ``input_deltas = (output_deltas @ coefs.T) * derivative(inputs)``
+    gradient : callable
+        ``gradient = inputs.T @ output_deltas``, and their sum for the intercepts
+    """
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    gradient: Callable[..., None]
+
+
+@device_function
+def rows_in_slab(numbers, slab):
+    """Return how many of the slab's rows a model's batch has."""
+    return max(min(numbers[tables.COUNT] - slab.start, slab.rows), 0)
+
+
+@device_function
+def padded(units):
+    """Return the distance from row to row of a matrix with so many columns."""
+    return (units + 3) // 4 * 4
+
+
+@device_function
+def inputs_of(layer, source, row_numbers, work, group, slab):
+    """Return a layer's inputs: rows of X where they lie, or of the workspace."""
+    values = source if layer.from_source else advance(work, layer.inputs)
+    ld = group.source_columns if layer.from_source else padded(layer.fan_in)
+    return Operand(values, advance(row_numbers, slab.start), layer.from_source, ld)
+
+
+@cache
+def layer_kernels(dtype: str, tile: Tile, tile_functions: Any = tile_functions) -> LayerKernels:
+    """Return the kernels that multiply with one shape of tile."""
+    real = {"float32": float32, "float64": float64}[dtype]
+    zero = np.dtype(dtype).type(0)
+    chosen = formulas(dtype)
+    activate, differentiate = chosen.activate, chosen.differentiate
+    functions = tile_functions(dtype, tile)
+    fetch_a, fetch_b = functions.fetch_a, functions.fetch_b
+    fetch_a_transposed = functions.fetch_a_transposed
+    fetch_b_transposed = functions.fetch_b_transposed
+    clear, multiply, write = functions.clear, functions.multiply, functions.write
+    shape, threads = functions.shape, tile.threads
+    tile_rows, tile_columns, tile_depth = tile.rows, tile.columns, tile.depth
+    a_size = tile_depth * (tile_rows + PADDING)
+    b_size = tile_depth * (tile_columns + PADDING)
+    b_ld = tile_columns + PADDING
+
+    def forward_kernel(numbers, source, row_numbers, parameters, work, layer, group, slab):
+        model = int64(cuda.blockIdx.z)
+        thread = uint32(cuda.threadIdx.x)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
+        first_row = int64(cuda.blockIdx.y) * tile_rows
+        first_column = int64(cuda.blockIdx.x) * tile_columns
+        if first_row >= rows:
+            return
+        a = pointer_to(cuda.shared.array(a_size, real))
+        b = pointer_to(cuda.shared.array(b_size, real))
+        totals = cuda.local.array(shape, real)
+        own_work = advance(work, model * group.workspace)
+        own_parameters = advance(parameters, model * group.parameters)
+        own_rows = advance(row_numbers, model * group.rows)
+        left = inputs_of(layer, source, own_rows, own_work, group, slab)
+        depth, columns = padded(layer.fan_in), padded(layer.fan_out)
+        right = Operand(advance(own_parameters, layer.coefs), own_rows, int64(0), columns)
+        clear(totals)
+        for k in range(0, depth, tile_depth):
+            fetch_a_transposed(left, k, depth, first_row, rows, a, thread)
+            fetch_b(right, k, depth, first_column, columns, b, thread)
+            synchronize()
+            multiply(a, b, totals, thread)
+            synchronize()
+        outputs = advance(own_work, layer.outputs)
+        write(totals, outputs, columns, first_row, rows, first_column, columns, False, thread)
+        synchronize()
+        for place in range(thread, tile_rows * tile_columns, threads):
+            row = first_row + place // tile_columns
+            column = first_column + place % tile_columns
+            if row < rows and column < columns:
+                z = outputs[row * columns + column] + own_parameters[layer.intercepts + column]
+                # The padding stays zero, or it would take part in the gradient.
+                value = activate(layer.activation, z) if column < layer.fan_out else zero
+                outputs[row * columns + column] = value
+
+    def backward_kernel(numbers, parameters, work, layer, group, slab):
+        model = int64(cuda.blockIdx.z)
+        thread = uint32(cuda.threadIdx.x)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
+        first_row = int64(cuda.blockIdx.y) * tile_rows
+        first_column = int64(cuda.blockIdx.x) * tile_columns
+        if first_row >= rows:
+            return
+        a = pointer_to(cuda.shared.array(a_size, real))
+        b = pointer_to(cuda.shared.array(b_size, real))
+        totals = cuda.local.array(shape, real)
+        own_work = advance(work, model * group.workspace)
+        coefs = advance(parameters, model * group.parameters + layer.coefs)
+        depth, columns = padded(layer.fan_out), padded(layer.fan_in)
+        left = Operand(advance(own_work, layer.output_deltas), numbers, int64(0), depth)
+        right = Operand(coefs, numbers, int64(0), depth)
+        clear(totals)
+        for k in range(0, depth, tile_depth):
+            fetch_a_transposed(left, k, depth, first_row, rows, a, thread)
+            fetch_b_transposed(right, k, depth, first_column, columns, b, thread)
+            synchronize()
+            multiply(a, b, totals, thread)
+            synchronize()
+        deltas = advance(own_work, layer.input_deltas)
+        inputs = advance(own_work, layer.inputs)
+        write(totals, deltas, columns, first_row, rows, first_column, columns, False, thread)
+        synchronize()
+        for place in range(thread, tile_rows * tile_columns, threads):
+            row = first_row + place // tile_columns
+            column = first_column + place % tile_columns
+            if row < rows and column < columns:
+                slope = differentiate(layer.input_activation, inputs[row * columns + column])
+                deltas[row * columns + column] *= slope
+
+    def gradient_kernel(numbers, source, row_numbers, gradient, work, layer, group, slab):
+        model = int64(cuda.blockIdx.z)
+        thread = uint32(cuda.threadIdx.x)
+        depth = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
+        if depth == 0:
+            return
+        first_row = int64(cuda.blockIdx.y) * tile_rows
+        first_column = int64(cuda.blockIdx.x) * tile_columns
+        a = pointer_to(cuda.shared.array(a_size, real))
+        b = pointer_to(cuda.shared.array(b_size, real))
+        totals = cuda.local.array(shape, real)
+        own_work = advance(work, model * group.workspace)
+        own_gradient = advance(gradient, model * group.parameters)
+        own_rows = advance(row_numbers, model * group.rows)
+        left = inputs_of(layer, source, own_rows, own_work, group, slab)
+        rows, columns = padded(layer.fan_in), padded(layer.fan_out)
+        right = Operand(advance(own_work, layer.output_deltas), own_rows, int64(0), columns)
+        is_first = cuda.blockIdx.y == 0
+        column_sum = zero
+        clear(totals)
+        for k in range(0, depth, tile_depth):
+            fetch_a(left, k, depth, first_row, rows, a, thread)
+            fetch_b(right, k, depth, first_column, columns, b, thread)
+            synchronize()
+            multiply(a, b, totals, thread)
+            if is_first and thread < tile_columns:
+                for row in range(tile_depth):
+                    column_sum += b[row * b_ld + thread]
+            synchronize()
+        out = advance(own_gradient, layer.coefs)
+        adds = slab.start > 0
+        write(totals, out, columns, first_row, rows, first_column, columns, adds, thread)
+        column = first_column + thread
+        if is_first and thread < tile_columns and column < columns:
+            place = layer.intercepts + column
+            own_gradient[place] = own_gradient[place] + column_sum if adds else column_sum
+
+    return LayerKernels(forward_kernel, backward_kernel, gradient_kernel)

@@ -1,0 +1,79 @@
+"""The output layer: probabilities, losses and their derivatives, one thread per row."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skmlp.engines.cuda.device import device_function, float64, uint32
+from skmlp.engines.cuda.formulas import formulas
+
+SOFTMAX = -1  # stands where the code of an element-wise output activation would
+
+
+class OutputFunctions(NamedTuple):
+    """Device functions for one row of outputs.
+
+    Attributes
+    ----------
+    activate_row : callable
+        ``(z, columns, output_activation)``: turns raw predictions into outputs, in place.
+    differentiate_row : callable
+        ``(z, columns, output_activation, loss, targets, weight)``: turns raw predictions into the
+        loss's derivatives by them, in place, and returns the row's loss.
+    """
+
+    activate_row: Any
+    differentiate_row: Any
+
+
+@cache
+def output_functions(dtype: str) -> OutputFunctions:
+    real = np.dtype(dtype).type
+    chosen = formulas(dtype)
+    activate, exp = chosen.activate, chosen.exp
+    loss_value, loss_gradient = chosen.loss_value, chosen.loss_gradient
+    epsilon = real(np.finfo(dtype).eps)
+    zero, one = real(0), real(1)
+
+    @device_function
+    def softmax_row(z, columns):
+        """``p[k] = exp(z[k] - max(z)) / sum(exp(z - max(z)))``, in place; NaN spreads."""
+        largest = z[0]
+        for k in range(1, columns):
+            largest = z[k] if z[k] > largest else largest
+        total = zero
+        for k in range(columns):
+            z[k] = exp(z[k] - largest)
+            total += z[k]
+        for k in range(columns):
+            z[k] /= total
+
+    @device_function
+    def activate_row(z, columns, output_activation):
+        if output_activation == SOFTMAX:
+            softmax_row(z, columns)
+        else:
+            for k in range(columns):
+                z[k] = activate(output_activation, z[k])
+
+    @device_function
+    def differentiate_row(z, columns, output_activation, loss, targets, weight):
+        scale = real(weight)
+        if output_activation == SOFTMAX:
+            softmax_row(z, columns)
+            label = uint32(targets[0])
+            row_loss = float64(loss_value(loss, one, zero, z[label], epsilon))
+            for k in range(columns):
+                target = one if k == label else zero
+                z[k] = scale * loss_gradient(loss, target, z[k])
+        else:
+            row_loss = 0.0
+            for k in range(columns):
+                raw = z[k]
+                output = activate(output_activation, raw)
+                row_loss += loss_value(loss, targets[k], raw, output, epsilon)
+                z[k] = scale * loss_gradient(loss, targets[k], output)
+        return weight * row_loss
+
+    return OutputFunctions(activate_row, differentiate_row)

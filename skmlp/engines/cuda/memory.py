@@ -1,0 +1,99 @@
+"""Pointers: to advance them, and to move four neighbors at once.
+
+Addresses given to `load_four` and `store_four` are multiples of 16 bytes: every row of every
+array of the engine begins at one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from skmlp.engines.cuda.device import SIMULATED
+
+if SIMULATED:
+
+    def advance(pointer: Any, count: int) -> Any:
+        """Return the pointer `count` elements further on."""
+        return pointer[int(count) :]
+
+    def pointer_to(array: Any) -> Any:
+        """Return a pointer to the first element of a shared array."""
+        return array
+
+    def load_four(pointer: Any, index: int) -> tuple[Any, Any, Any, Any]:
+        """Return four neighbors."""
+        first, second, third, fourth = pointer[index : index + 4]
+        return first, second, third, fourth
+
+    def store_four(pointer: Any, index: int, first: Any, second: Any, third: Any, fourth: Any):
+        """Write four neighbors."""
+        pointer[index : index + 4] = np.array([first, second, third, fourth])
+
+else:
+    from llvmlite import ir
+    from numba.cuda import types
+    from numba.cuda.extending import intrinsic
+    from numba.cuda.np import arrayobj
+    from numba.cuda.typing import signature
+
+    def _element(context, builder, pointer, index_type, index):
+        """Return the address of an element; unsigned numbers are taken for what they are."""
+        if not index_type.signed:
+            index = builder.zext(index, ir.IntType(64)) if index_type.bitwidth < 64 else index
+        return builder.gep(pointer, [index])
+
+    @intrinsic
+    def advance(typing_context, pointer, count):
+        """Return the pointer `count` elements further on."""
+
+        def generate(context, builder, signature, arguments):
+            return _element(context, builder, arguments[0], count, arguments[1])
+
+        return signature(pointer, pointer, count), generate
+
+    @intrinsic
+    def pointer_to(typing_context, array):
+        """Return a pointer to the first element of a shared array."""
+
+        def generate(context, builder, signature, arguments):
+            return arrayobj.make_array(array)(context, builder, arguments[0]).data
+
+        return signature(types.CPointer(array.dtype), array), generate
+
+    def _vector_address(context, builder, element, pointer, index_type, index):
+        vector = ir.VectorType(context.get_value_type(element), 4)
+        address = _element(context, builder, pointer, index_type, index)
+        return builder.bitcast(address, vector.as_pointer())
+
+    @intrinsic
+    def load_four(typing_context, pointer, index):
+        """Return four neighbors."""
+
+        def generate(context, builder, signature, arguments):
+            address = _vector_address(
+                context, builder, pointer.dtype, arguments[0], index, arguments[1]
+            )
+            vector = builder.load(address)
+            vector.align = 16
+            lanes = [
+                builder.extract_element(vector, ir.Constant(ir.IntType(32), lane))
+                for lane in range(4)
+            ]
+            return context.make_tuple(builder, signature.return_type, lanes)
+
+        return signature(types.UniTuple(pointer.dtype, 4), pointer, index), generate
+
+    @intrinsic
+    def store_four(typing_context, pointer, index, first, second, third, fourth):
+        """Write four neighbors."""
+        element = pointer.dtype
+
+        def generate(context, builder, signature, arguments):
+            address = _vector_address(context, builder, element, arguments[0], index, arguments[1])
+            vector = ir.Constant(address.type.pointee, ir.Undefined)
+            for lane, value in enumerate(arguments[2:]):
+                vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), lane))
+            builder.store(vector, address).align = 16
+            return context.get_dummy_value()
+
+        return signature(types.void, pointer, index, *(element,) * 4), generate
