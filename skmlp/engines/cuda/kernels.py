@@ -29,8 +29,8 @@ LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
 SMALL_TILE = Tile(32, 32, 16, 4, 4)
 LARGE_TILES = {"float32": Tile(128, 128, 8, 8, 8), "float64": Tile(64, 64, 8, 4, 4)}
 # The simulator runs the threads of a block one after the other.
-SIMULATED_SMALL_TILE = Tile(4, 4, 4, 4, 4)
-SIMULATED_LARGE_TILE = Tile(8, 16, 4, 8, 8)
+SIMULATED_SMALL_TILE = Tile(16, 4, 4, 4, 4)
+SIMULATED_LARGE_TILE = Tile(32, 8, 8, 8, 4)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp.engines.cuda import tables
+from skmlp.engines.cuda import layout, tables
 from skmlp.engines.cuda.device import (
     cuda,
     device_function,
@@ -25,6 +25,8 @@ from skmlp.engines.cuda.memory import advance, pointer_to
 from skmlp.engines.cuda.tiles import PADDING, Operand, Tile, tile_functions
 
 N_INTEGERS = tables.N_INTEGERS
+
+padded = device_function(layout.padded)
 
 
 class LayerKernels(NamedTuple):
@@ -49,12 +51,6 @@ class LayerKernels(NamedTuple):
 def rows_in_slab(numbers, slab):
     """Return how many of the slab's rows a model's batch has."""
     return max(min(numbers[tables.COUNT] - slab.start, slab.rows), 0)
-
-
-@device_function
-def padded(units):
-    """Return the distance from row to row of a matrix with so many columns."""
-    return (units + 3) // 4 * 4
 
 
 @device_function

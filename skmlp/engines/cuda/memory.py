@@ -6,28 +6,49 @@ array of the engine begins at one.
 
 from typing import Any
 
-import numpy as np
-
 from skmlp.engines.cuda.device import SIMULATED
+
+
+class SimulatedPointer:
+    """A place in a flat array; reading or writing outside of the array is an error."""
+
+    __slots__ = ("array", "start")
+
+    def __init__(self, array: Any, start: int = 0) -> None:
+        self.array = array
+        self.start = start
+
+    def _place(self, index: Any) -> int:
+        place = self.start + int(index)
+        if not 0 <= place < len(self.array):
+            raise IndexError(f"element {place} of {len(self.array)} was asked for")
+        return place
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[self._place(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.array[self._place(index)] = value
+
 
 if SIMULATED:
 
-    def advance(pointer: Any, count: int) -> Any:
+    def advance(pointer: SimulatedPointer, count: int) -> SimulatedPointer:
         """Return the pointer `count` elements further on."""
-        return pointer[int(count) :]
+        return SimulatedPointer(pointer.array, pointer.start + int(count))
 
-    def pointer_to(array: Any) -> Any:
+    def pointer_to(array: Any) -> SimulatedPointer:
         """Return a pointer to the first element of a shared array."""
-        return array
+        return SimulatedPointer(array)
 
-    def load_four(pointer: Any, index: int) -> tuple[Any, Any, Any, Any]:
+    def load_four(pointer: SimulatedPointer, index: int) -> Any:
         """Return four neighbors."""
-        first, second, third, fourth = pointer[index : index + 4]
-        return first, second, third, fourth
+        return [pointer[int(index) + lane] for lane in range(4)]
 
-    def store_four(pointer: Any, index: int, first: Any, second: Any, third: Any, fourth: Any):
+    def store_four(pointer: SimulatedPointer, index: int, *values: Any) -> None:
         """Write four neighbors."""
-        pointer[index : index + 4] = np.array([first, second, third, fourth])
+        for lane, value in enumerate(values):
+            pointer[int(index) + lane] = value
 
 else:
     from llvmlite import ir

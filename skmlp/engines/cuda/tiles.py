@@ -38,6 +38,10 @@ class Tile:
     thread_rows: int
     thread_columns: int
 
+    def __post_init__(self) -> None:
+        # One thread each sums up a column for the gradient of its intercept.
+        assert self.threads >= self.columns
+
     @property
     def threads(self) -> int:
         return (self.rows // self.thread_rows) * (self.columns // self.thread_columns)
@@ -45,9 +49,6 @@ class Tile:
     @property
     def name(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
-
-    def shared_elements(self) -> int:
-        return self.depth * (self.rows + self.columns + 2 * PADDING)
 
 
 class Operand(NamedTuple):

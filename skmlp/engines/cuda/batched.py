@@ -1,0 +1,302 @@
+"""The batched path: layer after layer, for all models of a group at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from skmlp.engines.base import FitTask, OptimizerState, slab_rows
+from skmlp.engines.cuda.data import CudaData
+from skmlp.engines.cuda.groups import FitGroup
+from skmlp.engines.cuda.device import BLOCK_THREADS
+from skmlp.engines.cuda.kernels import batch_kernel, layer_kernel, step_kernel, tiles
+from skmlp.engines.cuda.layout import PaddedLayout, padded
+from skmlp.engines.cuda.losses import SOFTMAX
+from skmlp.engines.cuda.runtime import DeviceArray, Runtime
+from skmlp.engines.cuda.tables import Group, Layer, Slab
+from skmlp.engines.cuda.tiles import Tile
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec
+
+# Blocks that share the parameters of one model in an update.
+UPDATE_BLOCKS = 64
+# Graphs of so many steps are replayed; a step past the end of all plans does nothing.
+STEPS_PER_GRAPH = 8
+# With so many large tiles for each multiprocessor they are the better choice.
+LARGE_TILES_PER_MULTIPROCESSOR = 1
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The layers of a network in a workspace.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    size : int
+        Elements of one model's workspace.
+    """
+
+    layers: tuple[Layer, ...]
+    size: int
+
+
+def describe_passes(network: NetworkSpec, rows: int, *, is_sparse: bool) -> Passes:
+    """Give every layer its place in a workspace of so many rows."""
+    layout = PaddedLayout(network.layer_units)
+    units = network.layer_units
+    last = len(units) - 1
+    size = 0
+
+    def place(columns: int) -> int:
+        nonlocal size
+        start = size
+        size += rows * padded(columns)
+        return start
+
+    # Dense rows of X are read where they lie, and the deltas of the outputs take their place.
+    activations = [place(units[i]) if i > 0 or is_sparse else 0 for i in range(len(units))]
+    deltas = [place(units[i]) if 0 < i < last else 0 for i in range(len(units))]
+    deltas[last] = activations[last]
+    identity = ACTIVATIONS["identity"].code
+    codes = [identity, *(ACTIVATIONS[name].code for name in network.hidden_activations), identity]
+    layers = tuple(
+        Layer(
+            fan_in=fan_in,
+            fan_out=fan_out,
+            inputs=activations[i],
+            outputs=activations[i + 1],
+            output_deltas=deltas[i + 1],
+            input_deltas=deltas[i],
+            coefs=layout.coef_offsets[i],
+            intercepts=layout.intercept_offsets[i],
+            activation=codes[i + 1],
+            input_activation=codes[i],
+            from_source=int(i == 0 and not is_sparse),
+        )
+        for i, (fan_in, fan_out) in enumerate(pairwise(units))
+    )
+    return Passes(layers, size)
+
+
+def output_code(network: NetworkSpec) -> int:
+    if network.output_activation == "softmax":
+        return SOFTMAX
+    return ACTIVATIONS[network.output_activation].code
+
+
+class Batch:
+    """The memory and the launches of one pass over a batch, for models of the same shape.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    network : NetworkSpec
+    data : CudaData
+    n_models, batch_size : int
+    n_states : int
+        State vectors of the optimizer.
+    numbers : DeviceArray
+        The table of integers.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        network: NetworkSpec,
+        data: CudaData,
+        n_models: int,
+        batch_size: int,
+        n_states: int,
+        numbers: DeviceArray,
+    ) -> None:
+        self.runtime, self.data, self.n_models = runtime, data, n_models
+        self.numbers = numbers
+        self.dtype = data.dtype
+        self.batch_size = batch_size
+        self.slab_size = slab_rows(network, batch_size, np.dtype(self.dtype).itemsize)
+        self.layout = PaddedLayout(network.layer_units)
+        passes = describe_passes(network, self.slab_size, is_sparse=data.is_sparse)
+        self.layers = passes.layers
+        size = self.layout.size
+        self.group = Group(
+            parameters=size,
+            state=n_states * size,
+            workspace=passes.size,
+            rows=batch_size,
+            n_coefs=self.layout.n_coefs,
+            n_states=n_states,
+            source_columns=padded(network.n_features),
+            loss=network.loss_entry.code,
+            target_columns=1 if data.targets is None else data.target_columns,
+            output_activation=output_code(network),
+            weighted=int(data.sample_weight is not None),
+            penalties=min(UPDATE_BLOCKS, -(-size // BLOCK_THREADS)),
+        )
+        self.parameters = runtime.allocate(n_models * size, self.dtype)
+        self.work = runtime.allocate(n_models * passes.size, self.dtype)
+        self.row_numbers = runtime.allocate(n_models * batch_size, np.int32)
+
+    @property
+    def slabs(self) -> list[Slab]:
+        starts = range(0, self.batch_size, self.slab_size)
+        return [Slab(start, min(self.slab_size, self.batch_size - start)) for start in starts]
+
+    def _launch_product(self, role: str, rows: int, columns: int, *arguments: Any) -> None:
+        tile = self._tile(rows, columns)
+        grid = (-(-padded(columns) // tile.columns), -(-rows // tile.rows), self.n_models)
+        self.runtime.launch(layer_kernel(role, self.dtype, tile), grid, *arguments)
+
+    def _tile(self, rows: int, columns: int) -> Tile:
+        small, large = tiles(self.dtype)
+        blocks = -(-rows // large.rows) * -(-columns // large.columns) * self.n_models
+        fills = blocks >= LARGE_TILES_PER_MULTIPROCESSOR * self.runtime.multiprocessors
+        return large if fills and min(rows, columns) > small.columns else small
+
+    def forward(self, slab: Slab, source: DeviceArray) -> None:
+        """Compute the raw predictions of a slab from rows of `source`."""
+        tables = (self.group, slab)
+        if self.data.is_sparse:
+            matrix = self.data.matrix
+            self.runtime.launch(
+                batch_kernel("scatter", self.dtype),
+                (slab.rows, 1, self.n_models),
+                *(self.numbers, source, matrix.indices, matrix.indptr),
+                *(self.row_numbers, self.work, self.layers[0], *tables),
+            )
+        for layer in self.layers:
+            self._launch_product(
+                "forward",
+                slab.rows,
+                layer.fan_out,
+                *(self.numbers, source, self.row_numbers, self.parameters, self.work),
+                *(layer, *tables),
+            )
+
+    def _row_grid(self, slab: Slab) -> tuple[int, int, int]:
+        return -(-slab.rows // BLOCK_THREADS), 1, self.n_models
+
+    def outputs(self, slab: Slab) -> None:
+        """Turn raw predictions into outputs."""
+        self.runtime.launch(
+            batch_kernel("output", self.dtype),
+            self._row_grid(slab),
+            *(self.numbers, self.work, self.layers[-1], self.group, slab),
+        )
+
+    def backward(self, slab: Slab, row_losses: DeviceArray, gradient: DeviceArray) -> None:
+        """Compute a slab's losses, and begin the gradient or add to it."""
+        data, tables = self.data, (self.group, slab)
+        self.runtime.launch(
+            batch_kernel("loss", self.dtype),
+            self._row_grid(slab),
+            *(self.numbers, data.device_targets, data.device_weights, self.row_numbers),
+            *(row_losses, self.work, self.layers[-1], *tables),
+        )
+        for layer in reversed(self.layers[1:]):
+            self._launch_product(
+                "backward",
+                slab.rows,
+                layer.fan_in,
+                *(self.numbers, self.parameters, self.work, layer, *tables),
+            )
+        for layer in self.layers:
+            self._launch_product(
+                "gradient",
+                padded(layer.fan_in),
+                layer.fan_out,
+                *(self.numbers, data.matrix.values, self.row_numbers, gradient, self.work),
+                *(layer, *tables),
+            )
+
+
+class BatchedGroup(FitGroup):
+    """Fits of the same network that share every launch."""
+
+    def __init__(self, runtime: Runtime, tasks: Sequence[FitTask]) -> None:
+        super().__init__(runtime, tasks)
+        task, n_models = self.tasks[0], len(self.tasks)
+        n_states = len(task.optimizer.entry.state_names)
+        batch_size = max(task.batch_size for task in self.tasks)
+        self.batch = Batch(
+            runtime, task.network, self.data, n_models, batch_size, n_states, self.numbers
+        )
+        self.layout = self.batch.layout
+        self.gradient = runtime.allocate(n_models * self.layout.size, self.dtype)
+        self.state = runtime.allocate(n_models * n_states * self.layout.size, self.dtype)
+        self.row_losses = runtime.allocate(n_models * batch_size, np.float64)
+        self.penalties = runtime.zeros(n_models * self.batch.group.penalties, np.float64)
+        for i, task in enumerate(self.tasks):
+            packed = self.layout.pack(task.parameters, self.dtype)
+            self.batch.parameters.write(packed, i * self.layout.size)
+            state = self.layout.pack(task.optimizer_state.vectors, self.dtype)
+            self.state.write(state, i * state.size)
+        self._replay: Callable[[], None] | None = None
+        self._captured_with = -1
+
+    def _rooms(self) -> tuple[DeviceArray, DeviceArray]:
+        return self.orders.array, self.subset.array
+
+    def _step(self) -> None:
+        batch = self.batch
+        for slab in batch.slabs:
+            batch.forward(slab, self.data.matrix.values)
+            batch.backward(slab, self.row_losses, self.gradient)
+        self.runtime.launch(
+            batch_kernel("update", self.dtype),
+            (batch.group.penalties, 1, batch.n_models),
+            *(self.numbers, self.doubles, batch.parameters, self.gradient, self.state),
+            *(self.penalties, batch.group),
+        )
+        self.runtime.launch(
+            step_kernel("turn"),
+            (batch.n_models, 1, 1),
+            *(self.numbers, self.doubles, *self._rooms(), self.data.device_weights),
+            *(batch.row_numbers, self.row_losses, self.penalties, self.losses.array),
+            batch.group,
+        )
+
+    def begin(self) -> None:
+        """Choose the first batches of the plans that were accepted."""
+        self.runtime.launch(
+            step_kernel("begin"),
+            (self.batch.n_models, 1, 1),
+            *(self.numbers, self.doubles, *self._rooms(), self.data.device_weights),
+            *(self.batch.row_numbers, self.batch.group),
+        )
+
+    def run_steps(self, n_steps: int) -> None:
+        for _ in range(n_steps // STEPS_PER_GRAPH):
+            self._several_steps()()
+        for _ in range(n_steps % STEPS_PER_GRAPH):
+            self._step()
+
+    def _several_steps(self) -> Callable[[], None]:
+        """Return the replay of a graph, captured again if memory has moved since."""
+        exchanges = self.orders.exchanges + self.subset.exchanges + self.losses.exchanges
+        if self._replay is None or exchanges != self._captured_with:
+            self._step_prepared()
+
+            def launches() -> None:
+                for _ in range(STEPS_PER_GRAPH):
+                    self._step()
+
+            self._replay = self.runtime.captured(launches)
+            self._captured_with = exchanges
+        return self._replay
+
+    def _step_prepared(self) -> None:
+        """Have everything sent that a step needs: nothing may be allocated during a capture."""
+        _ = self.data.matrix, self.data.device_targets, self.data.device_weights
+
+    def parameters(self, i: int) -> FloatArray:
+        size = self.layout.size
+        return self.layout.unpack(self.batch.parameters.read(i * size, size))
+
+    def state_vectors(self, i: int) -> FloatArray:
+        size = self.batch.group.state
+        vectors = self.state.read(i * size, size).reshape(-1, self.layout.size)
+        return self.layout.unpack(vectors)

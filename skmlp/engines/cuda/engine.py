@@ -1,0 +1,205 @@
+"""The CUDA engine: fulfils the engine contract with groups of fits on one device."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.base import (
+    Engine,
+    EpochPlan,
+    EpochResult,
+    FitTask,
+    IndexArray,
+    OptimizerState,
+    Run,
+)
+from skmlp.engines.cuda.data import CudaData, load_data
+from skmlp.engines.cuda.evaluation import Objective, Predictor, rows_at_once
+from skmlp.engines.cuda.groups import FitGroup
+from skmlp.engines.cuda.paths import make_groups
+from skmlp.engines.cuda.runtime import Runtime, runtime
+from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.specs import NetworkSpec
+
+# Python should see signals about this often.
+SECONDS_PER_CALL = 0.05
+# Steps launched before the first ones have been timed.
+FIRST_STEPS = 8
+
+# Fits from several threads take turns on the device, call by call.
+_turn = threading.RLock()
+
+
+class CudaEngine(Engine):
+    """Trains and predicts on a GPU.
+
+    Parameters
+    ----------
+    precision : {None, "tf32", "bf16"}
+        What the factors of matrix products are rounded to.
+    """
+
+    draws_orders = True
+
+    def __init__(self, precision: str | None = None) -> None:
+        self._precision = precision
+        # L-BFGS evaluates the same objective over and over: its memory is kept.
+        self._objective: tuple[Any, Objective] | None = None
+        self._predictor: tuple[Any, Predictor] | None = None
+
+    def load(
+        self,
+        X: Any,
+        targets: FloatArray | None,
+        sample_weight: npt.NDArray[np.float64] | None,
+        network: NetworkSpec,
+        dtype: npt.DTypeLike,
+    ) -> CudaData:
+        return load_data(runtime, X, targets, sample_weight, np.dtype(dtype).name)
+
+    def start(self, tasks: Sequence[FitTask]) -> "CudaRun":
+        with _turn:
+            device = runtime()
+            device.activate()
+            return CudaRun(device, tasks, self._precision)
+
+    def loss_and_gradient(
+        self,
+        network: NetworkSpec,
+        data: CudaData,
+        parameters: FloatArray,
+        alpha: float,
+        rows: IndexArray | None = None,
+    ) -> tuple[float, FloatArray]:
+        n_rows = data.n_rows if rows is None else len(rows)
+        with _turn:
+            objective = self._objective_for(network, data, n_rows)
+            if rows is not None:
+                objective.choose_rows(rows)
+                self._objective = None  # the next one may be about other rows
+            loss, gradient = objective.evaluate(parameters)
+        weight_sum = data.weight_sum(np.arange(n_rows) if rows is None else rows)
+        n_coefs = network.n_coefs
+        penalized = np.asarray(parameters[:n_coefs], dtype=data.dtype).astype(np.float64)
+        gradient = gradient.astype(np.float64)
+        gradient[:n_coefs] += alpha * penalized
+        loss += 0.5 * alpha * float(penalized @ penalized)
+        return loss / weight_sum, gradient / weight_sum
+
+    def _objective_for(self, network: NetworkSpec, data: CudaData, n_rows: int) -> Objective:
+        device = runtime()
+        device.activate()
+        if self._objective is not None:
+            (known_network, known_data, known_rows), objective = self._objective
+            if known_data is data and (known_network, known_rows) == (network, n_rows):
+                return objective
+        objective = Objective(device, network, data, n_rows)
+        objective.choose_rows(np.arange(n_rows))
+        self._objective = (network, data, n_rows), objective
+        return objective
+
+    def predict(
+        self,
+        network: NetworkSpec,
+        coefs: Sequence[FloatArray],
+        intercepts: Sequence[FloatArray],
+        data: CudaData,
+        rows: IndexArray | None = None,
+    ) -> FloatArray:
+        n_rows = data.n_rows if rows is None else len(rows)
+        parameters = ParameterLayout(network.layer_units).pack(coefs, intercepts, data.dtype)
+        with _turn:
+            device = runtime()
+            device.activate()
+            key = (network, data.dtype, data.is_sparse, n_rows)
+            if self._predictor is None or self._predictor[0] != key:
+                itemsize = np.dtype(data.dtype).itemsize
+                at_once = rows_at_once(n_rows, network.n_features, itemsize)
+                self._predictor = key, Predictor(device, network, data, at_once)
+            predictor = self._predictor[1]
+            predictor.set_parameters(parameters)
+            return predictor.predict(data, rows)
+
+
+class CudaRun(Run):
+    """Fits under way on a GPU."""
+
+    def __init__(self, device: Runtime, tasks: Sequence[FitTask], precision: str | None) -> None:
+        self._device = device
+        self._names = [task.optimizer.name for task in tasks]
+        self._places: list[tuple[FitGroup, int] | None] = [None] * len(tasks)
+        self._members: list[tuple[FitGroup, list[int]]] = []
+        for group, members in make_groups(device, tasks, precision):
+            self._members.append((group, members))
+            for i, member in enumerate(members):
+                self._places[member] = group, i
+
+    def _place(self, index: int) -> tuple[FitGroup, int]:
+        place = self._places[index]
+        if place is None:
+            raise LookupError(f"Task {index} has been retired.")
+        return place
+
+    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
+        results: list[EpochResult | None] = [None] * len(plans)
+        for group, members in self._members:
+            own = [plans[member] for member in members]
+            if any(plan is not None for plan in own):
+                for member, result in zip(members, advance_group(group, own), strict=True):
+                    results[member] = result
+        return results
+
+    def parameters(self, index: int) -> FloatArray:
+        group, i = self._place(index)
+        with _turn:
+            self._device.activate()
+            return group.parameters(i)
+
+    def parameters_view(self, index: int) -> FloatArray:
+        return self.parameters(index)
+
+    def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
+        group, i = self._place(index)
+        with _turn:
+            self._device.activate()
+            vectors, step = group.state_vectors(i), group.step_of(i)
+        return OptimizerState(self._names[index], vectors, step, learning_rate)
+
+    def retire(self, index: int) -> None:
+        group, _ = self._place(index)
+        self._places[index] = None
+        # A group's memory is one piece: it is freed with its last task.
+        if all(place is None or place[0] is not group for place in self._places):
+            self._members = [(other, m) for other, m in self._members if other is not group]
+
+
+def advance_group(
+    group: FitGroup, plans: Sequence[EpochPlan | None]
+) -> list[EpochResult | None]:
+    """Carry out a group's plans, some steps at a time, so that Python sees signals between."""
+    device = group.runtime
+    with _turn:
+        device.activate()
+        left = group.accept(plans)
+        group.begin()
+    steps = group.steps_per_call or FIRST_STEPS
+    while left > 0:
+        began = time.perf_counter()
+        steps = min(steps, left)
+        with _turn:
+            device.activate()
+            try:
+                group.run_steps(steps)
+            finally:
+                device.synchronize()
+        left -= steps
+        seconds = time.perf_counter() - began
+        steps = max(1, min(8 * steps, int(steps * SECONDS_PER_CALL / max(seconds, 1e-9))))
+        group.steps_per_call = steps
+    with _turn:
+        device.activate()
+        return group.results(plans)

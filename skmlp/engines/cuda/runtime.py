@@ -1,0 +1,357 @@
+"""Memory, launches and graphs of one device: a GPU, or the simulator.
+
+`HardwareRuntime` is a thin layer over NVIDIA's own `cuda.core`; `SimulatedRuntime` does the same
+with arrays on the host. Neither knows what is computed.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.engines.cuda.compilation import machine_code
+from skmlp.engines.cuda.device import SIMULATED, cuda
+from skmlp.engines.cuda.kernels import Kernel
+from skmlp.engines.cuda.memory import SimulatedPointer
+
+Array = npt.NDArray[Any]
+Grid = tuple[int, int, int]
+
+# Every block may have so much shared memory without asking.
+SHARED_BYTES_UNASKED = 48 * 1024
+
+
+class DeviceArray(ABC):
+    """A flat array on the device, freed with the last reference to it.
+
+    Attributes
+    ----------
+    size : int
+    dtype : dtype
+    """
+
+    size: int
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def write(self, values: Array, start: int = 0) -> None:
+        """Copy a contiguous host array to elements from `start` on."""
+
+    @abstractmethod
+    def read(self, start: int = 0, count: int | None = None) -> Array:
+        """Return a host copy of some elements; waits for all work on the device."""
+
+    @abstractmethod
+    def fill_with_zeros(self) -> None:
+        """Set every element to zero."""
+
+
+class Runtime(ABC):
+    """One device.
+
+    Attributes
+    ----------
+    name : str
+    multiprocessors : int
+    shared_bytes : int
+        Shared memory that one block may ask for.
+    """
+
+    name: str
+    multiprocessors: int
+    shared_bytes: int
+
+    @abstractmethod
+    def activate(self) -> None:
+        """Make the device the calling thread's; call before anything else."""
+
+    @abstractmethod
+    def allocate(self, size: int, dtype: npt.DTypeLike) -> DeviceArray:
+        """Return an array with undefined content.
+
+        Raises
+        ------
+        MemoryError
+            If the device has not enough memory.
+        """
+
+    @abstractmethod
+    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+        """Run a kernel after all that was launched before."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait for everything that was launched."""
+
+    @abstractmethod
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does what `launches` does, at less expense."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how much memory can be allocated."""
+
+    def upload(self, values: Array) -> DeviceArray:
+        """Return a new array with a copy of a host array, flattened."""
+        array = self.allocate(values.size, values.dtype)
+        array.write(np.ascontiguousarray(values).reshape(-1))
+        return array
+
+    def zeros(self, size: int, dtype: npt.DTypeLike) -> DeviceArray:
+        array = self.allocate(size, dtype)
+        array.fill_with_zeros()
+        return array
+
+
+class SimulatedArray(DeviceArray):
+    """A host array in the place of a device's."""
+
+    def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self.size = size
+        # Whatever a kernel reads before anyone wrote it shall be seen in the result.
+        poison: Any = np.nan if self.dtype.kind == "f" else np.iinfo(self.dtype).min // 2
+        self.values = np.full(size, poison, dtype=self.dtype)
+
+    def write(self, values: Array, start: int = 0) -> None:
+        self.values[start : start + values.size] = values.reshape(-1)
+
+    def read(self, start: int = 0, count: int | None = None) -> Array:
+        stop = self.size if count is None else start + count
+        return self.values[start:stop].copy()
+
+    def fill_with_zeros(self) -> None:
+        self.values[:] = 0
+
+
+class SimulatedRuntime(Runtime):
+    """Numba's simulator: slow, and without a GPU."""
+
+    name = "simulator"
+    multiprocessors = 2
+    shared_bytes = 227 * 1024
+
+    def activate(self) -> None:
+        pass
+
+    def allocate(self, size: int, dtype: npt.DTypeLike) -> SimulatedArray:
+        return SimulatedArray(size, dtype)
+
+    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+        simulated = cuda.jit(kernel.py_func)
+        pointers = [
+            SimulatedPointer(argument.values) if isinstance(argument, SimulatedArray) else argument
+            for argument in arguments
+        ]
+        simulated[grid, kernel.threads, 0, shared_bytes](*pointers)
+
+    def synchronize(self) -> None:
+        pass
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        return launches
+
+    def free_bytes(self) -> int:
+        return 2**34
+
+
+class HardwareArray(DeviceArray):
+    """Memory of a GPU."""
+
+    def __init__(self, runtime: "HardwareRuntime", size: int, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self.size = size
+        self._runtime = runtime
+        self._buffer = runtime.allocate_bytes(max(size, 1) * self.dtype.itemsize)
+
+    @property
+    def address(self) -> int:
+        return int(self._buffer.handle)
+
+    def write(self, values: Array, start: int = 0) -> None:
+        values = np.ascontiguousarray(values, dtype=self.dtype)
+        if values.size:
+            self._runtime.copy_in(self.address + start * self.dtype.itemsize, values)
+
+    def read(self, start: int = 0, count: int | None = None) -> Array:
+        values = np.empty(self.size - start if count is None else count, dtype=self.dtype)
+        if values.size:
+            self._runtime.copy_out(values, self.address + start * self.dtype.itemsize)
+        return values
+
+    def fill_with_zeros(self) -> None:
+        self._runtime.clear(self.address, self.size * self.dtype.itemsize)
+
+
+class HardwareRuntime(Runtime):
+    """A GPU, by way of `cuda.core`.
+
+    Parameters
+    ----------
+    ordinal : int
+        The device's number.
+    """
+
+    def __init__(self, ordinal: int = 0) -> None:
+        from cuda.bindings import driver
+        from cuda.core import Device
+
+        self._driver = driver
+        self._ordinal = ordinal
+        self._process = os.getpid()
+        device = Device(ordinal)
+        device.set_current()
+        self._stream = device.create_stream()
+        # What launches go to: the stream, or a graph while it is captured.
+        self._target: Any = self._stream
+        self._only_loads = False
+        properties = device.properties
+        self.name = device.name
+        self.multiprocessors = int(properties.multiprocessor_count)
+        self.capability = (int(device.compute_capability[0]), int(device.compute_capability[1]))
+        self.shared_bytes = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        self._kernels: dict[Kernel, Any] = {}
+        self._shared_asked: dict[Kernel, int] = {}
+        self._configurations: dict[tuple[Grid, int, int], Any] = {}
+
+    def _attribute(self, name: str) -> int:
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self._checked(self._driver.cuDeviceGetAttribute(attribute, self._ordinal)))
+
+    def _checked(self, result: Sequence[Any]) -> Any:
+        """Return what a driver's function gave, or raise what it complains of."""
+        error, *values = result
+        if error == self._driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            raise MemoryError(self._too_little())
+        if error != self._driver.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(f"CUDA reports {error.name} on {self.name!r}.")
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def _too_little(self, wanted: int | None = None) -> str:
+        asked = "" if wanted is None else f"{wanted / 2**20:.0f} MiB were asked for. "
+        return (
+            f"{self.name!r} has not enough free memory. {asked}Use smaller hidden_layer_sizes or "
+            "batch_size, fewer rows, dtype='float32', or device='cpu'."
+        )
+
+    def activate(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "CUDA was used before this process was forked, and cannot be used in the child. "
+                "Start processes by 'spawn' (joblib's loky backend does), or use device='cpu'."
+            )
+        from cuda.core import Device
+
+        Device(self._ordinal).set_current()
+
+    def allocate_bytes(self, size: int) -> Any:
+        from cuda.core import Device
+
+        try:
+            return Device(self._ordinal).allocate(size, stream=self._stream)
+        except Exception as error:
+            if "OUT_OF_MEMORY" in str(error):
+                raise MemoryError(self._too_little(size)) from None
+            raise
+
+    def allocate(self, size: int, dtype: npt.DTypeLike) -> HardwareArray:
+        return HardwareArray(self, size, dtype)
+
+    def copy_in(self, address: int, values: Array) -> None:
+        self._checked(
+            self._driver.cuMemcpyHtoDAsync(
+                address, values.ctypes.data, values.nbytes, self._stream.handle
+            )
+        )
+        # The host array may be gone, or changed, as soon as this returns.
+        self.synchronize()
+
+    def copy_out(self, values: Array, address: int) -> None:
+        self._checked(
+            self._driver.cuMemcpyDtoHAsync(
+                values.ctypes.data, address, values.nbytes, self._stream.handle
+            )
+        )
+        self.synchronize()
+
+    def clear(self, address: int, size: int) -> None:
+        if size:
+            self._checked(self._driver.cuMemsetD8Async(address, 0, size, self._stream.handle))
+
+    def _loaded(self, kernel: Kernel) -> Any:
+        if kernel not in self._kernels:
+            from cuda.core import ObjectCode
+
+            compiled = machine_code(kernel, self.capability)
+            code = ObjectCode.from_cubin(compiled.cubin)
+            self._kernels[kernel] = code.get_kernel(compiled.entry)
+        return self._kernels[kernel]
+
+    def _allow_shared(self, kernel: Kernel, shared_bytes: int) -> None:
+        """Ask for more shared memory than a block has by default."""
+        if shared_bytes <= self._shared_asked.get(kernel, SHARED_BYTES_UNASKED):
+            return
+        attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        handle = self._loaded(kernel).handle
+        self._checked(
+            self._driver.cuKernelSetAttribute(attribute, shared_bytes, handle, self._ordinal)
+        )
+        self._shared_asked[kernel] = shared_bytes
+
+    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+        from cuda.core import LaunchConfig, launch
+
+        key = (grid, kernel.threads, shared_bytes)
+        if key not in self._configurations:
+            self._configurations[key] = LaunchConfig(
+                grid=grid, block=kernel.threads, shmem_size=shared_bytes
+            )
+        self._allow_shared(kernel, shared_bytes)
+        numbers: list[int] = []
+        for argument in arguments:
+            if isinstance(argument, HardwareArray):
+                numbers.append(argument.address)
+            else:
+                numbers.extend(int(number) for number in argument)
+        loaded = self._loaded(kernel)
+        if self._only_loads:
+            return
+        launch(self._target, self._configurations[key], loaded, *numbers)
+
+    def synchronize(self) -> None:
+        self._stream.sync()
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        self._only_loads = True  # which may not happen during a capture
+        try:
+            launches()
+        finally:
+            self._only_loads = False
+        builder = self._stream.create_graph_builder()
+        builder.begin_building()
+        self._target = builder
+        try:
+            launches()
+        finally:
+            self._target = self._stream
+            builder.end_building()
+        graph = builder.complete()
+
+        def replay() -> None:
+            graph.launch(self._stream)
+
+        return replay
+
+    def free_bytes(self) -> int:
+        free, _ = self._checked(self._driver.cuMemGetInfo())
+        return int(free)
+
+
+@cache
+def runtime() -> Runtime:
+    """Return the device that everything is computed on."""
+    return SimulatedRuntime() if SIMULATED else HardwareRuntime()
