@@ -12,7 +12,7 @@ from skmlp.engines.cuda.layers import padded, rows_in_slab
 from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, pointer_to
 from skmlp.engines.cuda.steps import begin_step, end_step, sum_of_block
-from skmlp.engines.cuda.updates import update_function
+from skmlp.engines.cuda.updates import Sizes, update_function
 
 N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES
@@ -55,12 +55,15 @@ def turn_kernel(
     scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64))
     own_numbers = advance(numbers, model * N_INTEGERS)
     own_doubles = advance(doubles, model * N_DOUBLES)
+    squares = 0.0
+    if own_numbers[tables.COUNT] > 0:
+        for i in range(thread, group.penalties, threads):
+            squares += penalties[model * group.penalties + i]
     end_step(
         own_numbers,
         own_doubles,
         advance(row_losses, model * group.rows),
-        advance(penalties, model * group.penalties),
-        group.penalties,
+        squares,
         losses,
         scratch,
         thread,
@@ -160,11 +163,12 @@ def batch_kernels(dtype: str) -> BatchKernels:
         own_gradient = advance(gradient, model * group.parameters)
         own_state = advance(state, model * group.state)
         own_doubles = advance(doubles, model * N_DOUBLES)
+        sizes = Sizes(group.parameters, group.n_coefs, group.n_states)
         squares = 0.0
         first = int64(cuda.blockIdx.x) * BLOCK_THREADS + thread
         for i in range(first, group.parameters, int64(cuda.gridDim.x) * BLOCK_THREADS):
             squares += update_parameter(
-                own_parameters, own_gradient, own_state, i, group, own_numbers, own_doubles
+                own_parameters, own_gradient, own_state, i, sizes, own_numbers, own_doubles
             )
         scratch[thread] = squares
         squares = sum_of_block(scratch, thread, uint32(BLOCK_THREADS))

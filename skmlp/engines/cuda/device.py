@@ -49,6 +49,9 @@ def compiling_for(capability: tuple[int, int]) -> Iterator[None]:
 
 
 if SIMULATED:
+    from skmlp.engines.cuda import simulation
+
+    simulation.install()
 
     def device_function(py_func: Any) -> Any:
         """Mark a function that only kernels call."""

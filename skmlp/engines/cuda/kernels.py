@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from skmlp.engines.cuda import batches, layers
+from skmlp.engines.cuda import batches, layers, resident
 from skmlp.engines.cuda.device import (
     BLOCK_THREADS,
     SIMULATED,
@@ -101,11 +101,26 @@ def step_kernel(role: str) -> Kernel:
     return Kernel(role, py_func, signature, BLOCK_THREADS)
 
 
+@cache
+def resident_kernel(dtype: str) -> Kernel:
+    """Return the kernel of the resident path."""
+    reals = pointer(dtype)
+    signature = (
+        *(INDICES, INTEGERS, DOUBLES, INTEGERS),
+        *(reals, INDICES, INTEGERS, reals, DOUBLES),
+        *(INDICES, INDICES, INDICES, DOUBLES, DOUBLES),
+        *(reals, reals, reals, tuple_type(resident.Source)),
+    )
+    py_func = resident.resident_kernel(dtype)
+    return Kernel(f"resident-{dtype}", py_func, signature, resident.THREADS)
+
+
 def all_kernels() -> Iterator[Kernel]:
     """Yield every kernel that the engine can launch."""
     for role in ("begin", "turn"):
         yield step_kernel(role)
     for dtype in DTYPES:
+        yield resident_kernel(dtype)
         for role in ("scatter", "loss", "output", "update"):
             yield batch_kernel(role, dtype)
         for tile in tiles(dtype):

@@ -94,27 +94,22 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
 
 
 @device_function
-def end_step(
-    numbers, doubles, row_losses, penalties, n_penalties, losses, scratch, thread, threads
-):
+def end_step(numbers, doubles, row_losses, squares, losses, scratch, thread, threads):
     """Add a batch's loss to its epoch's, and go on to the next batch.
 
-    ``losses[2 * epoch:]`` becomes the sum of the batches' losses, each times its rows, and the
-    number of those rows, once the epoch has passed or the loss is not finite.
+    `squares` is each thread's part of the sum of squared coefficients. ``losses[2 * epoch:]``
+    becomes the sum of the batches' losses, each times its rows, and the number of those rows,
+    once the epoch has passed or the loss is not finite.
     """
     batch_rows = numbers[tables.BATCH_ROWS]
     count = numbers[tables.COUNT]
+    scratch[thread] = squares
+    squares = sum_of_block(scratch, thread, threads)
     loss = 0.0
     for i in range(thread, count, threads):
         loss += row_losses[i]
     scratch[thread] = loss
     loss = sum_of_block(scratch, thread, threads)
-    squares = 0.0
-    if count > 0:
-        for i in range(thread, n_penalties, threads):
-            squares += penalties[i]
-    scratch[thread] = squares
-    squares = sum_of_block(scratch, thread, threads)
     if thread == 0 and batch_rows > 0:
         if count > 0:
             loss += 0.5 * doubles[tables.ALPHA] * squares

@@ -2,7 +2,7 @@
 
 from functools import cache
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,17 @@ from skmlp.engines.cuda.device import device_function, float64
 from skmlp.engines.cuda.formulas import formulas
 
 
+class Sizes(NamedTuple):
+    """How many parameters one model has, how many of them are penalized, and its state vectors."""
+
+    parameters: int
+    n_coefs: int
+    n_states: int
+
+
 @cache
 def update_function(dtype: str) -> Any:
-    """Return ``update(parameters, gradient, state, i, group, numbers, doubles)``.
+    """Return ``update(parameters, gradient, state, i, sizes, numbers, doubles)``.
 
     Updates parameter `i` and its state in place by the gradient
     ``(gradient + alpha * w) / weight_sum``, and returns what its old value adds to the sum of
@@ -23,12 +31,12 @@ def update_function(dtype: str) -> Any:
     update = formulas(dtype).update
 
     @device_function
-    def update_parameter(parameters, gradient, state, i, group, numbers, doubles):
+    def update_parameter(parameters, gradient, state, i, sizes, numbers, doubles):
         before = parameters[i]
-        is_coef = i < group.n_coefs
+        is_coef = i < sizes.n_coefs
         decay = real(doubles[tables.ALPHA]) if is_coef else real(0)
         total = (gradient[i] + decay * before) * real(doubles[tables.INVERSE_WEIGHT])
-        second = i + group.parameters if group.n_states > 1 else i
+        second = i + sizes.parameters if sizes.n_states > 1 else i
         constants = (
             real(doubles[tables.CONSTANTS]),
             real(doubles[tables.CONSTANTS + 1]),
@@ -42,7 +50,7 @@ def update_function(dtype: str) -> Any:
             numbers[tables.HEALTHY] = 0
         parameters[i] = after
         state[i] = first_state
-        if group.n_states > 1:
+        if sizes.n_states > 1:
             state[second] = second_state
         return float64(before) * float64(before) if is_coef else 0.0
 
