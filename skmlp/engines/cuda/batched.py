@@ -101,6 +101,8 @@ class Batch:
         State vectors of the optimizer.
     numbers : DeviceArray
         The table of integers.
+    precision : {None, "tf32", "bf16"}
+        What the factors of products are rounded to.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Batch:
         batch_size: int,
         n_states: int,
         numbers: DeviceArray,
+        precision: str | None,
     ) -> None:
+        self.precision = precision
         self.runtime, self.data, self.n_models = runtime, data, n_models
         self.numbers = numbers
         self.dtype = data.dtype
@@ -148,10 +152,10 @@ class Batch:
     def _launch_product(self, role: str, rows: int, columns: int, *arguments: Any) -> None:
         tile = self._tile(rows, columns)
         grid = (-(-padded(columns) // tile.columns), -(-rows // tile.rows), self.n_models)
-        self.runtime.launch(layer_kernel(role, self.dtype, tile), grid, *arguments)
+        self.runtime.launch(layer_kernel(role, self.dtype, tile, self.precision), grid, *arguments)
 
     def _tile(self, rows: int, columns: int) -> Tile:
-        small, large = tiles(self.dtype)
+        small, large = tiles(self.dtype, self.precision)
         blocks = -(-rows // large.rows) * -(-columns // large.columns) * self.n_models
         fills = blocks >= LARGE_TILES_PER_MULTIPROCESSOR * self.runtime.multiprocessors
         return large if fills and min(rows, columns) > small.columns else small
@@ -216,13 +220,22 @@ class Batch:
 class BatchedGroup(FitGroup):
     """Fits of the same network that share every launch."""
 
-    def __init__(self, runtime: Runtime, tasks: Sequence[FitTask]) -> None:
+    def __init__(
+        self, runtime: Runtime, tasks: Sequence[FitTask], precision: str | None = None
+    ) -> None:
         super().__init__(runtime, tasks)
         task, n_models = self.tasks[0], len(self.tasks)
         n_states = len(task.optimizer.entry.state_names)
         batch_size = max(task.batch_size for task in self.tasks)
         self.batch = Batch(
-            runtime, task.network, self.data, n_models, batch_size, n_states, self.numbers
+            runtime,
+            task.network,
+            self.data,
+            n_models,
+            batch_size,
+            n_states,
+            self.numbers,
+            precision,
         )
         self.layout = self.batch.layout
         self.gradient = runtime.allocate(n_models * self.layout.size, self.dtype)

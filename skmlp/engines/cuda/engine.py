@@ -97,7 +97,7 @@ class CudaEngine(Engine):
             (known_network, known_data, known_rows), objective = self._objective
             if known_data is data and (known_network, known_rows) == (network, n_rows):
                 return objective
-        objective = Objective(device, network, data, n_rows)
+        objective = Objective(device, network, data, n_rows, self._precision)
         objective.choose_rows(np.arange(n_rows))
         self._objective = (network, data, n_rows), objective
         return objective
@@ -119,7 +119,7 @@ class CudaEngine(Engine):
             if self._predictor is None or self._predictor[0] != key:
                 itemsize = np.dtype(data.dtype).itemsize
                 at_once = rows_at_once(n_rows, network.n_features, itemsize)
-                self._predictor = key, Predictor(device, network, data, at_once)
+                self._predictor = key, Predictor(device, network, data, at_once, self._precision)
             predictor = self._predictor[1]
             predictor.set_parameters(parameters)
             return predictor.predict(data, rows)

@@ -30,12 +30,20 @@ class Evaluation:
         Any data set of the kind to be evaluated; rows come from it or another one like it.
     n_rows : int
         Rows in one pass, at most.
+    precision : {None, "tf32", "bf16"}
     """
 
-    def __init__(self, runtime: Runtime, network: NetworkSpec, data: CudaData, n_rows: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        network: NetworkSpec,
+        data: CudaData,
+        n_rows: int,
+        precision: str | None = None,
+    ) -> None:
         self._runtime = runtime
         self._numbers = runtime.zeros(tables.N_INTEGERS, np.int64)
-        self.batch = Batch(runtime, network, data, 1, n_rows, 0, self._numbers)
+        self.batch = Batch(runtime, network, data, 1, n_rows, 0, self._numbers, precision)
         self.n_rows = n_rows
 
     def set_parameters(self, parameters: FloatArray) -> None:
@@ -56,8 +64,15 @@ class Evaluation:
 class Objective(Evaluation):
     """The sum of the weighted losses over chosen rows, and its gradient."""
 
-    def __init__(self, runtime: Runtime, network: NetworkSpec, data: CudaData, n_rows: int) -> None:
-        super().__init__(runtime, network, data, n_rows)
+    def __init__(
+        self,
+        runtime: Runtime,
+        network: NetworkSpec,
+        data: CudaData,
+        n_rows: int,
+        precision: str | None = None,
+    ) -> None:
+        super().__init__(runtime, network, data, n_rows, precision)
         self._row_losses = runtime.allocate(n_rows, np.float64)
         self._gradient = runtime.allocate(self.batch.layout.size, self.batch.dtype)
 

@@ -19,6 +19,8 @@ from skmlp.engines.cuda.tables import Group, Layer, Slab, tuple_type
 from skmlp.engines.cuda.tiles import Tile
 
 DTYPES = ("float32", "float64")
+ROLES = ("forward", "backward", "gradient")
+PRECISIONS = ("tf32", "bf16")
 
 INTEGERS = types.CPointer(int64)
 INDICES = types.CPointer(int32)
@@ -28,9 +30,12 @@ LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
 # A small tile lets a small product occupy many multiprocessors, a large one reads less.
 SMALL_TILE = Tile(32, 32, 16, 4, 4)
 LARGE_TILES = {"float32": Tile(128, 128, 8, 8, 8), "float64": Tile(64, 64, 8, 4, 4)}
+# Tensor cores take eight or sixteen columns at a time from rows that lie eight banks apart.
+TENSOR_TILES = (Tile(32, 64, 16, 8, 4, padding=8), Tile(128, 128, 16, 8, 8, padding=8))
 # The simulator runs the threads of a block one after the other.
 SIMULATED_SMALL_TILE = Tile(16, 4, 4, 4, 4)
 SIMULATED_LARGE_TILE = Tile(32, 8, 8, 8, 4)
+SIMULATED_TENSOR_TILE = Tile(32, 32, 16, 8, 4, padding=8)
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,17 @@ def pointer(dtype: str) -> Any:
     return types.CPointer({"float32": float32, "float64": float64}[dtype])
 
 
-def tiles(dtype: str) -> tuple[Tile, Tile]:
-    """Return the small and the large tile of a precision."""
+def tiles(dtype: str, precision: str | None = None) -> tuple[Tile, Tile]:
+    """Return the small and the large tile for products in one precision."""
+    if precision is not None:
+        return (SIMULATED_TENSOR_TILE,) * 2 if SIMULATED else TENSOR_TILES
     if SIMULATED:
         return SIMULATED_SMALL_TILE, SIMULATED_LARGE_TILE
     return SMALL_TILE, LARGE_TILES[dtype]
 
 
 @cache
-def layer_kernel(role: str, dtype: str, tile: Tile) -> Kernel:
+def layer_kernel(role: str, dtype: str, tile: Tile, precision: str | None = None) -> Kernel:
     """Return one of the `LayerKernels`."""
     reals = pointer(dtype)
     signature = {
@@ -74,8 +81,8 @@ def layer_kernel(role: str, dtype: str, tile: Tile) -> Kernel:
         "backward": (INTEGERS, reals, reals, LAYER, GROUP, SLAB),
         "gradient": (INTEGERS, reals, INDICES, reals, reals, LAYER, GROUP, SLAB),
     }[role]
-    py_func = getattr(layers.layer_kernels(dtype, tile), role)
-    return Kernel(f"{role}-{dtype}-{tile.name}", py_func, signature, tile.threads)
+    py_func = getattr(layers.layer_kernels(dtype, tile, precision), role)
+    return Kernel(f"{role}-{precision or dtype}-{tile.name}", py_func, signature, tile.threads)
 
 
 @cache
@@ -116,7 +123,7 @@ def resident_kernel(dtype: str) -> Kernel:
 
 
 def all_kernels() -> Iterator[Kernel]:
-    """Yield every kernel that the engine can launch."""
+    """Yield every kernel that the engine can launch on any device."""
     for role in ("begin", "turn"):
         yield step_kernel(role)
     for dtype in DTYPES:
@@ -124,5 +131,13 @@ def all_kernels() -> Iterator[Kernel]:
         for role in ("scatter", "loss", "output", "update"):
             yield batch_kernel(role, dtype)
         for tile in tiles(dtype):
-            for role in ("forward", "backward", "gradient"):
+            for role in ROLES:
                 yield layer_kernel(role, dtype, tile)
+
+
+def tensor_kernels() -> Iterator[Kernel]:
+    """Yield the kernels that need tensor cores."""
+    for precision in PRECISIONS:
+        for tile in dict.fromkeys(tiles("float32", precision)):
+            for role in ROLES:
+                yield layer_kernel(role, "float32", tile, precision)

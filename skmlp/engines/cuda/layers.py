@@ -6,7 +6,7 @@ that lie beyond a model's rows, or whose model is done, return at once.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from skmlp.engines.cuda.device import (
 )
 from skmlp.engines.cuda.formulas import formulas
 from skmlp.engines.cuda.memory import advance, pointer_to
-from skmlp.engines.cuda.tiles import PADDING, Operand, Tile, tile_functions
+from skmlp.engines.cuda.tensor import tensor_functions
+from skmlp.engines.cuda.tiles import Operand, Tile, tile_functions
 
 N_INTEGERS = tables.N_INTEGERS
 
@@ -62,22 +63,25 @@ def inputs_of(layer, source, row_numbers, work, group, slab):
 
 
 @cache
-def layer_kernels(dtype: str, tile: Tile, tile_functions: Any = tile_functions) -> LayerKernels:
-    """Return the kernels that multiply with one shape of tile."""
+def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> LayerKernels:
+    """Return the kernels that multiply with one shape of tile, on tensor cores if asked to."""
     real = {"float32": float32, "float64": float64}[dtype]
     zero = np.dtype(dtype).type(0)
     chosen = formulas(dtype)
     activate, differentiate = chosen.activate, chosen.differentiate
-    functions = tile_functions(dtype, tile)
+    if precision is None:
+        functions = tile_functions(dtype, tile)
+    else:
+        functions = tensor_functions(precision, tile)
     fetch_a, fetch_b = functions.fetch_a, functions.fetch_b
     fetch_a_transposed = functions.fetch_a_transposed
     fetch_b_transposed = functions.fetch_b_transposed
     clear, multiply, write = functions.clear, functions.multiply, functions.write
     shape, threads = functions.shape, tile.threads
     tile_rows, tile_columns, tile_depth = tile.rows, tile.columns, tile.depth
-    a_size = tile_depth * (tile_rows + PADDING)
-    b_size = tile_depth * (tile_columns + PADDING)
-    b_ld = tile_columns + PADDING
+    a_size = tile_depth * (tile_rows + tile.padding)
+    b_size = tile_depth * (tile_columns + tile.padding)
+    b_ld = tile_columns + tile.padding
 
     def forward_kernel(numbers, source, row_numbers, parameters, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)

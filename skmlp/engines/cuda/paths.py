@@ -23,11 +23,11 @@ def make_groups(
     resident: dict[int, list[int]] = {}
     batched: dict[object, list[int]] = {}
     for i, task in enumerate(tasks):
-        if forced_path == "resident":
+        if forced_path == "resident" and precision is None:
             resident.setdefault(id(task.data), []).append(i)
         else:
             batched.setdefault((id(task.data), task.network, task.optimizer.name), []).append(i)
     for members in resident.values():
         yield ResidentGroup(runtime, [tasks[i] for i in members]), members
     for members in batched.values():
-        yield BatchedGroup(runtime, [tasks[i] for i in members]), members
+        yield BatchedGroup(runtime, [tasks[i] for i in members], precision), members

@@ -14,10 +14,6 @@ import numpy as np
 from skmlp.engines.cuda.device import device_function, int64, uint32
 from skmlp.engines.cuda.memory import load_four, store_four
 
-# Elements between rows of shared memory that keep rows apart in the banks, yet aligned.
-PADDING = 4
-
-
 @dataclass(frozen=True)
 class Tile:
     """The shape of a block's tile.
@@ -30,6 +26,9 @@ class Tile:
         Summed over at once; a multiple of 4.
     thread_rows, thread_columns : int
         Of one thread's tile; multiples of 4 that divide `rows` and `columns`.
+    padding : int
+        Elements between rows of shared memory, which keep them apart in its banks; a multiple
+        of 4.
     """
 
     rows: int
@@ -37,6 +36,7 @@ class Tile:
     depth: int
     thread_rows: int
     thread_columns: int
+    padding: int = 4
 
     def __post_init__(self) -> None:
         # One thread each sums up a column for the gradient of its intercept.
@@ -115,7 +115,7 @@ def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> tup
     up to a multiple of 4: rows are padded by zeros. `prepare` is applied to every element.
     """
     zero = np.dtype(dtype).type(0)
-    block_depth, threads, ld = tile.depth, tile.threads, extent + PADDING
+    block_depth, threads, ld = tile.depth, tile.threads, extent + tile.padding
     across, along = extent // 4, block_depth // 4
     trips = -(-block_depth * across // threads)
 
@@ -160,7 +160,7 @@ def tile_functions(dtype: str, tile: Tile) -> TileFunctions:
     block_depth = tile.depth
     thread_rows, thread_columns = tile.thread_rows, tile.thread_columns
     threads_across = tile.columns // thread_columns
-    a_ld, b_ld = tile.rows + PADDING, tile.columns + PADDING
+    a_ld, b_ld = tile.rows + tile.padding, tile.columns + tile.padding
     row_quads, column_quads = thread_rows // 4, thread_columns // 4
     # The quads of a thread's tile lie apart, so that neighboring threads read neighboring quads.
     row_step, column_step = tile.rows // row_quads, tile.columns // column_quads
