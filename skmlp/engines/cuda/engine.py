@@ -21,14 +21,15 @@ from skmlp.engines.cuda.data import CudaData, load_data
 from skmlp.engines.cuda.evaluation import Objective, Predictor, rows_at_once
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.paths import make_groups
+from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.runtime import Runtime, runtime
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec
 
 # Python should see signals about this often.
 SECONDS_PER_CALL = 0.05
-# Steps launched before the first ones have been timed.
-FIRST_STEPS = 8
+# Groups of fits that run side by side.
+STREAMS = 8
 
 # Fits from several threads take turns on the device, call by call.
 _turn = threading.RLock()
@@ -65,6 +66,7 @@ class CudaEngine(Engine):
         with _turn:
             device = runtime()
             device.activate()
+            check_precision(self._precision, tasks[0].data.dtype, device)
             return CudaRun(device, tasks, self._precision)
 
     def loss_and_gradient(
@@ -93,6 +95,7 @@ class CudaEngine(Engine):
     def _objective_for(self, network: NetworkSpec, data: CudaData, n_rows: int) -> Objective:
         device = runtime()
         device.activate()
+        check_precision(self._precision, data.dtype, device)
         if self._objective is not None:
             (known_network, known_data, known_rows), objective = self._objective
             if known_data is data and (known_network, known_rows) == (network, n_rows):
@@ -125,6 +128,22 @@ class CudaEngine(Engine):
             return predictor.predict(data, rows)
 
 
+def check_precision(precision: str | None, dtype: str, device: Runtime) -> None:
+    """Raise an error where products cannot be rounded as asked for."""
+    if precision is None:
+        return
+    if dtype != "float32":
+        raise ValueError(
+            f"precision={precision!r} needs single precision, got dtype={dtype!r}. Set "
+            "dtype='float32', or precision=None."
+        )
+    if device.capability < TENSOR_CAPABILITY:
+        raise ValueError(
+            f"precision={precision!r} needs compute capability 8.0; {device.name!r} has "
+            f"{device.capability[0]}.{device.capability[1]}. Set precision=None."
+        )
+
+
 class CudaRun(Run):
     """Fits under way on a GPU."""
 
@@ -145,13 +164,49 @@ class CudaRun(Run):
         return place
 
     def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
+        groups = [
+            (group, [plans[member] for member in members]) for group, members in self._members
+        ]
+        groups = [(group, own) for group, own in groups if any(plan is not None for plan in own)]
+        with _turn:
+            self._device.activate()
+            left = {group: group.accept(own) for group, own in groups}
+            for stream, (group, _) in enumerate(groups):
+                self._device.use_stream(stream % STREAMS)
+                group.begin()
+        self._run_all(left)
         results: list[EpochResult | None] = [None] * len(plans)
-        for group, members in self._members:
-            own = [plans[member] for member in members]
-            if any(plan is not None for plan in own):
-                for member, result in zip(members, advance_group(group, own), strict=True):
+        with _turn:
+            self._device.activate()
+            for group, own in groups:
+                members = self._members_of(group)
+                for member, result in zip(members, group.results(own), strict=True):
                     results[member] = result
         return results
+
+    def _run_all(self, left: dict[FitGroup, int]) -> None:
+        """Run the steps that are left, some at a time, so that Python sees signals between.
+
+        Groups run side by side, each on a stream of its own.
+        """
+        while any(left.values()):
+            began = time.perf_counter()
+            with _turn:
+                self._device.activate()
+                try:
+                    for stream, group in enumerate(left):
+                        self._device.use_stream(stream % STREAMS)
+                        group.run_steps(min(left[group], group.steps_per_call))
+                finally:
+                    self._device.synchronize()
+            seconds = max(time.perf_counter() - began, 1e-9)
+            for group, steps in left.items():
+                left[group] = max(0, steps - group.steps_per_call)
+                fitting = int(group.steps_per_call * SECONDS_PER_CALL / seconds)
+                group.steps_per_call = max(1, min(8 * group.steps_per_call, fitting))
+
+    def _members_of(self, group: FitGroup) -> list[int]:
+        return next(members for other, members in self._members if other is group)
 
     def parameters(self, index: int) -> FloatArray:
         group, i = self._place(index)
@@ -175,31 +230,3 @@ class CudaRun(Run):
         # A group's memory is one piece: it is freed with its last task.
         if all(place is None or place[0] is not group for place in self._places):
             self._members = [(other, m) for other, m in self._members if other is not group]
-
-
-def advance_group(
-    group: FitGroup, plans: Sequence[EpochPlan | None]
-) -> list[EpochResult | None]:
-    """Carry out a group's plans, some steps at a time, so that Python sees signals between."""
-    device = group.runtime
-    with _turn:
-        device.activate()
-        left = group.accept(plans)
-        group.begin()
-    steps = group.steps_per_call or FIRST_STEPS
-    while left > 0:
-        began = time.perf_counter()
-        steps = min(steps, left)
-        with _turn:
-            device.activate()
-            try:
-                group.run_steps(steps)
-            finally:
-                device.synchronize()
-        left -= steps
-        seconds = time.perf_counter() - began
-        steps = max(1, min(8 * steps, int(steps * SECONDS_PER_CALL / max(seconds, 1e-9))))
-        group.steps_per_call = steps
-    with _turn:
-        device.activate()
-        return group.results(plans)

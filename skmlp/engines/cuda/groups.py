@@ -51,10 +51,10 @@ class FitGroup(ABC):
     Attributes
     ----------
     steps_per_call : int
-        Steps that take about as long as Python may wait; 0 until some have been timed.
+        Steps that take about as long as Python may wait, as far as is known.
     """
 
-    steps_per_call = 0
+    steps_per_call = 8
 
     def __init__(self, runtime: Runtime, tasks: Sequence[FitTask]) -> None:
         self.runtime = runtime

@@ -56,14 +56,24 @@ class Runtime(ABC):
     Attributes
     ----------
     name : str
+    capability : tuple of int
+        Compute capability.
     multiprocessors : int
     shared_bytes : int
         Shared memory that one block may ask for.
     """
 
     name: str
+    capability: tuple[int, int]
     multiprocessors: int
     shared_bytes: int
+
+    @abstractmethod
+    def use_stream(self, number: int) -> None:
+        """Send what is launched from now on to one of several streams.
+
+        What is launched to one stream is done in order; streams do not wait for each other.
+        """
 
     @abstractmethod
     def activate(self) -> None:
@@ -85,7 +95,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait for everything that was launched."""
+        """Wait for everything that was launched, on all streams."""
 
     @abstractmethod
     def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
@@ -132,8 +142,12 @@ class SimulatedRuntime(Runtime):
     """Numba's simulator: slow, and without a GPU."""
 
     name = "simulator"
+    capability = (9, 0)
     multiprocessors = 2
     shared_bytes = 227 * 1024
+
+    def use_stream(self, number: int) -> None:
+        pass
 
     def activate(self) -> None:
         pass
@@ -206,7 +220,8 @@ class HardwareRuntime(Runtime):
         device = Device(ordinal)
         device.set_current()
         self._stream = device.create_stream()
-        # What launches go to: the stream, or a graph while it is captured.
+        self._streams = [self._stream]
+        # What launches go to: a stream, or a graph while it is captured.
         self._target: Any = self._stream
         self._only_loads = False
         properties = device.properties
@@ -237,6 +252,13 @@ class HardwareRuntime(Runtime):
             f"{self.name!r} has not enough free memory. {asked}Use smaller hidden_layer_sizes or "
             "batch_size, fewer rows, dtype='float32', or device='cpu'."
         )
+
+    def use_stream(self, number: int) -> None:
+        from cuda.core import Device
+
+        while len(self._streams) <= number:
+            self._streams.append(Device(self._ordinal).create_stream())
+        self._target = self._streams[number]
 
     def activate(self) -> None:
         if os.getpid() != self._process:
@@ -323,7 +345,8 @@ class HardwareRuntime(Runtime):
         launch(self._target, self._configurations[key], loaded, *numbers)
 
     def synchronize(self) -> None:
-        self._stream.sync()
+        for stream in self._streams:
+            stream.sync()
 
     def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
         self._only_loads = True  # which may not happen during a capture
@@ -331,18 +354,19 @@ class HardwareRuntime(Runtime):
             launches()
         finally:
             self._only_loads = False
-        builder = self._stream.create_graph_builder()
+        stream = self._target
+        builder = stream.create_graph_builder()
         builder.begin_building()
         self._target = builder
         try:
             launches()
         finally:
-            self._target = self._stream
+            self._target = stream
             builder.end_building()
         graph = builder.complete()
 
         def replay() -> None:
-            graph.launch(self._stream)
+            graph.launch(self._target)
 
         return replay
 

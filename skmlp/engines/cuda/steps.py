@@ -72,8 +72,6 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
         numbers[tables.BATCH_ROWS] = count
         numbers[tables.COUNT] = count if weight != 0.0 else 0
         if weight != 0.0:
-            step = numbers[tables.STEP] + 1
-            numbers[tables.STEP] = step
             doubles[tables.INVERSE_WEIGHT] = 1.0 / weight
             constants = step_constants(
                 numbers[tables.OPTIMIZER],
@@ -84,7 +82,7 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
                     doubles[tables.SETTINGS + 3],
                 ),
                 doubles[tables.LEARNING_RATE],
-                step,
+                numbers[tables.STEP] + 1,
             )
             doubles[tables.CONSTANTS] = constants[0]
             doubles[tables.CONSTANTS + 1] = constants[1]
@@ -112,6 +110,7 @@ def end_step(numbers, doubles, row_losses, squares, losses, scratch, thread, thr
     loss = sum_of_block(scratch, thread, threads)
     if thread == 0 and batch_rows > 0:
         if count > 0:
+            numbers[tables.STEP] += 1
             loss += 0.5 * doubles[tables.ALPHA] * squares
             doubles[tables.TOTAL] += loss * doubles[tables.INVERSE_WEIGHT] * float64(count)
             doubles[tables.COUNTED] += float64(count)
