@@ -1,4 +1,4 @@
-"""Pointers: to advance them, and to move four neighbors at once.
+"""Pointers: to advance them, to move four neighbors at once, and what else needs LLVM.
 
 Addresses given to `load_four` and `store_four` are multiples of 16 bytes: every row of every
 array of the engine begins at one.
@@ -49,6 +49,10 @@ if SIMULATED:
         """Write four neighbors."""
         for lane, value in enumerate(values):
             pointer[int(index) + lane] = value
+
+    def select(condition: Any, value: Any, other: Any) -> Any:
+        """Return one of two numbers, both of which are computed."""
+        return value if condition else other
 
 else:
     from llvmlite import ir
@@ -118,3 +122,12 @@ else:
             return context.get_dummy_value()
 
         return signature(types.void, pointer, index, *(element,) * 4), generate
+
+    @intrinsic
+    def select(typing_context, condition, value, other):
+        """Return one of two numbers, both of which are computed: no branch."""
+
+        def generate(context, builder, signature, arguments):
+            return builder.select(*arguments)
+
+        return signature(value, types.boolean, value, value), generate

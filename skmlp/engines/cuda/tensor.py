@@ -14,6 +14,7 @@ import numpy as np
 
 from skmlp.engines.cuda import ptx
 from skmlp.engines.cuda.device import SIMULATED, device_function, float32, uint32
+from skmlp.engines.cuda.memory import select
 from skmlp.engines.cuda.tiles import Tile, TileFunctions, as_it_is, fetching_functions
 
 PIECE_ROWS = 16
@@ -67,9 +68,11 @@ def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
                         c = column + PIECE_COLUMNS * n
                         if c < columns:
                             place = r * ld + c
-                            x, y = totals[m, n, 2 * half], totals[m, n, 2 * half + 1]
-                            out[place] = out[place] + x if accumulate else x
-                            out[place + 1] = out[place + 1] + y if accumulate else y
+                            # Read in any case: branches would keep the totals out of registers.
+                            x = select(accumulate, out[place], zero)
+                            y = select(accumulate, out[place + 1], zero)
+                            out[place] = x + totals[m, n, 2 * half]
+                            out[place + 1] = y + totals[m, n, 2 * half + 1]
 
     multiply = {"tf32": multiply_in_tf32, "bf16": multiply_in_bf16}[precision]
     prepare = {"tf32": ptx.to_tf32, "bf16": as_it_is}[precision]
