@@ -7,8 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from engine_checks import (
+    PROBLEMS,
+    SETTINGS,
+    TOLERANCE,
+    assert_same_run,
+    check_against_reference,
+    make_plan,
+    make_problem,
+    make_task,
+    run_epochs,
+)
+from hypothesis import HealthCheck, given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
@@ -21,125 +31,14 @@ from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.losses import LOSSES
-from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
-SETTINGS = {"sgd": (0.9, 1.0), "adam": (0.9, 0.999, 1e-8)}
-# Relative to the largest entry; single precision accumulates rounding over the steps.
-TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
-
-
-def make_problem(network, n_samples, seed=0, *, density=None):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n_samples, network.n_features))
-    if density is not None:
-        X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
-    if network.loss_entry.is_categorical:
-        targets = rng.integers(network.n_outputs, size=(n_samples, 1)).astype(float)
-    else:
-        targets = rng.integers(2, size=(n_samples, network.n_outputs)).astype(float)
-    return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
-
-
-def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
-    X, targets, weight = problem
-    data = engine.load(X, targets, weight, network, dtype)
-    layout = ParameterLayout(network.layer_units)
-    generator = np.random.RandomState(seed)
-    parameters = draw_uniform(layout, network.activation, generator, np.float64)
-    vectors = np.zeros((len(OPTIMIZERS[solver].state_names), layout.size))
-    return FitTask(
-        network=network,
-        optimizer=OptimizerSpec(solver, SETTINGS[solver]),
-        data=data,
-        parameters=parameters,
-        optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
-        alpha=0.1,
-        batch_size=min(batch_size, X.shape[0]),
-    )
-
-
-def make_plan(n_samples, n_epochs=3, seed=0):
-    rng = np.random.default_rng(seed)
-    orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
-    return EpochPlan(orders, 0.01)
-
-
-def run_epochs(engine, network, problem, plan=None, **options):
-    """Return losses, parameters and optimizer state after a few epochs."""
-    task = make_task(engine, network, problem, **options)
-    run = engine.start([task])
-    (result,) = run.advance([plan or make_plan(problem[0].shape[0])])
-    assert result.finite
-    return result.losses, run.parameters(0), run.optimizer_state(0, 0.01)
-
-
-def assert_same_run(actual, expected):
-    assert_array_equal(actual[0], expected[0])
-    assert_array_equal(actual[1], expected[1])
-    assert_array_equal(actual[2].vectors, expected[2].vectors)
-    assert actual[2].step == expected[2].step
-
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    key=st.sampled_from(sorted(LOSSES)),
-    activation=st.sampled_from(["identity", "logistic", "tanh", "relu"]),
-    n_features=st.integers(1, 9),
-    hidden=st.lists(st.integers(1, 40), max_size=3),
-    n_outputs=st.integers(1, 4),
-    n_samples=st.integers(1, 130),
-    batch_size=st.integers(1, 130),
-    dtype=st.sampled_from(["float32", "float64"]),
-    solver=st.sampled_from(sorted(OPTIMIZERS)),
-    density=st.sampled_from([None, 0.3]),
-    weighted=st.booleans(),
-)
-def test_cpu_equals_reference(
-    key,
-    activation,
-    n_features,
-    hidden,
-    n_outputs,
-    n_samples,
-    batch_size,
-    dtype,
-    solver,
-    density,
-    weighted,
-):
-    network = NetworkSpec((n_features, *hidden, n_outputs), activation, *key)
-    X, targets, weight = make_problem(network, n_samples, density=density)
-    problem = X, targets, weight if weighted else None
-    options = {"batch_size": batch_size, "solver": solver}
-    plan = make_plan(n_samples, n_epochs=2)
-
-    try:
-        expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
-    except RuntimeWarning as warning:
-        # The exponential of a Poisson regression may diverge: there is nothing to compare.
-        assume("overflow" not in str(warning) or key[1] != "exp")
-        raise
-    actual = run_epochs(CpuEngine(1), network, problem, plan, dtype=dtype, **options)
-
-    tolerance = TOLERANCE[dtype]
-    # Probabilities are clipped at one minus the precision's own epsilon.
-    clipped = n_outputs * np.finfo(dtype).eps
-    assert_allclose(actual[0], expected[0], rtol=tolerance, atol=2 * clipped)
-    assert actual[2].step == expected[2].step
-    if solver == "sgd" or dtype == "float64":
-        # In single precision Adam divides by moments that may be rounding errors themselves.
-        scale = np.abs(expected[1]).max()
-        assert_allclose(actual[1], expected[1], atol=tolerance * scale, rtol=0)
-
-    outputs = []
-    for engine in (CpuEngine(1), ReferenceEngine()):
-        data = engine.load(X, None, None, network, dtype)
-        layers = ParameterLayout(network.layer_units).views(expected[1])
-        outputs.append(engine.predict(network, *layers, data))
-    assert_allclose(*outputs, rtol=tolerance, atol=tolerance)
+@given(**PROBLEMS)
+def test_cpu_equals_reference(**problem):
+    check_against_reference(lambda: CpuEngine(1), **problem)
 
 
 NETWORK = NetworkSpec((20, 33, 17, 5), "tanh", "log_loss", "softmax")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.resident_group import ResidentGroup, choose_residence
 from skmlp.engines.cuda.runtime import Runtime
+from skmlp.network.specs import NetworkSpec
 
 logger = logging.getLogger("skmlp")
 
@@ -20,8 +22,9 @@ forced_path: str | None = None
 # What the estimates below assume. None of it has been measured on a GPU yet.
 LAUNCH_SECONDS = 2e-6  # of one kernel in a graph
 PASS_SECONDS = 1e-6  # of one pass of a block over little data, its barriers included
-FLOPS_OF_A_BLOCK = 1.5e11  # of products in registers by one block alone on a multiprocessor
-FLOPS_OF_A_MULTIPROCESSOR = 1.5e11  # of products in tiles
+FLOPS_OF_A_MULTIPROCESSOR = 1.5e11  # of products, in registers or in tiles
+BYTES_PER_SECOND = 3e12  # between the chip and its memory
+SMALLEST_TILE = 32
 
 
 @dataclass(frozen=True)
@@ -40,23 +43,39 @@ def estimate(runtime: Runtime, task: FitTask, n_alike: int, n_models: int) -> Es
     """Compare the two paths for a step of `n_alike` models, among `n_models` on the same data.
 
     The resident path ends with its last block, and models of any shape can share its launch; the
-    batched path needs a launch for every pass of every shape, and spreads each one over the chip.
+    batched path needs a launch for every pass of every shape, spreads each one over the chip,
+    and keeps everything in the chip's memory.
     """
-    network = task.network
+    network, batch_size = task.network, task.batch_size
     n_layers = network.n_connections
-    n_first = network.layer_units[0] * network.layer_units[1]
-    flops = task.batch_size * (6.0 * network.n_coefs - 2.0 * n_first)
-    itemsize = np.dtype(task.data.dtype).itemsize
     n_states = len(task.optimizer.entry.state_names)
-    home = choose_residence(network, n_states, task.batch_size, runtime.shared_bytes, itemsize)
-    pieces = -(-task.batch_size // home.rows)
-    rounds = -(-n_models // runtime.multiprocessors)
-    resident = rounds * (flops / FLOPS_OF_A_BLOCK + (3 * n_layers * pieces + 3) * PASS_SECONDS)
-    if home.parameters < 0:
-        resident = float("inf")
-    rate = FLOPS_OF_A_MULTIPROCESSOR * runtime.multiprocessors
-    batched = (3 * n_layers + 2) * LAUNCH_SECONDS + n_alike * flops / rate
+    itemsize = np.dtype(task.data.dtype).itemsize
+    home = choose_residence(network, n_states, batch_size, runtime.shared_bytes, itemsize)
+    resident = float("inf")
+    if home.parameters >= 0:
+        passes = 3 * n_layers * -(-batch_size // home.rows) + 3
+        seconds = flops_of_step(network, batch_size, 4) / FLOPS_OF_A_MULTIPROCESSOR
+        rounds = -(-n_models // runtime.multiprocessors)
+        resident = rounds * (seconds + passes * PASS_SECONDS)
+
+    flops = n_alike * flops_of_step(network, batch_size, SMALLEST_TILE)
+    # Activations and deltas are written once and read about twice, as are the parameters.
+    rows = batch_size * (network.n_features + 2 * sum(network.layer_units[1:]))
+    traffic = n_alike * itemsize * (3 * rows + (4 + 2 * n_states) * network.n_coefs)
+    batched = (
+        (3 * n_layers + 2) * LAUNCH_SECONDS
+        + flops / (FLOPS_OF_A_MULTIPROCESSOR * runtime.multiprocessors)
+        + traffic / BYTES_PER_SECOND
+    )
     return Estimate(resident, batched)
+
+
+def flops_of_step(network: NetworkSpec, batch_size: int, multiple: int) -> float:
+    """Return a step's operations if all sizes are rounded up to a multiple."""
+    sizes = [-(-units // multiple) * multiple for units in network.layer_units]
+    products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+    rows = -(-batch_size // multiple) * multiple
+    return float(rows * (6 * sum(products) - 2 * products[0]))
 
 
 def choose_paths(runtime: Runtime, tasks: Sequence[FitTask], precision: str | None) -> list[str]:

@@ -1,0 +1,123 @@
+"""The CUDA kernels on a machine without a GPU: in the simulator, and through the compilers."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+CAPABILITIES = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
+SIMULATED = Path(__file__).parent / "simulated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", sorted(SIMULATED.glob("test_*.py")), ids=lambda path: path.stem)
+def test_in_the_simulator(module):
+    """Whether the simulator is used is decided when Numba is imported: by another process."""
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", str(module)]
+    process = subprocess.run(
+        command,
+        cwd=SIMULATED.parent.parent,
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    report = process.stdout[-6000:] + process.stderr[-2000:]
+    assert process.returncode == 0, report
+    assert re.search(r"\d+ passed", report), report
+    assert "skipped" not in report, report
+
+
+def installed():
+    """Whether the compilers of one of the extras `cuda12` and `cuda13` are there."""
+    if not all(find_spec(name) for name in ("numba_cuda", "cuda")):
+        return False
+    return find_spec("cuda.core") is not None
+
+
+needs_compilers = pytest.mark.skipif(
+    not installed(), reason="needs an extra of skmlp: pip install 'skmlp[cuda12]'"
+)
+
+
+@needs_compilers
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
+def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
+    """To machine code; all numbers of a thread stay in registers, none in its local memory."""
+    from skmlp.engines.cuda import kernels, ptx
+    from skmlp.engines.cuda.compilation import assemble, compile_ptx
+
+    found = list(kernels.all_kernels())
+    if capability >= ptx.TENSOR_CAPABILITY:
+        found += kernels.tensor_kernels()
+    assert len({kernel.name for kernel in found}) == len(found)
+    for kernel in found:
+        compiled = assemble(compile_ptx(kernel, capability), capability)
+        (stack, stores, loads) = re.search(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
+            compiled.report,
+        ).groups()
+        (registers,) = re.search(r"Used (\d+) registers", compiled.report).groups()
+        record_property(kernel.name, f"{registers} registers")
+        print(f"{capability} {kernel.name}: {registers} registers, {len(compiled.cubin)} bytes")
+        assert (stack, stores, loads) == ("0", "0", "0"), (kernel.name, compiled.report)
+        # All blocks are launched with these threads, or the launch fails.
+        assert int(registers) * kernel.threads <= 65536, kernel.name
+
+
+@needs_compilers
+def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
+    from skmlp.engines.cuda import compilation, kernels
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    told = []
+    kernel = kernels.step_kernel("begin")
+    first = compilation.machine_code(kernel, (9, 0), told.append)
+    second = compilation.machine_code(kernel, (9, 0), told.append)
+    assert told == ["begin"]
+    assert (second.cubin, second.entry) == (first.cubin, first.entry)
+    compilation.machine_code(kernel, (8, 0), told.append)
+    assert told == ["begin"] * 2
+    # Neither a damaged file, nor a folder that cannot be written, stops anyone.
+    for file in (tmp_path / "skmlp-cuda").iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
+    third = compilation.machine_code(kernel, (9, 0), told.append)
+    assert told == ["begin"] * 3
+    assert len(third.cubin) == len(first.cubin)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert compilation.machine_code(kernel, (9, 0), told.append).entry == first.entry
+
+
+@needs_compilers
+def test_a_new_formula_is_another_kernel(tmp_path, monkeypatch):
+    """Machine code is stamped with all sources, those of the formulas included."""
+    from skmlp.engines.cuda import compilation, kernels
+
+    kernel = kernels.step_kernel("begin")
+    before = compilation.file_name(kernel, (9, 0))
+    monkeypatch.setattr(compilation, "source_stamp", lambda: "another")
+    assert compilation.file_name(kernel, (9, 0)) != before
+
+
+@needs_compilers
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
+    """What makes the products fast, in the compiler's own output."""
+    from skmlp.engines.cuda import kernels
+    from skmlp.engines.cuda.compilation import compile_ptx
+
+    small, large = kernels.tiles(dtype)
+    for role in kernels.ROLES:
+        for tile in (small, large):
+            text = compile_ptx(kernels.layer_kernel(role, dtype, tile), (9, 0))
+            kind = {"float32": "v4.f32", "float64": "v2.f64"}[dtype]
+            assert f"ld.shared.{kind}" in text
+            assert re.search(rf"ld\.(global|shared)\.{kind}", text)
+            if dtype == "float32":
+                # A double literal would turn products into double precision.
+                assert not re.search(r"fma\.rn\.f64|mul\.f64|cvt\.f64\.f32", text), role
