@@ -304,7 +304,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
             task,
             rows,
             random_state=start.random_state,
-            row_order=self._resumed_row_order(len(rows), start),
+            row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
             max_iter=1 if incremental else self.max_iter,
             schedule=schedule,
             patience=self._patience(incremental and start.resumes),
