@@ -20,16 +20,18 @@ LIBRARIES = ("nvvm", "nvJitLink")
 MINIMUM_CAPABILITY = (7, 5)
 INSTALL = "pip install 'skmlp[cuda13]', or 'skmlp[cuda12]' where the driver supports CUDA 12 only"
 NO_DRIVER = (
-    "no NVIDIA driver was found: install NVIDIA's driver on a machine with an NVIDIA GPU; in a "
-    "container, start it with access to the GPU (docker run --gpus all)"
+    "No NVIDIA driver was found: install it on a machine with an NVIDIA GPU, and start containers "
+    "with access to the GPU (docker run --gpus all)."
 )
-# The driver's answers that call for a remedy of their own.
-REMEDIES = {
-    "CUDA_ERROR_NO_DEVICE": "it sees no GPU; if there is one, check the environment variable "
-    "CUDA_VISIBLE_DEVICES and nvidia-smi",
-    "CUDA_ERROR_NOT_INITIALIZED": "so it does in a process that was forked from one which had "
-    "used CUDA; start processes by 'spawn' or 'forkserver', or compute in them on the CPU",
-}
+NO_GPU = (
+    "The NVIDIA driver sees no GPU: if there is one, check the environment variable "
+    "CUDA_VISIBLE_DEVICES, and whether nvidia-smi shows it."
+)
+FORKED = (
+    "The NVIDIA driver cannot start, as in a process that was forked from one in which it was "
+    "used: start processes by 'spawn' or 'forkserver'."
+)
+REFUSALS = {"CUDA_ERROR_NO_DEVICE": NO_GPU, "CUDA_ERROR_NOT_INITIALIZED": FORKED}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Discovery:
     is_simulated : bool
         Whether kernels run in Numba's simulator, which needs neither packages nor GPU.
     problems : tuple of str
-        Each says what is missing and what to do about it; none if CUDA can be used.
+        Sentences that say what is missing and what to do about it; none if CUDA can be used.
     """
 
     packages: dict[str, str | None]
@@ -139,16 +141,16 @@ def examine_driver(*, can_ask: bool) -> Driver:
 
         number = ask(api.cuDriverGetVersion)
     except (DriverError, ImportError, OSError, RuntimeError) as error:
-        return Driver(problem=f"cuda-bindings does not reach the driver ({error}): {INSTALL}")
+        return Driver(problem=f"cuda-bindings cannot ask the NVIDIA driver ({error}): {INSTALL}.")
     cuda_version = number // 1000, number % 1000 // 10
     try:
         ask(api.cuInit, 0)
         gpus = tuple(examine_gpu(api, index) for index in range(ask(api.cuDeviceGetCount)))
     except DriverError as error:
-        remedy = REMEDIES.get(str(error), "see whether nvidia-smi works, or reboot")
-        return Driver(cuda_version, (), f"the NVIDIA driver answers {error}: {remedy}")
+        other = f"The NVIDIA driver answers {error}: see whether nvidia-smi works, or reboot."
+        return Driver(cuda_version, (), REFUSALS.get(str(error), other))
     if not gpus:
-        return Driver(cuda_version, (), f"no GPU: {REMEDIES['CUDA_ERROR_NO_DEVICE']}")
+        return Driver(cuda_version, (), NO_GPU)
     return Driver(cuda_version, gpus)
 
 
@@ -186,7 +188,7 @@ def find_problems(packages: dict[str, str | None], driver: Driver) -> list[str]:
         problems.append(
             f"cuda-bindings {bindings} needs a newer driver than the one "
             f"installed, which supports CUDA {supported}: update the driver, or pip install "
-            f"'skmlp[cuda{driver.cuda_version[0]}]'"
+            f"'skmlp[cuda{driver.cuda_version[0]}]'."
         )
     gpu = driver.gpus[0]
     if gpu.compute_capability < MINIMUM_CAPABILITY:
@@ -194,19 +196,20 @@ def find_problems(packages: dict[str, str | None], driver: Driver) -> list[str]:
             ".".join(map(str, pair)) for pair in (gpu.compute_capability, MINIMUM_CAPABILITY)
         )
         problems.append(
-            f"compute capability {capability} of {gpu.name} is below {minimum}: use a newer GPU; "
-            "if the machine has one, choose it by CUDA_VISIBLE_DEVICES"
+            f"Compute capability {capability} of {gpu.name} is below {minimum}: use a newer GPU; "
+            "if the machine has one, choose it by CUDA_VISIBLE_DEVICES."
         )
     return problems or library_problems()
 
 
 def package_problems(packages: dict[str, str | None]) -> list[str]:
     missing = [name for name in MINIMUM_VERSIONS if packages[name] is None]
-    problems = [f"not installed: {', '.join(missing)}; {INSTALL}"] if missing else []
+    are = "is" if len(missing) == 1 else "are"
+    problems = [f"{', '.join(missing)} {are} not installed: {INSTALL}."] if missing else []
     for name, minimum in MINIMUM_VERSIONS.items():
         installed = packages[name]
         if installed is not None and numbers(installed) < numbers(minimum):
-            problems.append(f"{name} {installed} is older than {minimum}: {INSTALL}")
+            problems.append(f"{name} {installed} is older than {minimum}: {INSTALL}.")
     return problems
 
 
@@ -219,7 +222,7 @@ def library_problems() -> list[str]:
         try:
             load_nvidia_dynamic_lib(name)
         except (OSError, RuntimeError):
-            problems.append(f"CUDA's library {name} was not found: {INSTALL}")
+            problems.append(f"CUDA's library {name} was not found: {INSTALL}.")
     return problems
 
 
