@@ -45,7 +45,7 @@ def test_one_position_alone_is_that_of_the_whole_order(size, key, epoch, data):
     half = half_bits(size)
     found = permuted(position, size, half, key, epoch)
     assert 0 <= found < size
-    assert found == permuted(np.uint64(position), size, half, key, epoch)
+    assert found == permuted(np.array([position], np.uint64), size, half, key, epoch)
     if size <= 300:
         assert found == permutation(size, key, epoch)[position]
 
