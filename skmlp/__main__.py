@@ -1,15 +1,16 @@
-"""The command line: ``python -m skmlp warmup``."""
+"""The command line: ``python -m skmlp warmup`` and ``python -m skmlp devices``."""
 
 import argparse
 from collections.abc import Sequence
 
+from skmlp._devices import show_devices
 from skmlp._warmup import DTYPES, warmup
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(prog="python -m skmlp", description=__doc__)
-    commands = parser.add_subparsers(title="commands", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", required=True)
     command = commands.add_parser(
         "warmup",
         help="compile ahead what fits and predictions need",
@@ -18,9 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument(
         "--dtype", choices=(*DTYPES, "both"), default="both", help="precision (default: both)"
     )
-    dtype = parser.parse_args(arguments).dtype
+    commands.add_parser(
+        "devices",
+        help="show where skmlp can compute",
+        description="Show where skmlp can compute, and why CUDA cannot be used if it cannot.",
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "devices":
+        show_devices()
+        return
     try:
-        result = warmup(None if dtype == "both" else dtype)
+        result = warmup(None if chosen.dtype == "both" else chosen.dtype)
     except OSError as error:
         parser.exit(1, f"{error}\n")
     what = " and ".join(result.dtypes)

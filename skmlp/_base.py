@@ -14,7 +14,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._engine import compilation_announced, make_engine
+from skmlp._engine import (
+    choose_for_fit,
+    choose_for_prediction,
+    compilation_announced,
+    fit_flops,
+    make_engine,
+    prediction_flops,
+)
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
 from skmlp._splitting import split_rows
@@ -25,6 +32,7 @@ from skmlp._validation import (
     check_keywords,
     check_layers,
     check_memory,
+    check_precision,
     check_related_parameters,
     check_sample_weight,
     check_X,
@@ -95,6 +103,8 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
     validation_scores_: list[float] | None
     best_validation_score_: float | None
     best_loss_: float | None
+    device_: str
+    device_reason_: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -130,6 +140,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         dtype: str,
         n_jobs: int | None,
         device: str,
+        precision: str | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -157,6 +168,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
+        self.precision = precision
 
     # What the two estimators do differently
 
@@ -216,7 +228,12 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         )
         # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
         check_memory(network.layer_units, 5, dtype)
-        engine = make_engine(self.n_jobs)
+        check_precision(self.precision, self.device, dtype)
+        # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
+        choice = choose_for_fit(self.device, fit_flops(X.shape[0], network.n_coefs, self.max_iter))
+        if self.verbose and self.device == "auto":
+            print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
+        engine = make_engine(choice.device, self.n_jobs, self.precision)
         data = engine.load(X, targets.matrix, sample_weight, network, dtype)
         start = self._start(network, dtype, resumes)
         if not resumes:
@@ -224,6 +241,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         self.n_outputs_ = targets.n_outputs
         self.n_layers_ = len(network.layer_units)
         self.out_activation_ = network.output_activation
+        self.device_, self.device_reason_ = choice
         self._random_state = start.random_state
         self._seed = self.random_state
         if self.solver == "lbfgs":
@@ -304,7 +322,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
             task,
             rows,
             random_state=start.random_state,
-            row_order=self._resumed_row_order(len(rows), start),
+            row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
             max_iter=1 if incremental else self.max_iter,
             schedule=schedule,
             patience=self._patience(incremental and start.resumes),
@@ -435,7 +453,9 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
             )
         network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
-        engine = make_engine(self.n_jobs)
+        flops = prediction_flops(X.shape[0], network.n_coefs)
+        device = choose_for_prediction(self.device, flops)
+        engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         data = engine.load(X, None, None, network, dtype)
         return engine.predict(network, coefs, intercepts, data)
 

@@ -72,7 +72,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         An epoch improves if the loss falls, or the validation score rises, by more than `tol`.
         For 'lbfgs' the gradient's largest component at which to stop.
     verbose : bool or int, default=False
-        Whether to print the loss of every epoch, and a line before kernels are compiled.
+        Whether to print the loss of every epoch, a line before kernels are compiled, and where
+        and why ``device='auto'`` computes.
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``
@@ -101,10 +102,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
     n_jobs : int or None, default=None
-        Number of threads. None means all cores where that pays, and one inside a joblib worker.
-        Results do not depend on it.
-    device : {'cpu'}, default='cpu'
-        Where to compute.
+        Number of threads on the CPU. None means all cores where that pays, and one inside a
+        joblib worker. Results do not depend on it.
+    device : {'cpu', 'cuda', 'auto'}, default='cpu'
+        Where to compute: on the CPU, on an NVIDIA GPU, or on the GPU if there is one that can be
+        used and the work is large enough to pay. Where no GPU can be used, `fit` with 'cuda'
+        raises an error that says what is missing (so does `skmlp.show_devices`); predictions are
+        then computed on the CPU, so that a model fitted on a GPU predicts anywhere.
+    precision : {None, 'tf32', 'bf16'}, default=None
+        Format to which a GPU rounds the factors in products of matrices, which its tensor cores
+        then multiply several times as fast. Their sums, the weights and all else stay float32.
+        None does not round. For fits in float32 with ``device='cuda'`` or 'auto'; where 'auto'
+        chooses the CPU, nothing is rounded.
 
     Attributes
     ----------
@@ -139,6 +148,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     out_activation_ : str
         Activation of the output layer: 'logistic' for binary and multilabel targets,
         'softmax' for more classes.
+    device_ : {'cpu', 'cuda'}
+        Where the last fit was computed.
+    device_reason_ : str
+        Why it was computed there.
 
     See Also
     --------
@@ -207,6 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dtype: str = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
+        precision: str | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -235,6 +249,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             dtype=dtype,
             n_jobs=n_jobs,
             device=device,
+            precision=precision,
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -261,6 +276,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             If a parameter or the data are invalid, or if the fit diverges. The estimator then
             is as it was before.
+        RuntimeError
+            If ``device='cuda'`` and no GPU can be used. Again nothing has changed.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 

@@ -13,7 +13,7 @@ from skmlp.engines.base import OptimizerState
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.training.ordering import RowOrder
+from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -109,14 +109,21 @@ class Resuming:
             return bool(self._seed == self.random_state)
         return self._seed is self.random_state
 
-    def _resumed_row_order(self, n_rows: int, start: Start) -> RowOrder | None:
-        """Return where the drawing of row orders stands, as a copy; None without shuffling."""
+    def _resumed_row_order(
+        self, n_rows: int, start: Start, *, keyed: bool
+    ) -> RowOrder | KeyedRowOrder | None:
+        """Return where the drawing of row orders stands, as a copy; None without shuffling.
+
+        An engine that draws orders by itself cannot go on with those drawn for one that does
+        not, nor the other way round.
+        """
         if not self.shuffle:
             return None
+        kind = KeyedRowOrder if keyed else RowOrder
         earlier = getattr(self, "_row_order", None) if start.resumes else None
-        if earlier is not None and earlier.can_go_on(n_rows, start.random_state):
+        if isinstance(earlier, kind) and earlier.can_go_on(n_rows, start.random_state):
             return earlier.branch()
-        return RowOrder(n_rows, start.random_state)
+        return kind(n_rows, start.random_state)
 
     def _optimizer_start(
         self, start: Start, optimizer: OptimizerSpec, schedule: Schedule

@@ -54,7 +54,8 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "dtype": [StrOptions({"auto", "float32", "float64"})],
     "n_jobs": [Integral, None],
-    "device": [StrOptions({"cpu"})],
+    "device": [StrOptions({"cpu", "cuda", "auto"})],
+    "precision": [StrOptions({"tf32", "bf16"}), None],
 }
 
 
@@ -95,11 +96,6 @@ def check_related_parameters(estimator: Any) -> None:
             f"({', '.join(sorted(SCHEDULES))}). For the step size use "
             f"learning_rate_init={learning_rate!r}."
         )
-    if estimator.device != "cpu":
-        raise ValueError(
-            f"device={estimator.device!r} is not available: this version computes on the CPU "
-            "only. Use device='cpu'."
-        )
     if estimator.early_stopping and estimator.validation_fraction == 0:
         raise ValueError(
             f"validation_fraction={estimator.validation_fraction} holds out nothing, but "
@@ -131,6 +127,28 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
             "it no units; () is a network without hidden layers."
         )
     return tuple(int(size) for size in listed)
+
+
+def check_precision(precision: str | None, device: str, dtype: str) -> None:
+    """Refuse rounded products where nothing rounds them.
+
+    Raises
+    ------
+    ValueError
+        If `precision` is asked for on the CPU, or in a fit that computes in float64.
+    """
+    if precision is None:
+        return
+    if device == "cpu":
+        raise ValueError(
+            f"precision={precision!r} is that of a GPU's tensor cores, but device='cpu'. Use "
+            "precision=None, or device='cuda' or 'auto'."
+        )
+    if dtype == "float64":
+        raise ValueError(
+            f"precision={precision!r} rounds the products of a float32 fit, but this one computes "
+            "in float64. Use dtype='float32', or precision=None."
+        )
 
 
 def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeLike) -> None:

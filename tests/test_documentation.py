@@ -42,7 +42,14 @@ def test_examples_in_documents_run(path):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings_of_modules_run(name):
-    _, failures = run_doctests(doctest.DocTestFinder().find(importlib.import_module(name)))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # numba-cuda replaces numba's own numba.cuda, which lacks some modules.
+        if name.startswith("skmlp.engines.cuda.") and error.name.startswith("numba.cuda."):
+            pytest.skip("needs numba-cuda")
+        raise
+    _, failures = run_doctests(doctest.DocTestFinder().find(module))
     assert not failures, failures
 
 
@@ -54,7 +61,7 @@ def test_what_is_public_is_documented(public):
 
     # The numpydoc section names each parameter, in the order of the signature.
     section = re.search(r"^Parameters\n-+\n(.*?)\n\n\S[^\n]*\n---", documentation, re.M | re.S)
-    documented = re.findall(r"^(\w+) : ", section[1], re.M)
+    documented = re.findall(r"^(\w+) : ", section[1], re.M) if section else []
     assert documented == list(inspect.signature(public).parameters)
 
     for name, method in inspect.getmembers(public, inspect.isfunction):

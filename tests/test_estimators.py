@@ -49,6 +49,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 CLASSIFIERS = ("binary", "multiclass", "multilabel")
+ADDED = {"dtype": "auto", "n_jobs": None, "device": "cpu", "precision": None}
 PAIRS = [
     pytest.param(MLPClassifier, sklearn.neural_network.MLPClassifier, id="MLPClassifier"),
     pytest.param(MLPRegressor, sklearn.neural_network.MLPRegressor, id="MLPRegressor"),
@@ -72,13 +73,13 @@ def test_parameters_are_those_of_scikit_learn(ours, theirs):
     expected = list(inspect.signature(theirs).parameters.values())
     found = list(inspect.signature(ours).parameters.values())
     found = [parameter for parameter in found if parameter.kind is not parameter.VAR_KEYWORD]
-    assert [p.name for p in found] == [p.name for p in expected] + ["dtype", "n_jobs", "device"]
+    assert [p.name for p in found] == [p.name for p in expected] + list(ADDED)
     for a, b in zip(found, expected, strict=False):
         assert (a.name, a.kind) == (b.name, b.kind)
         assert a.default == b.default
         assert type(a.default) is type(b.default)
     added = {p.name: p.default for p in found[len(expected) :]}
-    assert added == {"dtype": "auto", "n_jobs": None, "device": "cpu"}
+    assert added == ADDED
     assert all(p.kind is p.KEYWORD_ONLY for p in found[len(expected) :])
 
 
@@ -86,7 +87,7 @@ def test_parameters_are_those_of_scikit_learn(ours, theirs):
 def test_get_and_set_params(ours, theirs):
     parameters = ours().get_params()
     assert list(parameters) == sorted(parameters)
-    assert parameters == {**theirs().get_params(), "dtype": "auto", "n_jobs": None, "device": "cpu"}
+    assert parameters == {**theirs().get_params(), **ADDED}
     assert ours().set_params(alpha=0.5, n_jobs=2).get_params()["alpha"] == 0.5
     with pytest.raises(ValueError, match="Invalid parameter 'hidden_layer_size'"):
         ours().set_params(hidden_layer_size=3)

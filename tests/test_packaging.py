@@ -16,7 +16,8 @@ import pytest
 import skmlp
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONAL = ("dask", "jax", "matplotlib", "numba.cuda", "pandas", "polars", "torch")
+CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
+OPTIONAL = (*CUDA, "dask", "jax", "matplotlib", "pandas", "polars", "torch")
 
 FIT = """
 import numpy as np
@@ -206,6 +207,17 @@ def test_import_is_quiet(installed, tmp_path):
     environment = clean_environment(NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert run(python, "-c", IMPORT_QUIETLY, cwd=tmp_path, env=environment) == "[]\n[]\n"
     assert not list(tmp_path.rglob("*.nb[ci]"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_computing_on_the_cpu_imports_nothing_of_cuda(run_python, device):
+    """Nor does a fit with device="auto" that is too small for a GPU."""
+    # What path files of installed packages import belongs to the interpreter, not to us.
+    begin = "import sys\nbefore = set(sys.modules)\n"
+    fit = FIT.replace("(5,),", f"(5,), device={device!r},")
+    assert fit.count("device") == 2
+    end = f"print([name for name in {CUDA} if name in set(sys.modules) - before])\n"
+    assert run_python(begin + fit + end).splitlines()[-1] == "[]"
 
 
 # Only some fits need them, or only fits, and they take a while to import.

@@ -13,7 +13,7 @@ CONFIGURATIONS = [
     {"max_iter": 30, "hidden_layer_sizes": 20, "solver": "lbfgs"},
     {"max_iter": 60, "solver": "sgd", "learning_rate_init": 0.03, "learning_rate": "adaptive"},
     {"max_iter": 60, "hidden_layer_sizes": (), "learning_rate_init": 0.1},
-    {"max_iter": 30, "hidden_layer_sizes": (), "solver": "lbfgs"},
+    {"max_iter": 30, "hidden_layer_sizes": (), "solver": "lbfgs", "device": "auto"},
     {"max_iter": 60, "hidden_layer_sizes": [20, 10], "activation": "tanh", "n_jobs": 2},
     {"max_iter": 60, "dtype": "float64", "shuffle": False, "learning_rate_init": 0.003},
 ]

@@ -11,11 +11,13 @@ from sklearn.utils import shuffle
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._splitting import split_rows
+from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import ParameterLayout
+from skmlp.network.permutation import permutation
 from skmlp.training import interrupts
-from skmlp.training.ordering import RowOrder
+from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -71,7 +73,7 @@ def test_estimator_on_the_reference_engine(monkeypatch, make_problem, solver, ea
     options = {"solver": solver, "early_stopping": early_stopping, "learning_rate": "adaptive"}
     options |= {"validation_fraction": 0.3, "batch_size": 7, "max_iter": 15, "random_state": 0}
     fast = MLPClassifier((6,), **options).fit(X, y)
-    monkeypatch.setattr(skmlp._base, "make_engine", lambda n_jobs: ReferenceEngine())
+    monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: ReferenceEngine())
     slow = MLPClassifier((6,), **options).fit(X, y)
     assert fast.n_iter_ == slow.n_iter_
     assert fast.loss_ == pytest.approx(slow.loss_, rel=1e-9)
@@ -121,7 +123,7 @@ def test_interrupted_fit_leaves_a_usable_model(monkeypatch, make_problem, solver
     monkeypatch.setattr(interrupts, "POLICY", interrupts.InterruptPolicy())
     monkeypatch.setattr("skmlp.training.loop.POLICY", interrupts.InterruptPolicy())
     monkeypatch.setattr("skmlp.training.lbfgs.POLICY", interrupts.InterruptPolicy())
-    monkeypatch.setattr(skmlp._base, "make_engine", lambda n_jobs: InterruptedEngine())
+    monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: InterruptedEngine())
     X, y = make_problem("regression")
     model = MLPRegressor(
         "squared_error", (4,), solver=solver, batch_size=20, tol=0, max_iter=5000, random_state=0
@@ -155,7 +157,7 @@ def plans_of(monkeypatch, model, X, y):
             run.advance = counted
             return run
 
-    monkeypatch.setattr(skmlp._base, "make_engine", lambda n_jobs: CountingEngine())
+    monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: CountingEngine())
     model.fit(X, y)
     return lengths
 
@@ -226,15 +228,184 @@ def test_row_orders_are_compositions_of_shuffles(n_rows):
     """However many are drawn at once, and wherever the model is pickled between."""
     ours, theirs = np.random.RandomState(3), np.random.RandomState(3)
     row_order, order = RowOrder(n_rows, ours), np.arange(n_rows)
+    rows = 3 * np.arange(n_rows)  # as if others were held out
     for n_epochs in (1, 4, 2, 3):
-        drawn = row_order.draw(n_epochs, ours)
+        drawn = row_order.draw(rows, n_epochs, ours)
         assert drawn.dtype == np.int64
         earlier = drawn.copy()
         for epoch in range(n_epochs):
             order = shuffle(order, random_state=theirs)
-            assert_array_equal(drawn[epoch], order)
+            assert_array_equal(drawn[epoch], rows[order])
         branch = row_order.branch()
-        row_order.draw(1, np.random.RandomState(0))  # neither the branch nor the orders change
+        row_order.draw(
+            rows, 1, np.random.RandomState(0)
+        )  # neither the branch nor the orders change
         assert_array_equal(drawn, earlier)
         row_order = pickle.loads(pickle.dumps(branch)) if n_epochs == 2 else branch
     assert_array_equal(ours.get_state()[1], theirs.get_state()[1])
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 300])
+def test_keyed_row_orders_count_epochs(n_rows):
+    """However many are drawn at once, and wherever the model is pickled between."""
+    generator, twin = np.random.RandomState(3), np.random.RandomState(3)
+    row_order, key = KeyedRowOrder(n_rows, generator), int(twin.randint(2**32, dtype=np.int64))
+    rows = 3 * np.arange(n_rows)
+    epoch = 0
+    for n_epochs in (1, 4, 2, 3):
+        orders = row_order.draw(rows, n_epochs, generator)
+        assert orders.rows is rows
+        assert orders.shape == (n_epochs, n_rows)
+        for order in orders.explicit():
+            assert_array_equal(order, rows[permutation(n_rows, key, epoch)])
+            epoch += 1
+        branch = row_order.branch()
+        row_order.draw(rows, 1, generator)  # the branch does not change
+        row_order = pickle.loads(pickle.dumps(branch)) if n_epochs == 2 else branch
+    # The key is all that was drawn.
+    assert_array_equal(generator.get_state()[1], twin.get_state()[1])
+    assert len(pickle.dumps(row_order)) < 300
+
+
+def test_keyed_row_orders_go_on_with_the_same_rows_and_generator():
+    generator = np.random.RandomState(3)
+    row_order = KeyedRowOrder(10, generator)
+    row_order.rest(generator)
+    assert row_order.can_go_on(10, generator)
+    assert not row_order.can_go_on(11, generator)
+    assert not row_order.can_go_on(10, np.random.RandomState(3))
+    generator.random_sample()
+    assert not row_order.can_go_on(10, generator)
+
+
+class DrawingEngine(CpuEngine):
+    """Wants to draw the orders of the rows by itself, and keeps every plan it was given."""
+
+    draws_orders = True
+
+    def __init__(self, *_):
+        super().__init__()
+        self.plans = []
+
+    def start(self, tasks):
+        run = super().start(tasks)
+        advance = run.advance
+
+        def noted(plans):
+            self.plans += plans
+            return advance(plans)
+
+        run.advance = noted
+        return run
+
+
+@pytest.fixture
+def drawing_engines(monkeypatch):
+    """Compute on engines that draw orders by themselves; return the list of all made."""
+    made = []
+
+    def make_engine(*_):
+        made.append(DrawingEngine())
+        return made[-1]
+
+    monkeypatch.setattr(skmlp._base, "make_engine", make_engine)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_plans_carry_the_key_of_orders(drawing_engines, make_problem, early_stopping):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "max_iter": 30, "tol": 0.0, "random_state": 0}
+    model = MLPRegressor(early_stopping=early_stopping, **options).fit(X, y)
+    [engine] = drawing_engines
+    orders = [plan.orders for plan in engine.plans]
+    assert len({order.key for order in orders}) == 1
+    assert all(order.rows is orders[0].rows for order in orders)
+    assert orders[0].rows.dtype == np.int64
+    assert len(orders[0].rows) == (36 if early_stopping else 40)
+    counted = np.cumsum([0, *(order.n_epochs for order in orders)])
+    assert [order.first_epoch for order in orders] == counted[:-1].tolist()
+    assert counted[-1] == model.n_iter_
+
+    engine.plans.clear()
+    model.set_params(shuffle=False).fit(X, y)
+    for plan in drawing_engines[-1].plans:
+        assert_array_equal(plan.orders, np.tile(orders[0].rows, (len(plan.orders), 1)))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_orders_that_engines_draw_are_planned_without_limit(
+    monkeypatch, drawing_engines, make_problem
+):
+    X, y = make_problem("regression")
+    monkeypatch.setattr("skmlp.training.loop.SECONDS_PER_PLAN", 1e6)
+    monkeypatch.setattr("skmlp.training.loop.MAX_PLANNED_ROWS", 80)
+    options = {"hidden_layer_sizes": (4,), "max_iter": 30, "tol": 0.0, "random_state": 0}
+    longest = []
+    for shuffles in (True, False):
+        MLPRegressor(shuffle=shuffles, **options).fit(X, y)
+        plans = drawing_engines[-1].plans
+        longest.append(max(plan.orders.shape[0] for plan in plans))
+    assert longest == [11, 2]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", [0, None, "instance"])
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_fits_in_pieces_resume_keyed_orders(drawing_engines, make_problem, how, seed):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "batch_size": 7}
+
+    def model(**others):
+        np.random.seed(5)
+        random_state = np.random.RandomState(5) if seed == "instance" else seed
+        return MLPRegressor(random_state=random_state, **options, **others)
+
+    whole = model(max_iter=5).fit(X, y)
+    pieces = model(max_iter=1, warm_start=True)
+    for _ in range(5):
+        (pieces.partial_fit if how == "partial_fit" else pieces.fit)(X, y)
+        if seed == 0:
+            pieces = pickle.loads(pickle.dumps(pieces))
+    assert_same_weights(pieces, whole)
+    assert whole.loss_curve_ == pieces.loss_curve_
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_another_kind_of_engine_starts_a_new_order(monkeypatch, drawing_engines, make_problem):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "batch_size": 7, "max_iter": 2, "warm_start": True}
+    model = MLPRegressor(random_state=0, **options).fit(X, y)
+    key = drawing_engines[-1].plans[0].orders.key
+    with monkeypatch.context() as patch:
+        patch.setattr(skmlp._base, "make_engine", lambda *_: CpuEngine())
+        model.fit(X, y)
+        assert isinstance(model._row_order, RowOrder)
+        step = model._optimizer.step
+        model.fit(X, y)
+        assert model._optimizer.step == step + 12, "the optimizer did not go on"
+    model.fit(X, y)
+    orders = drawing_engines[-1].plans[0].orders
+    assert orders.key != key
+    assert orders.first_epoch == 0
+    assert model.n_iter_ == 2
+    assert len(model.loss_curve_) == 8
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_failed_fit_draws_no_key(drawing_engines, make_problem):
+    X, y = make_problem("regression")
+    options = {"hidden_layer_sizes": (4,), "batch_size": 7, "max_iter": 3, "random_state": 0}
+    model = MLPRegressor(warm_start=True, **options).fit(X, y)
+    with pytest.raises(ValueError, match="diverged"):
+        model.set_params(learning_rate_init=1e300, solver="sgd").fit(X, y)
+    model.set_params(learning_rate_init=0.001, solver="adam").fit(X, y)
+    whole = MLPRegressor(**{**options, "max_iter": 6}).fit(X, y)
+    assert_same_weights(model, whole)
+
+
+def assert_same_weights(model, expected):
+    for name in ("coefs_", "intercepts_"):
+        for array, other in zip(getattr(model, name), getattr(expected, name), strict=True):
+            assert_array_equal(array, other)

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from skmlp.engines.base import (
     Engine,
@@ -17,16 +16,18 @@ from skmlp.engines.base import (
     EpochResult,
     FitTask,
     IndexArray,
+    KeyedOrders,
     OptimizerState,
     Run,
 )
 from skmlp.network.parameters import FloatArray
 from skmlp.training.interrupts import POLICY
-from skmlp.training.ordering import RowOrder
+from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
-# Row orders of several epochs are drawn ahead for small data, but never more than this many rows.
+# Row orders of several epochs are drawn ahead for small data, but never more than this many rows;
+# an engine that draws them by itself may be asked for any number.
 MAX_PLANNED_ROWS = 2**18
 # A plan takes about so long at most: what an interrupt leaves unrecorded is no more than that.
 SECONDS_PER_PLAN = 0.05
@@ -71,8 +72,9 @@ class Trainer:
         Rows of X to train on.
     random_state : RandomState
         Draws the order of the rows in each epoch.
-    row_order : RowOrder or None
-        Where the drawing stands; None keeps the rows in their order.
+    row_order : RowOrder, KeyedRowOrder or None
+        Where the drawing stands, KeyedRowOrder for an engine that draws by itself; None keeps the
+        rows in their order.
     max_iter : int
         Epochs to run at most.
     schedule : Schedule
@@ -92,7 +94,7 @@ class Trainer:
         rows: IndexArray,
         *,
         random_state: np.random.RandomState,
-        row_order: RowOrder | None,
+        row_order: RowOrder | KeyedRowOrder | None,
         max_iter: int,
         schedule: Schedule,
         patience: Patience,
@@ -126,17 +128,19 @@ class Trainer:
         if self.stop_reason is not None:
             return None
         n_epochs = min(self._max_iter - self.n_epochs, self.patience.epochs_left)
-        n_epochs = max(1, min(n_epochs, MAX_PLANNED_ROWS // len(self._rows)))
-        n_epochs = min(n_epochs, max(1, int(SECONDS_PER_PLAN / self._seconds_per_epoch)))
+        n_epochs = min(n_epochs, int(SECONDS_PER_PLAN / self._seconds_per_epoch))
+        if not isinstance(self.row_order, KeyedRowOrder):
+            n_epochs = min(n_epochs, MAX_PLANNED_ROWS // len(self._rows))
         needs_each_epoch = self._validation_score is not None or self._report is not None
         if needs_each_epoch or self._schedule.changes_every_epoch:
             n_epochs = 1
-        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate)
+        return EpochPlan(self._draw_orders(max(1, n_epochs)), self.learning_rate)
 
-    def _draw_orders(self, n_epochs: int) -> npt.NDArray[np.int64]:
+    def _draw_orders(self, n_epochs: int) -> IndexArray | KeyedOrders:
         if self.row_order is None:
             return np.tile(self._rows, (n_epochs, 1))
-        return self._rows[self.row_order.draw(n_epochs, self._random_state)]
+        # Always the same array of rows: an engine may know it by its identity.
+        return self.row_order.draw(self._rows, n_epochs, self._random_state)
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""

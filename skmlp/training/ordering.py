@@ -1,10 +1,13 @@
 """The order of the rows, epoch after epoch, and how a later fit takes it up again."""
 
+import copy
 import hashlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from skmlp.engines.base import IndexArray, KeyedOrders
 
 
 class RowOrder:
@@ -32,8 +35,10 @@ class RowOrder:
         self._drawn = 0
         self._order: npt.NDArray[np.int64] | None = np.arange(n_rows)
 
-    def draw(self, n_epochs: int, random_state: np.random.RandomState) -> npt.NDArray[np.int64]:
-        """Draw the orders of the next epochs, shape (n_epochs, n_rows)."""
+    def draw(
+        self, rows: IndexArray, n_epochs: int, random_state: np.random.RandomState
+    ) -> IndexArray:
+        """Return `rows` in the orders of the next epochs, shape (n_epochs, n_rows)."""
         order = self._draw_again() if self._order is None else self._order.copy()
         self._order = order
         orders = np.empty((n_epochs, self.n_rows), dtype=np.int64)
@@ -41,7 +46,7 @@ class RowOrder:
             random_state.shuffle(order)
             self._drawn += 1
             orders[epoch] = order
-        return orders
+        return rows[orders]
 
     def rest(self, random_state: np.random.RandomState) -> None:
         """Remember where the generator stands at the end of a fit."""
@@ -68,6 +73,46 @@ class RowOrder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_order": None}
+
+
+class KeyedRowOrder:
+    """Orders of `n_rows` rows that an engine draws by itself, by `network.permutation`.
+
+    One key is drawn for all epochs, and the number of an epoch is enough to know its order. So
+    the generator stands still during a fit, and to go on takes the key and a count.
+
+    Parameters
+    ----------
+    n_rows : int
+    random_state : RandomState
+        Draws the key, at once.
+    """
+
+    def __init__(self, n_rows: int, random_state: np.random.RandomState) -> None:
+        self.n_rows = n_rows
+        self._key = int(random_state.randint(2**32, dtype=np.int64))
+        self._end = b""
+        self._drawn = 0
+
+    def draw(
+        self, rows: IndexArray, n_epochs: int, random_state: np.random.RandomState
+    ) -> KeyedOrders:
+        """Return the orders of the next epochs; `random_state` is not used."""
+        orders = KeyedOrders(rows, self._key, self._drawn, n_epochs)
+        self._drawn += n_epochs
+        return orders
+
+    def rest(self, random_state: np.random.RandomState) -> None:
+        """Remember where the generator stands at the end of a fit."""
+        self._end = fingerprint(random_state)
+
+    def can_go_on(self, n_rows: int, random_state: np.random.RandomState) -> bool:
+        """Whether a fit of `n_rows` rows with this generator continues the last one."""
+        return self.n_rows == n_rows and self._end == fingerprint(random_state)
+
+    def branch(self) -> "KeyedRowOrder":
+        """Return a copy that goes on by itself."""
+        return copy.copy(self)
 
 
 def fingerprint(random_state: np.random.RandomState) -> bytes:
