@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from skmlp.engines.base import Engine
 from skmlp.engines.cuda.discovery import discover
+from skmlp.engines.listeners import compilations_told_to
 
 COMPILING = "Compiling kernels (once per machine and precision) ..."
 # device="auto" takes a GPU for this much work or more: about ten seconds of a CPU at 1e11
@@ -109,9 +110,9 @@ def cpu_engine() -> Callable[[int | None], Engine]:
 @cache
 def cuda_engine() -> Callable[[str | None], Engine]:
     """Import the CUDA engine."""
-    from skmlp.engines.cuda import engine  # type: ignore[attr-defined]
+    from skmlp.engines.cuda.engine import CudaEngine
 
-    return engine.CudaEngine
+    return CudaEngine
 
 
 def make_engine(device: str, n_jobs: int | None, precision: str | None) -> Engine:
@@ -125,8 +126,6 @@ def compilation_announced(verbose: bool | int) -> Iterator[None]:
     if not verbose:
         yield
         return
-    from skmlp.engines.cpu import compilations_told_to
-
     compiled: list[str] = []
 
     def announce(kernel: str) -> None:

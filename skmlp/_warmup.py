@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmlp._classifier import MLPClassifier
 from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
 from skmlp._validation import HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS
+from skmlp.engines.listeners import compilations_told_to
 
 DTYPES = ("float32", "float64")
 
@@ -78,7 +79,7 @@ def warmup(dtype: str | None = None) -> Warmup:
     0
     """
     # Numba takes a while to import.
-    from skmlp.engines.cpu import cache_folder, compilations_told_to
+    from skmlp.engines.cpu import cache_folder
 
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be 'float32', 'float64' or None for both, got {dtype!r}.")

@@ -72,25 +72,28 @@ def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
 @needs_compilers
 def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
     from skmlp.engines.cuda import compilation, kernels
+    from skmlp.engines.listeners import compilations_told_to
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     told = []
     kernel = kernels.step_kernel("begin")
-    first = compilation.machine_code(kernel, (9, 0), told.append)
-    second = compilation.machine_code(kernel, (9, 0), told.append)
-    assert told == ["begin"]
-    assert (second.cubin, second.entry) == (first.cubin, first.entry)
-    compilation.machine_code(kernel, (8, 0), told.append)
-    assert told == ["begin"] * 2
-    # Neither a damaged file, nor a folder that cannot be written, stops anyone.
-    for file in (tmp_path / "skmlp-cuda").iterdir():
-        file.write_bytes(file.read_bytes()[:-9])
-    third = compilation.machine_code(kernel, (9, 0), told.append)
-    assert told == ["begin"] * 3
-    assert len(third.cubin) == len(first.cubin)
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert compilation.machine_code(kernel, (9, 0), told.append).entry == first.entry
+    with compilations_told_to(told.append):
+        first = compilation.machine_code(kernel, (9, 0))
+        second = compilation.machine_code(kernel, (9, 0))
+        assert told == ["begin"]
+        assert (second.cubin, second.entry) == (first.cubin, first.entry)
+        compilation.machine_code(kernel, (8, 0))
+        assert told == ["begin"] * 2
+        # Neither a damaged file, nor a folder that cannot be written, stops anyone.
+        for file in (tmp_path / "skmlp-cuda").iterdir():
+            file.write_bytes(file.read_bytes()[:-9])
+        third = compilation.machine_code(kernel, (9, 0))
+        assert told == ["begin"] * 3
+        assert len(third.cubin) == len(first.cubin)
+        (tmp_path / "file").write_bytes(b"")
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+        assert len(compilation.machine_code(kernel, (9, 0)).cubin) == len(first.cubin)
+        assert told == ["begin"] * 4
 
 
 @needs_compilers

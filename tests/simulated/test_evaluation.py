@@ -10,8 +10,9 @@ from engine_checks import make_plan, make_problem, make_task
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp.engines.cuda import CudaEngine, batched, data, evaluation, ptx, simulation
+from skmlp.engines.cuda import batched, data, evaluation, ptx, simulation
 from skmlp.engines.cuda.device import cuda, synchronize
+from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.layout import PaddedLayout
 from skmlp.engines.cuda.memory import SimulatedPointer, advance, load_four
 from skmlp.engines.cuda.runtime import SimulatedRuntime, runtime

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
-from skmlp.engines.cuda import CudaEngine, batched, engine, kernels, paths, resident, tables
+from skmlp.engines.cuda import batched, engine, kernels, paths, resident, tables
 from skmlp.engines.cuda.batched import BatchedGroup
+from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.reference import ReferenceEngine

@@ -10,12 +10,11 @@ Two kinds of compiled functions:
 Numba notices changes only in the file of the function it caches, not in the formulas that
 function calls. `KernelCache` therefore stamps every entry with the sources of all kernels and
 formulas, and it never lets an unusable cache folder stop a fit. Whoever wants to know what is
-compiled listens (`compilations_told_to`).
+compiled listens (`engines.listeners`).
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from numba.core.runtime import _nrt_python as runtime
 
 from skmlp.engines.cpu.elementary import elementary_functions
 from skmlp.engines.formulas import rebind
+from skmlp.engines.listeners import tell_of_compilation
 
 # Reassociation and contraction let loops vectorize; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -44,24 +44,6 @@ DRIVER_OPTIONS = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 # They refer to its runtime only; but a symbol that is missing ends the process, so a release that
 # has not been tried (tests/test_compilation.py) loads them in Numba's own way.
 NEEDS_RUNTIME_ONLY = numba.version_info.short <= (0, 68)
-
-Listener = Callable[[str], None]
-_listeners: list[Listener] = []
-
-
-@contextmanager
-def compilations_told_to(listener: Listener) -> Iterator[None]:
-    """Tell a function the name of each kernel about to be compiled, in whatever thread."""
-    _listeners.append(listener)
-    try:
-        yield
-    finally:
-        _listeners.remove(listener)
-
-
-def tell_of_compilation(py_func: Callable[..., Any]) -> None:
-    for listener in tuple(_listeners):
-        listener(py_func.__qualname__)
 
 
 @cache
@@ -119,7 +101,7 @@ class KernelCache(FunctionCache):
         except Exception:
             found = None
         if found is None:
-            tell_of_compilation(self._py_func)
+            tell_of_compilation(self._py_func.__qualname__)
         return found
 
     def _load(self, sig: Any, target_context: Any) -> Any:
@@ -145,7 +127,7 @@ class NoCache(NullCache):
         self._py_func = py_func
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
-        tell_of_compilation(self._py_func)
+        tell_of_compilation(self._py_func.__qualname__)
 
 
 def kernel_cache(py_func: Callable[..., Any], key: str = "") -> KernelCache | NoCache:

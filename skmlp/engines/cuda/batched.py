@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skmlp.engines.base import FitTask, OptimizerState, slab_rows
+from skmlp.engines.base import FitTask, slab_rows
 from skmlp.engines.cuda.data import CudaData
-from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.device import BLOCK_THREADS, SIMULATED
+from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import batch_kernel, layer_kernel, step_kernel, tiles
 from skmlp.engines.cuda.layout import PaddedLayout, padded
 from skmlp.engines.cuda.losses import SOFTMAX

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -125,9 +125,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
         for k in range(indptr[number] + cuda.threadIdx.x, indptr[number + 1], cuda.blockDim.x):
             out[indices[k]] = values[k]
 
-    def loss_kernel(
-        numbers, targets, weights, row_numbers, row_losses, work, layer, group, slab
-    ):
+    def loss_kernel(numbers, targets, weights, row_numbers, row_losses, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)
         row = int64(cuda.blockIdx.x) * BLOCK_THREADS + cuda.threadIdx.x
         if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):

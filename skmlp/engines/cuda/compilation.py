@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from skmlp.engines.cuda.device import compiling_for, cuda
 from skmlp.engines.cuda.kernels import Kernel
+from skmlp.engines.listeners import tell_of_compilation
 
 PACKAGES = ("numba-cuda", "cuda-core")
 
@@ -118,13 +118,11 @@ def save(kernel: Kernel, capability: tuple[int, int], compiled: Compiled) -> Non
         return
 
 
-def machine_code(
-    kernel: Kernel, capability: tuple[int, int], tell: Callable[[str], None] = lambda name: None
-) -> Compiled:
-    """Return a kernel's machine code, compiled only if it is not on disk; then `tell` its name."""
+def machine_code(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
+    """Return a kernel's machine code, compiled only if it is not on disk."""
     found = load(kernel, capability)
     if found is None:
-        tell(kernel.name)
+        tell_of_compilation(kernel.name)
         found = assemble(compile_ptx(kernel, capability), capability)
         save(kernel, capability, found)
     return found

@@ -15,9 +15,24 @@ from typing import Any
 import numpy as np
 
 if not hasattr(np, "row_stack"):  # gone in NumPy 2.5; numba-cuda 0.30 still asks for it
-    np.row_stack = np.vstack  # type: ignore[attr-defined]
+    np.vstack = np.vstack
 
 from numba import cuda, types
+
+__all__ = [
+    "BLOCK_THREADS",
+    "SIMULATED",
+    "compiling_for",
+    "cuda",
+    "device_function",
+    "float32",
+    "float64",
+    "int32",
+    "int64",
+    "synchronize",
+    "types",
+    "uint32",
+]
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 

@@ -91,7 +91,8 @@ class FitGroup(ABC):
         integers = self.numbers.read().reshape(self._integers.shape)
         orders: list[Any] = []
         n_orders = n_losses = n_steps = 0
-        self._send_subsets([p.orders.rows for p in plans if p and is_keyed(p)])
+        drawn = [plan.orders for plan in plans if plan is not None]
+        self._send_subsets([keyed.rows for keyed in drawn if isinstance(keyed, KeyedOrders)])
         for i, plan in enumerate(plans):
             own = integers[i]
             own[tables.EPOCH] = own[tables.START] = own[tables.BATCH_ROWS] = 0
@@ -177,7 +178,3 @@ class FitGroup(ABC):
         """Return how many updates a task has had."""
         start = i * tables.N_INTEGERS + tables.STEP
         return int(self.numbers.read(start, 1)[0])
-
-
-def is_keyed(plan: EpochPlan) -> bool:
-    return isinstance(plan.orders, KeyedOrders)

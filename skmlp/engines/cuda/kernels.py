@@ -104,7 +104,7 @@ def step_kernel(role: str) -> Kernel:
     """Return the kernel that begins a step, or the one that turns from one to the next."""
     shared = (INTEGERS, DOUBLES, INDICES, INDICES, DOUBLES, INDICES)
     signature = {"begin": (*shared, GROUP), "turn": (*shared, *(DOUBLES,) * 3, GROUP)}[role]
-    py_func = {"begin": batches.begin_kernel, "turn": batches.turn_kernel}[role]
+    py_func: Any = {"begin": batches.begin_kernel, "turn": batches.turn_kernel}[role]
     return Kernel(role, py_func, signature, BLOCK_THREADS)
 
 

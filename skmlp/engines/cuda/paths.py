@@ -118,11 +118,11 @@ def make_groups(
     runtime: Runtime, tasks: Sequence[FitTask], precision: str | None
 ) -> Iterator[tuple[FitGroup, list[int]]]:
     """Yield groups that together hold all tasks, with the tasks' numbers."""
-    members: dict[tuple[object, ...], list[int]] = {}
+    members: dict[tuple[str, object], list[int]] = {}
     for i, path in enumerate(choose_paths(runtime, tasks, precision)):
-        together = (id(tasks[i].data),) if path == "resident" else shape_of(tasks[i])
-        members.setdefault((path, *together), []).append(i)
-    for (path, *_), numbers in members.items():
+        together = id(tasks[i].data) if path == "resident" else shape_of(tasks[i])
+        members.setdefault((path, together), []).append(i)
+    for (path, _), numbers in members.items():
         own = [tasks[i] for i in numbers]
         if path == "resident":
             yield ResidentGroup(runtime, own), numbers

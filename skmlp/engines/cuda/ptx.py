@@ -67,9 +67,7 @@ else:
 
         def generate(context, builder, signature, arguments):
             low, high = arguments
-            return _assembler(
-                builder, BITS, [high, low], "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f"
-            )
+            return _assembler(builder, BITS, [high, low], "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f")
 
         return signature(types.uint32, types.float32, types.float32), generate
 

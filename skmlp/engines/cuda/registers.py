@@ -87,9 +87,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                             totals[i, j] += a[i, step] * b[j]
             for i in range(TILE_ROWS):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
-                store_four(
-                    outputs, place, totals[i, 0], totals[i, 1], totals[i, 2], totals[i, 3]
-                )
+                store_four(outputs, place, totals[i, 0], totals[i, 1], totals[i, 2], totals[i, 3])
             # Rows that are there: a loop of unknown length is not unrolled with all its formulas.
             for place in range(min(TILE_ROWS, rows - row) * TILE_COLUMNS):
                 j = uint32(column + uint32(place % TILE_COLUMNS))
@@ -99,9 +97,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                 outputs[i] = value if j < fan_out else zero
 
     @device_function
-    def gradient(
-        inputs, deltas, coefs, intercepts, rows, fan_in, fan_out, adds, thread, threads
-    ):
+    def gradient(inputs, deltas, coefs, intercepts, rows, fan_in, fan_out, adds, thread, threads):
         height, columns = padded(fan_in), padded(fan_out)
         across = uint32(columns // uint32(TILE_COLUMNS))
         down = uint32((height + uint32(TILE_ROWS - 1)) // uint32(TILE_ROWS))

@@ -249,9 +249,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                     squares += update_parameter(
                         weights, total, own_state, i, sizes, own_numbers, own_doubles
                     )
-            end_step(
-                own_numbers, own_doubles, own_losses, squares, losses, sums, thread, threads
-            )
+            end_step(own_numbers, own_doubles, own_losses, squares, losses, sums, thread, threads)
             begin_step(
                 own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
                 own_rows, sums, thread, threads,

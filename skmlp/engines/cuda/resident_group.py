@@ -64,11 +64,11 @@ def choose_residence(
         if rows >= min(wanted, FEWEST_ROWS):
             pieces = -(-wanted // rows)
             rows = rounded_up(-(-wanted // pieces))
-            places, end = [], rows * row
-            for section in sections:
-                places.append(end if section else -1)
-                end += section
-            return Residence(rows, 0, *places, end)
+            starts = np.cumsum([rows * row, *sections]).tolist()
+            parameters, gradient, state = (
+                start if section else -1 for start, section in zip(starts, sections, strict=False)
+            )
+            return Residence(rows, 0, parameters, gradient, state, starts[-1])
     return Residence(wanted, -1, -1, -1, -1, 0)
 
 

@@ -317,7 +317,8 @@ class HardwareRuntime(Runtime):
         """Ask for more shared memory than a block has by default."""
         if shared_bytes <= self._shared_asked.get(kernel, SHARED_BYTES_UNASKED):
             return
-        attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        attributes = self._driver.CUfunction_attribute
+        attribute = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         handle = self._loaded(kernel).handle
         self._checked(
             self._driver.cuKernelSetAttribute(attribute, shared_bytes, handle, self._ordinal)

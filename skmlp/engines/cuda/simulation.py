@@ -39,7 +39,7 @@ class Block:
             raise first
 
 
-class BlockThread(kernel.BlockThread):  # type: ignore[misc]
+class BlockThread(kernel.BlockThread):
     """One thread of a block."""
 
     def __init__(

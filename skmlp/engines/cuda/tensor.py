@@ -8,12 +8,11 @@ In the simulator every thread computes the numbers that it would hold by itself.
 """
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from skmlp.engines.cuda import ptx
-from skmlp.engines.cuda.device import SIMULATED, device_function, float32, uint32
+from skmlp.engines.cuda.device import SIMULATED, device_function, uint32
 from skmlp.engines.cuda.memory import select
 from skmlp.engines.cuda.tiles import Tile, TileFunctions, as_it_is, fetching_functions
 

@@ -14,6 +14,7 @@ import numpy as np
 from skmlp.engines.cuda.device import device_function, int64, uint32
 from skmlp.engines.cuda.memory import load_four, store_four
 
+
 @dataclass(frozen=True)
 class Tile:
     """The shape of a block's tile.
