@@ -31,15 +31,21 @@ from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NetworkSpec
 
-PATHS = {"batched": BatchedGroup, "resident": ResidentGroup}
+PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 NETWORK = NetworkSpec((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
 @pytest.fixture(params=PATHS)
 def path(request, monkeypatch):
-    monkeypatch.setattr(paths, "forced_path", request.param)
+    force(monkeypatch, request.param)
     return request.param
+
+
+def force(monkeypatch, path):
+    """Have fits take a path; a team has more members than a short batch has rows for."""
+    monkeypatch.setattr(paths, "forced_path", "batched" if path == "batched" else "resident")
+    monkeypatch.setattr(paths, "forced_team", 3 if path == "team" else 1)
 
 
 @pytest.fixture
@@ -132,7 +138,7 @@ def test_a_batch_in_pieces(path, dtype, density, monkeypatch):
 
 def test_how_much_is_shared(monkeypatch):
     """From everything in shared memory to nothing, the result is the same."""
-    monkeypatch.setattr(paths, "forced_path", "resident")
+    force(monkeypatch, "resident")
     problem = make_problem(NETWORK, 30)
     places, results = [], []
     for shared_bytes in (200_000, 8_000, 6_000, 4_400, 1_000):
@@ -164,13 +170,14 @@ def test_the_paths_agree(monkeypatch):
     problem = make_problem(NETWORK, 30)
     results = []
     for forced in PATHS:
-        monkeypatch.setattr(paths, "forced_path", forced)
+        force(monkeypatch, forced)
         results.append(run_epochs(CudaEngine(), NETWORK, problem, batch_size=8))
-    assert_allclose(results[0][1], results[1][1], rtol=1e-12, atol=1e-14)
+    for result in results[1:]:
+        assert_allclose(result[1], results[0][1], rtol=1e-12, atol=1e-14)
 
 
 def test_large_tiles_agree_with_small_ones(monkeypatch):
-    monkeypatch.setattr(paths, "forced_path", "batched")
+    force(monkeypatch, "batched")
     network = NetworkSpec((13, 40, 30, 11), "relu", "squared_error", "identity")
     problem = make_problem(network, 70)
     results = []
@@ -371,12 +378,15 @@ def test_choosing_a_path():
         data = compute.load(X, targets, None, network, "float32")
         task = make_task(compute, network, (X, targets, None))
         vars(task).update(data=data, batch_size=batch_size)
-        return set(paths.choose_paths(runtime, [task] * n_models, precision))
+        (chosen,) = set(paths.choose_paths(runtime, [task] * n_models, precision))
+        return chosen
 
-    assert choose((64, 100, 10), 1000, 200) == {"resident"}
-    assert choose((4, 10, 3), 1, 20) == {"resident"}
-    assert choose((512, 1024, 10), 1, 256) == {"batched"}
-    assert choose((4, 10, 3), 1, 20, "tf32") == {"batched"}
+    assert choose((64, 100, 10), 1000, 200) == ("resident", 1)
+    assert choose((64, 100, 10), 30, 200) == ("resident", 4)
+    assert choose((64, 100, 10), 1, 200) == ("resident", 16)
+    assert choose((4, 10, 3), 1, 20)[0] == "resident"
+    assert choose((512, 1024, 10), 1, 256)[0] == "batched"
+    assert choose((4, 10, 3), 1, 20, "tf32")[0] == "batched"
 
 
 def test_settings_have_room():

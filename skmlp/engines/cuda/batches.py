@@ -11,7 +11,7 @@ from skmlp.engines.cuda.device import BLOCK_THREADS, cuda, float64, int64, uint3
 from skmlp.engines.cuda.layers import padded, rows_in_slab
 from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, pointer_to
-from skmlp.engines.cuda.steps import begin_step, end_step, sum_of_block
+from skmlp.engines.cuda.steps import begin_step, end_step, sum_of_block, sum_of_losses
 from skmlp.engines.cuda.updates import Sizes, update_function
 
 N_INTEGERS = tables.N_INTEGERS
@@ -59,10 +59,17 @@ def turn_kernel(
     if own_numbers[tables.COUNT] > 0:
         for i in range(thread, group.penalties, threads):
             squares += penalties[model * group.penalties + i]
+    loss = sum_of_losses(
+        advance(row_losses, model * group.rows),
+        own_numbers[tables.COUNT],
+        scratch,
+        thread,
+        threads,
+    )
     end_step(
         own_numbers,
         own_doubles,
-        advance(row_losses, model * group.rows),
+        loss,
         squares,
         losses,
         scratch,
@@ -166,7 +173,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
         first = int64(cuda.blockIdx.x) * BLOCK_THREADS + thread
         for i in range(first, group.parameters, int64(cuda.gridDim.x) * BLOCK_THREADS):
             squares += update_parameter(
-                own_parameters, own_gradient, own_state, i, sizes, own_numbers, own_doubles
+                own_parameters, own_gradient[i], own_state, i, sizes, own_numbers, own_doubles
             )
         scratch[thread] = squares
         squares = sum_of_block(scratch, thread, uint32(BLOCK_THREADS))

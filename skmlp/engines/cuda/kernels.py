@@ -14,6 +14,7 @@ from skmlp.engines.cuda.device import (
     int32,
     int64,
     types,
+    uint32,
 )
 from skmlp.engines.cuda.tables import Group, Layer, Slab, tuple_type
 from skmlp.engines.cuda.tiles import Tile
@@ -25,6 +26,7 @@ PRECISIONS = ("tf32", "bf16")
 INTEGERS = types.CPointer(int64)
 INDICES = types.CPointer(int32)
 DOUBLES = types.CPointer(float64)
+COUNTERS = types.CPointer(uint32)
 LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
 
 # A small tile lets a small product occupy many multiprocessors, a large one reads less.
@@ -116,7 +118,7 @@ def resident_kernel(dtype: str) -> Kernel:
         *(INDICES, INTEGERS, DOUBLES, INTEGERS),
         *(reals, INDICES, INTEGERS, reals, DOUBLES),
         *(INDICES, INDICES, INDICES, DOUBLES, DOUBLES),
-        *(reals, reals, reals, tuple_type(resident.Source)),
+        *(reals, reals, reals, COUNTERS, DOUBLES, tuple_type(resident.Source)),
     )
     py_func = resident.resident_kernel(dtype)
     return Kernel(f"resident-{dtype}", py_func, signature, resident.THREADS)

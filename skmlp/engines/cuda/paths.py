@@ -10,29 +10,42 @@ import numpy as np
 from skmlp.engines.base import FitTask
 from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.groups import FitGroup
-from skmlp.engines.cuda.resident_group import ResidentGroup, choose_residence
+from skmlp.engines.cuda.resident_group import ResidentGroup, choose_residence, share_of_rows
 from skmlp.engines.cuda.runtime import Runtime
 from skmlp.network.specs import NetworkSpec
 
 logger = logging.getLogger("skmlp")
 
-# "resident", "batched", or None to choose: for tests and benchmarks.
+# "resident", "batched", or None to choose; and blocks per model, or 0 to choose: for tests and
+# benchmarks.
 forced_path: str | None = None
+forced_team = 0
 
 # What the estimates below assume. None of it has been measured on a GPU yet.
 LAUNCH_SECONDS = 2e-6  # of one kernel in a graph
-PASS_SECONDS = 1e-6  # of one pass of a block over little data, its barriers included
+PASS_SECONDS = 5e-7  # of one pass of a block over little data, its barriers included
+MEETING_SECONDS = 1.5e-6  # for the blocks of a team
 FLOPS_OF_A_MULTIPROCESSOR = 1.5e11  # of products, in registers or in tiles
 BYTES_PER_SECOND = 3e12  # between the chip and its memory
+BYTES_OF_A_MULTIPROCESSOR = 3e10  # between a block and what other blocks wrote
 SMALLEST_TILE = 32
+TEAMS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long one step of all models is expected to take, in seconds."""
+    """How long one step of all models is expected to take, in seconds.
+
+    Attributes
+    ----------
+    resident, batched : float
+    team : int
+        Blocks per model with which the resident path is the fastest.
+    """
 
     resident: float
     batched: float
+    team: int
 
     @property
     def path(self) -> str:
@@ -50,13 +63,8 @@ def estimate(runtime: Runtime, task: FitTask, n_alike: int, n_models: int) -> Es
     n_layers = network.n_connections
     n_states = len(task.optimizer.entry.state_names)
     itemsize = np.dtype(task.data.dtype).itemsize
-    home = choose_residence(network, n_states, batch_size, runtime.shared_bytes, itemsize)
-    resident = float("inf")
-    if home.parameters >= 0:
-        passes = 3 * n_layers * -(-batch_size // home.rows) + 3
-        seconds = flops_of_step(network, batch_size, 4) / FLOPS_OF_A_MULTIPROCESSOR
-        rounds = -(-n_models // runtime.multiprocessors)
-        resident = rounds * (seconds + passes * PASS_SECONDS)
+    resident = {team: seconds_in_teams(runtime, task, n_models, team) for team in TEAMS}
+    team = min(TEAMS, key=lambda team: resident[team])
 
     flops = n_alike * flops_of_step(network, batch_size, SMALLEST_TILE)
     # Activations and deltas are written once and read about twice, as are the parameters.
@@ -67,7 +75,27 @@ def estimate(runtime: Runtime, task: FitTask, n_alike: int, n_models: int) -> Es
         + flops / (FLOPS_OF_A_MULTIPROCESSOR * runtime.multiprocessors)
         + traffic / BYTES_PER_SECOND
     )
-    return Estimate(resident, batched)
+    return Estimate(resident[team], batched, team)
+
+
+def seconds_in_teams(runtime: Runtime, task: FitTask, n_models: int, team: int) -> float:
+    """Return how long a step of so many models is expected to take on the resident path."""
+    network, batch_size = task.network, task.batch_size
+    itemsize = np.dtype(task.data.dtype).itemsize
+    n_states = len(task.optimizer.entry.state_names)
+    room = runtime.shared_bytes
+    home = choose_residence(network, n_states, batch_size, team, room, itemsize)
+    if home.parameters < 0 or (team > 1 and team * n_models > runtime.multiprocessors):
+        return float("inf")
+    share = share_of_rows(batch_size, team)
+    passes = 3 * network.n_connections * -(-share // home.rows) + 3
+    seconds = flops_of_step(network, share, 4) / FLOPS_OF_A_MULTIPROCESSOR
+    seconds += passes * PASS_SECONDS
+    if team > 1:
+        # A gradient is written and read, and the parameters are read.
+        exchanged = 3 * network.n_coefs * itemsize
+        seconds += 2 * MEETING_SECONDS + exchanged / BYTES_OF_A_MULTIPROCESSOR
+    return -(-n_models // runtime.multiprocessors) * seconds
 
 
 def flops_of_step(network: NetworkSpec, batch_size: int, multiple: int) -> float:
@@ -78,33 +106,35 @@ def flops_of_step(network: NetworkSpec, batch_size: int, multiple: int) -> float
     return float(rows * (6 * sum(products) - 2 * products[0]))
 
 
-def choose_paths(runtime: Runtime, tasks: Sequence[FitTask], precision: str | None) -> list[str]:
-    """Return the path of each task."""
+def choose_paths(
+    runtime: Runtime, tasks: Sequence[FitTask], precision: str | None
+) -> list[tuple[str, int]]:
+    """Return the path of each task, and the blocks per model on the resident one."""
     if precision is not None:
         logger.info("batched path: precision=%r needs tensor cores", precision)
-        return ["batched"] * len(tasks)
-    if forced_path is not None:
-        return [forced_path] * len(tasks)
+        return [("batched", 1)] * len(tasks)
     on_data: dict[int, int] = {}
     alike: dict[object, int] = {}
     for task in tasks:
         on_data[id(task.data)] = on_data.get(id(task.data), 0) + 1
         alike[shape_of(task)] = alike.get(shape_of(task), 0) + 1
-    chosen: dict[object, str] = {}
+    chosen: dict[object, tuple[str, int]] = {}
     for task in tasks:
         shape = shape_of(task)
         if shape in chosen:
             continue
         expected = estimate(runtime, task, alike[shape], on_data[id(task.data)])
-        chosen[shape] = expected.path
+        chosen[shape] = forced_path or expected.path, forced_team or expected.team
         logger.info(
-            "%s path for %d fits of %s, batch %d: %.0f us expected for a step, %.0f us otherwise",
-            expected.path,
+            "%s path for %d fits of %s, batch %d: %.0f us expected for a step on the resident "
+            "path with %d blocks per fit, %.0f us on the batched one",
+            chosen[shape][0],
             alike[shape],
             task.network.layer_units,
             task.batch_size,
-            1e6 * min(expected.resident, expected.batched),
-            1e6 * max(expected.resident, expected.batched),
+            1e6 * expected.resident,
+            expected.team,
+            1e6 * expected.batched,
         )
     return [chosen[shape_of(task)] for task in tasks]
 
@@ -118,13 +148,15 @@ def make_groups(
     runtime: Runtime, tasks: Sequence[FitTask], precision: str | None
 ) -> Iterator[tuple[FitGroup, list[int]]]:
     """Yield groups that together hold all tasks, with the tasks' numbers."""
-    members: dict[tuple[str, object], list[int]] = {}
-    for i, path in enumerate(choose_paths(runtime, tasks, precision)):
-        together = id(tasks[i].data) if path == "resident" else shape_of(tasks[i])
-        members.setdefault((path, together), []).append(i)
-    for (path, _), numbers in members.items():
+    members: dict[tuple[str, int, object], list[int]] = {}
+    for i, (path, team) in enumerate(choose_paths(runtime, tasks, precision)):
+        if path == "resident":
+            members.setdefault((path, team, id(tasks[i].data)), []).append(i)
+        else:
+            members.setdefault((path, 1, shape_of(tasks[i])), []).append(i)
+    for (path, team, _), numbers in members.items():
         own = [tasks[i] for i in numbers]
         if path == "resident":
-            yield ResidentGroup(runtime, own), numbers
+            yield ResidentGroup(runtime, own, team), numbers
         else:
             yield BatchedGroup(runtime, own, precision), numbers

@@ -30,6 +30,17 @@ def rounded_bits(x: Any, dropped: int, *, ties_away: bool) -> Any:
 
 
 if SIMULATED:
+    from skmlp.engines.cuda.simulation import wait_for_others
+
+    def arrive(counter: Any) -> None:
+        """Add one to a counter in global memory, after all that the block has written."""
+        with wait_for_others():
+            counter[0] += 1
+
+    def arrived(counter: Any) -> Any:
+        """Return a counter; what its other blocks wrote before they arrived can be read then."""
+        with wait_for_others():
+            return counter[0]
 
     def to_tf32(x: Any) -> Any:
         """Round to 10 bits after the point, ties away from zero."""
@@ -50,6 +61,44 @@ else:
     def _assembler(builder, result, arguments, text, constraints):
         function = ir.FunctionType(result, [argument.type for argument in arguments])
         return builder.asm(function, text, constraints, arguments, side_effect=False)
+
+    def _address(builder, pointer):
+        return builder.ptrtoint(pointer, ir.IntType(64))
+
+    def _assembler_on_memory(builder, result, arguments, text, constraints):
+        function = ir.FunctionType(result, [argument.type for argument in arguments])
+        return builder.asm(function, text, constraints, arguments, side_effect=True)
+
+    @intrinsic
+    def arrive(typing_context, counter):
+        """Add one to a counter in global memory, after all that the block has written."""
+
+        def generate(context, builder, signature, arguments):
+            _assembler_on_memory(
+                builder,
+                ir.VoidType(),
+                [_address(builder, arguments[0])],
+                "red.release.gpu.add.u32 [$0], 1;",
+                "l,~{memory}",
+            )
+            return context.get_dummy_value()
+
+        return signature(types.void, counter), generate
+
+    @intrinsic
+    def arrived(typing_context, counter):
+        """Return a counter; what its other blocks wrote before they arrived can be read then."""
+
+        def generate(context, builder, signature, arguments):
+            return _assembler_on_memory(
+                builder,
+                BITS,
+                [_address(builder, arguments[0])],
+                "ld.acquire.gpu.u32 $0, [$1];",
+                "=r,l,~{memory}",
+            )
+
+        return signature(types.uint32, counter), generate
 
     @intrinsic
     def to_tf32(typing_context, x):

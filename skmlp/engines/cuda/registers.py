@@ -1,7 +1,7 @@
 """Products of small matrices by one block, each thread with tiles of its own in registers.
 
 The factors lie where they are, in shared or in global memory; nothing is staged. A thread's tile
-has eight rows and four columns.
+has four columns and eight rows, or four in double precision, which takes twice the registers.
 """
 
 from functools import cache
@@ -12,15 +12,16 @@ import numpy as np
 from skmlp.engines.cuda.device import cuda, device_function, float32, float64, uint32
 from skmlp.engines.cuda.memory import load_four, store_four
 
-TILE_ROWS = 8
 TILE_COLUMNS = 4
+# Matrices have memory for a multiple of so many rows.
+ROW_MULTIPLE = 8
 
 
 class RegisterProducts(NamedTuple):
     """Device functions that multiply within a block, for one precision.
 
-    Matrices have padded rows; `rows` is rounded up to a multiple of eight in `forward` and
-    `backward`, which write (and read) that many.
+    Matrices have padded rows; `rows` is rounded up to `ROW_MULTIPLE` in `forward` and `backward`, which
+    may write (and read) that many.
 
     Attributes
     ----------
@@ -45,7 +46,9 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
     """Return the products; `activate` and `differentiate` take a code and a number."""
     real = {"float32": float32, "float64": float64}[dtype]
     zero = np.dtype(dtype).type(0)
-    shape = (TILE_ROWS, TILE_COLUMNS)
+    tile_rows = {"float32": 8, "float64": 4}[dtype]
+    quads_down = tile_rows // 4
+    shape = (tile_rows, TILE_COLUMNS)
 
     @device_function
     def padded(units):
@@ -53,14 +56,14 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
 
     @device_function
     def clear(totals):
-        for i in range(TILE_ROWS):
+        for i in range(tile_rows):
             for j in range(TILE_COLUMNS):
                 totals[i, j] = zero
 
     @device_function
     def load_rows(source, ld, row, k, out):
-        """Read four neighbors of each of eight rows."""
-        for i in range(TILE_ROWS):
+        """Read four neighbors in each row of a tile."""
+        for i in range(tile_rows):
             quad = load_four(source, uint32(uint32(row + uint32(i)) * ld + k))
             for j in range(4):
                 out[i, j] = quad[j]
@@ -71,25 +74,25 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
     ):
         depth, columns = padded(fan_in), padded(fan_out)
         across = uint32(columns // uint32(TILE_COLUMNS))
-        down = uint32((rows + TILE_ROWS - 1) // TILE_ROWS)
+        down = uint32((rows + tile_rows - 1) // tile_rows)
         totals = cuda.local.array(shape, real)
         a = cuda.local.array(shape, real)
         for tile in range(thread, across * down, threads):
-            row = uint32(uint32(tile) // across * uint32(TILE_ROWS))
+            row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
             clear(totals)
             for k in range(0, depth, 4):
                 load_rows(inputs, depth, row, uint32(k), a)
                 for step in range(4):
                     b = load_four(coefs, uint32(uint32(k + step) * columns + column))
-                    for i in range(TILE_ROWS):
+                    for i in range(tile_rows):
                         for j in range(TILE_COLUMNS):
                             totals[i, j] += a[i, step] * b[j]
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
                 store_four(outputs, place, totals[i, 0], totals[i, 1], totals[i, 2], totals[i, 3])
             # Rows that are there: a loop of unknown length is not unrolled with all its formulas.
-            for place in range(min(TILE_ROWS, rows - row) * TILE_COLUMNS):
+            for place in range(min(tile_rows, rows - row) * TILE_COLUMNS):
                 j = uint32(column + uint32(place % TILE_COLUMNS))
                 i = uint32(uint32(row + uint32(place // TILE_COLUMNS)) * columns + j)
                 value = activate(activation, outputs[i] + intercepts[j])
@@ -100,28 +103,27 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
     def gradient(inputs, deltas, coefs, intercepts, rows, fan_in, fan_out, adds, thread, threads):
         height, columns = padded(fan_in), padded(fan_out)
         across = uint32(columns // uint32(TILE_COLUMNS))
-        down = uint32((height + uint32(TILE_ROWS - 1)) // uint32(TILE_ROWS))
+        down = uint32((height + uint32(tile_rows - 1)) // uint32(tile_rows))
         totals = cuda.local.array(shape, real)
         for tile in range(thread, across * down, threads):
-            row = uint32(uint32(tile) // across * uint32(TILE_ROWS))
+            row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
-            # The second four of the eight rows may lie beyond the last.
-            other = uint32(row + uint32(4)) if row + uint32(4) < height else row
             clear(totals)
             s0, s1, s2, s3 = zero, zero, zero, zero
             for k in range(rows):
-                a = load_four(inputs, uint32(uint32(k) * height + row))
-                c = load_four(inputs, uint32(uint32(k) * height + other))
                 b = load_four(deltas, uint32(uint32(k) * columns + column))
-                for i in range(4):
-                    for j in range(TILE_COLUMNS):
-                        totals[i, j] += a[i] * b[j]
-                        totals[i + 4, j] += c[i] * b[j]
+                for p in range(quads_down):
+                    # Four rows that lie beyond the last are not written; here others stand in.
+                    own = min(uint32(row + uint32(4 * p)), uint32(height - 4))
+                    a = load_four(inputs, uint32(uint32(k) * height + own))
+                    for i in range(4):
+                        for j in range(TILE_COLUMNS):
+                            totals[4 * p + i, j] += a[i] * b[j]
                 s0 += b[0]
                 s1 += b[1]
                 s2 += b[2]
                 s3 += b[3]
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
                 if row + uint32(i) < height:
                     w, x, y, z = zero, zero, zero, zero
@@ -142,26 +144,26 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
     def backward(deltas, coefs, inputs, rows, fan_in, fan_out, activation, thread, threads):
         depth, columns = padded(fan_out), padded(fan_in)
         across = uint32(columns // uint32(TILE_COLUMNS))
-        down = uint32((rows + TILE_ROWS - 1) // TILE_ROWS)
+        down = uint32((rows + tile_rows - 1) // tile_rows)
         totals = cuda.local.array(shape, real)
         a = cuda.local.array(shape, real)
         for tile in range(thread, across * down, threads):
-            row = uint32(uint32(tile) // across * uint32(TILE_ROWS))
+            row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
             clear(totals)
             for k in range(0, depth, 4):
                 load_rows(deltas, depth, row, uint32(k), a)
                 for j in range(TILE_COLUMNS):
                     b = load_four(coefs, uint32(uint32(column + uint32(j)) * depth + uint32(k)))
-                    for i in range(TILE_ROWS):
+                    for i in range(tile_rows):
                         totals[i, j] += (a[i, 0] * b[0] + a[i, 1] * b[1]) + (
                             a[i, 2] * b[2] + a[i, 3] * b[3]
                         )
-            for place in range(min(TILE_ROWS, rows - row) * TILE_COLUMNS):
+            for place in range(min(tile_rows, rows - row) * TILE_COLUMNS):
                 j = uint32(column + uint32(place % TILE_COLUMNS))
                 i = uint32(uint32(row + uint32(place // TILE_COLUMNS)) * columns + j)
                 inputs[i] = differentiate(activation, inputs[i])
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
                 w, x, y, z = load_four(inputs, place)
                 w *= totals[i, 0]

@@ -1,8 +1,13 @@
-"""The resident path: one block per model, many steps in one launch.
+"""The resident path: one block per model, or a team of blocks, and many steps in one launch.
 
 Parameters, gradient, optimizer state and the activations of some rows lie in shared memory as
 far as there is room, each of them in global memory otherwise. The models of a launch may differ
 in everything but their data set.
+
+A team shares out the rows of a batch. Each of its blocks computes the gradient over its rows and
+puts it where all can read it. They meet; each adds up all gradients for its share of the
+parameters and updates those. They meet again and read all parameters. Everything else (which
+rows come next, the loss, when to stop) every block computes for itself, alike.
 """
 
 from collections.abc import Callable
@@ -27,13 +32,17 @@ from skmlp.engines.cuda.layers import padded
 from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, load_four, pointer_to, store_four
 from skmlp.engines.cuda.registers import register_products
-from skmlp.engines.cuda.steps import begin_step, end_step
+from skmlp.engines.cuda.steps import begin_step, end_step, meet, sum_of_block, sum_of_losses
 from skmlp.engines.cuda.updates import Sizes, update_function
 
 THREADS = 4 if SIMULATED else 256
 
 N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES
+BATCH_ROWS = tables.BATCH_ROWS
+BATCH_SIZE = tables.BATCH_SIZE
+COUNT = tables.COUNT
+HEALTHY = tables.HEALTHY
 
 # Columns of the table of models. A place in shared memory is -1 for what lies in global memory.
 N_LAYERS = 0
@@ -52,7 +61,9 @@ SHARED_GRADIENT = 12
 SHARED_WORK = 13
 GRADIENT = 14
 WORK = 15
-LAYERS = 16  # here the layers begin, each with:
+WORK_SIZE = 16
+SHARE = 17  # rows of a batch for each block of a team
+LAYERS = 18  # here the layers begin, each with:
 FAN_IN = 0
 FAN_OUT = 1
 INPUTS = 2
@@ -76,6 +87,8 @@ class Source(NamedTuple):
         Distance from model to model in the table of models.
     steps : int
         Steps to take, at most.
+    team : int
+        Blocks per model.
     """
 
     columns: int
@@ -84,6 +97,7 @@ class Source(NamedTuple):
     target_columns: int
     table_columns: int
     steps: int
+    team: int
 
 
 @cache
@@ -189,34 +203,56 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 )
                 synchronize()
 
+    @device_function
+    def sum_of_gradients(partial, i, size, team):
+        """Return one element of the sum of a team's gradients, always added in the same order."""
+        total = partial[i]
+        for member in range(1, team):
+            total += partial[member * size + i]
+        return total
+
     def kernel(
         sequence, numbers, doubles, models, values, indices, indptr, targets, sample_weights,
-        orders, subset, row_numbers, row_losses, losses, parameters, state, scratch, source,
+        orders, subset, row_numbers, row_losses, losses, parameters, state, scratch, counters,
+        squares_of_blocks, source,
     ):  # fmt: skip
         shared = pointer_to(cuda.shared.array(0, real))
         sums = pointer_to(cuda.shared.array(THREADS, float64))
+        own_numbers = pointer_to(cuda.shared.array(N_INTEGERS, int64))
+        own_doubles = pointer_to(cuda.shared.array(N_DOUBLES, float64))
         thread = uint32(cuda.threadIdx.x)
         threads = uint32(THREADS)
-        number = int64(sequence[cuda.blockIdx.x])
-        own_numbers = advance(numbers, number * N_INTEGERS)
-        own_doubles = advance(doubles, number * N_DOUBLES)
+        team = source.team
+        place = int64(cuda.blockIdx.x) // team
+        member = int64(cuda.blockIdx.x) % team
+        number = int64(sequence[place])
+        kept_numbers = advance(numbers, number * N_INTEGERS)
+        kept_doubles = advance(doubles, number * N_DOUBLES)
+        for i in range(thread, N_INTEGERS, threads):
+            own_numbers[i] = kept_numbers[i]
+        for i in range(thread, N_DOUBLES, threads):
+            own_doubles[i] = kept_doubles[i]
+        synchronize()
         model = advance(models, number * source.table_columns)
-        own_rows = advance(row_numbers, model[BATCHES])
+        own_rows = advance(row_numbers, team * model[BATCHES] + member * own_numbers[BATCH_SIZE])
         own_losses = advance(row_losses, model[BATCHES])
-        if own_numbers[tables.BATCH_ROWS] == 0:
-            begin_step(
-                own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
-                own_rows, sums, thread, threads,
-            )  # fmt: skip
-        if own_numbers[tables.BATCH_ROWS] == 0:
+        counter = advance(counters, place)
+        own_squares = advance(squares_of_blocks, place * team)
+        # Even if they go on where an earlier launch ended, the rows must be found.
+        begin_step(
+            own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
+            own_rows, sums, thread, threads,
+        )  # fmt: skip
+        if own_numbers[BATCH_ROWS] == 0:
             return
         sizes = Sizes(model[SIZE], model[N_COEFS], model[N_STATES])
         state_size = sizes.parameters * sizes.n_states
         kept_weights = advance(parameters, model[PARAMETERS])
         kept_state = advance(state, model[STATE])
         weights, own_state = kept_weights, kept_state
-        total = advance(scratch, model[GRADIENT])
-        work = advance(scratch, model[WORK])
+        partial = advance(scratch, model[GRADIENT])
+        total = advance(partial, member * sizes.parameters)
+        work = advance(scratch, model[WORK] + member * model[WORK_SIZE])
         if model[SHARED_PARAMETERS] >= 0:
             weights = advance(shared, model[SHARED_PARAMETERS])
             copy(kept_weights, weights, sizes.parameters, thread, threads)
@@ -229,36 +265,75 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
             work = advance(shared, model[SHARED_WORK])
         synchronize()
 
+        share_of_parameters = (sizes.parameters // 4 + team - 1) // team * 4
+        first_parameter = min(member * share_of_parameters, sizes.parameters)
+        last_parameter = min(first_parameter + share_of_parameters, sizes.parameters)
         step = 0
-        while step < source.steps and own_numbers[tables.BATCH_ROWS] > 0:
-            count = own_numbers[tables.COUNT]
-            squares = 0.0
-            for start in range(0, count, model[ROWS]):
-                rows = min(model[ROWS], count - start)
-                first = advance(own_rows, start)
+        meetings = 0
+        while step < source.steps and own_numbers[BATCH_ROWS] > 0:
+            count = own_numbers[COUNT]
+            first_row = min(member * model[SHARE], count)
+            last_row = min(first_row + model[SHARE], count)
+            for start in range(first_row, last_row, model[ROWS]):
+                rows = min(model[ROWS], last_row - start)
+                some_rows = advance(own_rows, start)
                 gather(
-                    values, indices, indptr, first, rows, padded(model[LAYERS + FAN_IN]),
+                    values, indices, indptr, some_rows, rows, padded(model[LAYERS + FAN_IN]),
                     source, advance(work, model[LAYERS + INPUTS]), thread, threads,
                 )  # fmt: skip
                 add_gradient(
-                    model, weights, work, total, targets, sample_weights, first,
-                    advance(own_losses, start), rows, start > 0, source, thread, threads,
+                    model, weights, work, total, targets, sample_weights, some_rows,
+                    advance(own_losses, start), rows, start > first_row, source, thread, threads,
                 )  # fmt: skip
-            if count > 0:
+            if team > 1:
+                if first_row == last_row:
+                    for i in range(thread, sizes.parameters, threads):
+                        total[i] = zero
+                meetings += team
+                meet(counter, meetings, thread)
+            loss = sum_of_losses(own_losses, count, sums, thread, threads)
+            squares = 0.0
+            if team > 1:
+                if count > 0:
+                    for i in range(first_parameter + thread, last_parameter, threads):
+                        gradient_here = sum_of_gradients(partial, i, sizes.parameters, team)
+                        squares += update_parameter(
+                            kept_weights, gradient_here, own_state, i, sizes, own_numbers,
+                            own_doubles,
+                        )  # fmt: skip
+                sums[thread] = squares
+                squares = sum_of_block(sums, thread, threads)
+                if thread == 0:
+                    own_squares[member] = squares
+                meetings += team
+                meet(counter, meetings, thread)
+                squares = own_squares[thread] if thread < team else 0.0
+                if model[SHARED_PARAMETERS] >= 0:
+                    copy(kept_weights, weights, sizes.parameters, thread, threads)
+            elif count > 0:
                 for i in range(thread, sizes.parameters, threads):
                     squares += update_parameter(
-                        weights, total, own_state, i, sizes, own_numbers, own_doubles
+                        weights, total[i], own_state, i, sizes, own_numbers, own_doubles
                     )
-            end_step(own_numbers, own_doubles, own_losses, squares, losses, sums, thread, threads)
+            end_step(own_numbers, own_doubles, loss, squares, losses, sums, thread, threads)
             begin_step(
                 own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
                 own_rows, sums, thread, threads,
             )  # fmt: skip
             step += 1
 
-        if model[SHARED_PARAMETERS] >= 0:
+        if model[SHARED_PARAMETERS] >= 0 and team == 1:
             copy(weights, kept_weights, sizes.parameters, thread, threads)
         if model[SHARED_STATE] >= 0:
             copy(own_state, kept_state, state_size, thread, threads)
+        # What the members of a team know is the same, except which parameters are finite.
+        if member == 0:
+            for i in range(thread, N_INTEGERS, threads):
+                if i != HEALTHY:
+                    kept_numbers[i] = own_numbers[i]
+            for i in range(thread, N_DOUBLES, threads):
+                kept_doubles[i] = own_doubles[i]
+        if thread == 0 and own_numbers[HEALTHY] == 0:
+            kept_numbers[HEALTHY] = 0
 
     return kernel

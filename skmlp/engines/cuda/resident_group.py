@@ -13,7 +13,7 @@ from skmlp.engines.cuda.batched import output_code
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import resident_kernel
 from skmlp.engines.cuda.layout import PaddedLayout, padded
-from skmlp.engines.cuda.registers import TILE_ROWS
+from skmlp.engines.cuda.registers import ROW_MULTIPLE
 from skmlp.engines.cuda.runtime import Runtime
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.parameters import FloatArray
@@ -32,7 +32,7 @@ class Residence:
     Attributes
     ----------
     rows : int
-        Rows of a batch in the workspace at once; a multiple of `TILE_ROWS`.
+        Rows of a batch in the workspace at once; a multiple of `ROW_MULTIPLE`.
     work, parameters, gradient, state : int
         Places in shared memory, or -1.
     shared : int
@@ -48,19 +48,26 @@ class Residence:
 
 
 def choose_residence(
-    network: NetworkSpec, n_states: int, batch_size: int, shared_bytes: int, itemsize: int
+    network: NetworkSpec,
+    n_states: int,
+    batch_size: int,
+    team: int,
+    shared_bytes: int,
+    itemsize: int,
 ) -> Residence:
     """Put as much of a model into shared memory as there is room for.
 
     What is used most goes first: activations, parameters, gradient, optimizer state. A batch is
-    worked on in pieces rather than that one of these lies outside.
+    worked on in pieces rather than that one of these lies outside. The blocks of a team show each
+    other their gradients, and each needs but a part of the optimizer's state.
     """
     size = PaddedLayout(network.layer_units).size
     row = sum(padded(units) for units in network.layer_units)
     room = (shared_bytes - RESERVED_BYTES) // itemsize
-    wanted = rounded_up(batch_size)
-    for sections in ((size, size, n_states * size), (size, size, 0), (size, 0, 0), (0, 0, 0)):
-        rows = (room - sum(sections)) // row // TILE_ROWS * TILE_ROWS
+    wanted = share_of_rows(batch_size, team)
+    choices = [(size, size, n_states * size), (size, size, 0), (size, 0, 0), (0, 0, 0)]
+    for sections in choices if team == 1 else choices[2:]:
+        rows = (room - sum(sections)) // row // ROW_MULTIPLE * ROW_MULTIPLE
         if rows >= min(wanted, FEWEST_ROWS):
             pieces = -(-wanted // rows)
             rows = rounded_up(-(-wanted // pieces))
@@ -73,14 +80,28 @@ def choose_residence(
 
 
 def rounded_up(rows: int) -> int:
-    return -(-rows // TILE_ROWS) * TILE_ROWS
+    return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def share_of_rows(batch_size: int, team: int) -> int:
+    """Return how many rows of a batch each block of a team takes."""
+    return rounded_up(-(-batch_size // team))
 
 
 class ResidentGroup(FitGroup):
-    """Fits of any networks on one data set, one block of threads each."""
+    """Fits of any networks on one data set, each one done by a block or a team of blocks.
 
-    def __init__(self, runtime: Runtime, tasks: Sequence[FitTask]) -> None:
+    Parameters
+    ----------
+    runtime : Runtime
+    tasks : sequence of FitTask
+    team : int
+        Blocks per fit. If there are several, all blocks must find room on the device at once.
+    """
+
+    def __init__(self, runtime: Runtime, tasks: Sequence[FitTask], team: int = 1) -> None:
         super().__init__(runtime, tasks)
+        self.team = team
         self.layouts = [PaddedLayout(task.network.layer_units) for task in tasks]
         self.n_states = [len(task.optimizer.entry.state_names) for task in tasks]
         itemsize = np.dtype(self.dtype).itemsize
@@ -92,7 +113,12 @@ class ResidentGroup(FitGroup):
         parameters_end = state_end = batches_end = scratch_end = 0
         for i, (task, layout) in enumerate(zip(tasks, self.layouts, strict=True)):
             home = choose_residence(
-                task.network, self.n_states[i], task.batch_size, runtime.shared_bytes, itemsize
+                task.network,
+                self.n_states[i],
+                task.batch_size,
+                team,
+                runtime.shared_bytes,
+                itemsize,
             )
             own = models[i]
             own[resident.N_LAYERS] = task.network.n_connections
@@ -110,16 +136,18 @@ class ResidentGroup(FitGroup):
             own[resident.BATCHES] = batches_end
             batches_end += task.batch_size
             own[resident.GRADIENT] = scratch_end
-            scratch_end += layout.size if home.gradient < 0 else 0
+            scratch_end += team * layout.size if home.gradient < 0 else 0
             own[resident.WORK] = scratch_end
             work_size = describe_layers(task.network, layout, home.rows, own[resident.LAYERS :])
-            scratch_end += work_size if home.work < 0 else 0
+            own[resident.WORK_SIZE] = work_size
+            scratch_end += team * work_size if home.work < 0 else 0
+            own[resident.SHARE] = share_of_rows(task.batch_size, team)
             self.shared_bytes = max(self.shared_bytes, home.shared * itemsize)
         self._models = models
         self._device_models = runtime.upload(models)
         self._parameters = runtime.allocate(parameters_end, self.dtype)
         self._state = runtime.allocate(state_end, self.dtype)
-        self._row_numbers = runtime.allocate(batches_end, np.int32)
+        self._row_numbers = runtime.allocate(team * batches_end, np.int32)
         self._row_losses = runtime.allocate(batches_end, np.float64)
         self._scratch = runtime.allocate(max(scratch_end, 4), self.dtype)
         for i, (task, layout) in enumerate(zip(tasks, self.layouts, strict=True)):
@@ -128,6 +156,8 @@ class ResidentGroup(FitGroup):
             state = layout.pack(task.optimizer_state.vectors, self.dtype)
             self._state.write(state.reshape(-1), models[i, resident.STATE])
         self._sequence = runtime.allocate(len(tasks), np.int32)
+        self._counters = runtime.allocate(len(tasks), np.uint32)
+        self._squares = runtime.allocate(team * len(tasks), np.float64)
         self._n_active = 0
 
     def accept(self, plans: Sequence[EpochPlan | None]) -> int:
@@ -161,16 +191,20 @@ class ResidentGroup(FitGroup):
             target_columns=data.target_columns,
             table_columns=self._models.shape[1],
             steps=n_steps,
+            team=self.team,
         )
+        self._counters.fill_with_zeros()
         self.runtime.launch(
             resident_kernel(self.dtype),
-            (self._n_active, 1, 1),
+            (self._n_active * self.team, 1, 1),
             *(self._sequence, self.numbers, self.doubles, self._device_models),
             *(matrix.values, matrix.indices or self._sequence, matrix.indptr or unused_integers),
             *(data.device_targets, data.device_weights, self.orders.array, self.subset.array),
             *(self._row_numbers, self._row_losses, self.losses.array),
-            *(self._parameters, self._state, self._scratch, source),
+            *(self._parameters, self._state, self._scratch),
+            *(self._counters, self._squares, source),
             shared_bytes=self.shared_bytes,
+            together=self.team > 1,
         )
 
     def parameters(self, i: int) -> FloatArray:

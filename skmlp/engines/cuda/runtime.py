@@ -90,8 +90,27 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
-        """Run a kernel after all that was launched before."""
+    def launch(
+        self,
+        kernel: Kernel,
+        grid: Grid,
+        *arguments: Any,
+        shared_bytes: int = 0,
+        together: bool = False,
+    ) -> None:
+        """Run a kernel after all that was launched before.
+
+        Parameters
+        ----------
+        kernel : Kernel
+        grid : tuple of int
+            Blocks in each dimension.
+        *arguments : DeviceArray or tuple of int
+        shared_bytes : int
+            Dynamic shared memory of each block.
+        together : bool
+            Whether all blocks must run at once, because they wait for each other.
+        """
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -155,13 +174,26 @@ class SimulatedRuntime(Runtime):
     def allocate(self, size: int, dtype: npt.DTypeLike) -> SimulatedArray:
         return SimulatedArray(size, dtype)
 
-    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+    def launch(
+        self,
+        kernel: Kernel,
+        grid: Grid,
+        *arguments: Any,
+        shared_bytes: int = 0,
+        together: bool = False,
+    ) -> None:
         simulated = cuda.jit(kernel.py_func)
         pointers = [
             SimulatedPointer(argument.values) if isinstance(argument, SimulatedArray) else argument
             for argument in arguments
         ]
-        simulated[grid, kernel.threads, 0, shared_bytes](*pointers)
+        if together:
+            from skmlp.engines.cuda.simulation import side_by_side
+
+            with side_by_side():
+                simulated[grid, kernel.threads, 0, shared_bytes](*pointers)
+        else:
+            simulated[grid, kernel.threads, 0, shared_bytes](*pointers)
 
     def synchronize(self) -> None:
         pass
@@ -231,7 +263,7 @@ class HardwareRuntime(Runtime):
         self.shared_bytes = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
         self._kernels: dict[Kernel, Any] = {}
         self._shared_asked: dict[Kernel, int] = {}
-        self._configurations: dict[tuple[Grid, int, int], Any] = {}
+        self._configurations: dict[tuple[Grid, int, int, bool], Any] = {}
 
     def _attribute(self, name: str) -> int:
         attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
@@ -302,7 +334,7 @@ class HardwareRuntime(Runtime):
 
     def clear(self, address: int, size: int) -> None:
         if size:
-            self._checked(self._driver.cuMemsetD8Async(address, 0, size, self._stream.handle))
+            self._checked(self._driver.cuMemsetD8Async(address, 0, size, self._target.handle))
 
     def _loaded(self, kernel: Kernel) -> Any:
         if kernel not in self._kernels:
@@ -325,13 +357,23 @@ class HardwareRuntime(Runtime):
         )
         self._shared_asked[kernel] = shared_bytes
 
-    def launch(self, kernel: Kernel, grid: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+    def launch(
+        self,
+        kernel: Kernel,
+        grid: Grid,
+        *arguments: Any,
+        shared_bytes: int = 0,
+        together: bool = False,
+    ) -> None:
         from cuda.core import LaunchConfig, launch
 
-        key = (grid, kernel.threads, shared_bytes)
+        key = (grid, kernel.threads, shared_bytes, together)
         if key not in self._configurations:
             self._configurations[key] = LaunchConfig(
-                grid=grid, block=kernel.threads, shmem_size=shared_bytes
+                grid=grid,
+                block=kernel.threads,
+                shmem_size=shared_bytes,
+                is_cooperative=together,
             )
         self._allow_shared(kernel, shared_bytes)
         numbers: list[int] = []

@@ -1,17 +1,26 @@
-"""A quicker and stricter way to run the threads of a block in Numba's simulator.
+"""A quicker and stricter way to run blocks of threads in Numba's simulator.
 
 Numba's own asks all threads in turn whether they wait at a barrier, and lets threads that have
 returned count as if they did. Here threads wait for each other, and a barrier that some of them
-never reach is an error, as it may be on a GPU.
+never reach is an error, as it may be on a GPU. Blocks may also run side by side, each with shared
+memory of its own, which holds no numbers until they are written.
 """
 
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba.cuda.simulator import kernel
+from numba.cuda.simulator import kernel, kernelapi
 
 SECONDS_TO_WAIT = 20.0
+
+# Blocks that were started side by side, None while blocks run one after the other.
+_started: list["Block"] | None = None
+_counting = threading.Lock()
 
 
 class Block:
@@ -20,18 +29,33 @@ class Block:
     def __init__(self, function: Any, grid: Any, block: Any, debug: bool) -> None:
         self._function = function
         self._block_dim = block  # a thread looks here
+        self._n_blocks = int(np.prod(grid))
         self.barrier = threading.Barrier(int(np.prod(block)))
         self.failed: list[BaseException] = []
+        self.shared: dict[Any, Any] = {}
+        self._threads: list[BlockThread] = []
 
     def run(self, grid_point: Any, *arguments: Any) -> None:
-        threads = [
+        self._threads = [
             BlockThread(self._function, arguments, self, grid_point, point)
             for point in np.ndindex(*self._block_dim)
         ]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
-        for thread in threads:
+        if _started is None:
+            self.finish()
+            return
+        _started.append(self)
+        if len(_started) == self._n_blocks:  # while the kernel's modules are still in place
+            for block in _started:
+                block.join()
+
+    def join(self) -> None:
+        for thread in self._threads:
             thread.join()
+
+    def finish(self) -> None:
+        self.join()
         if self.failed:
             first = self.failed[0]
             if isinstance(first, threading.BrokenBarrierError):
@@ -48,19 +72,62 @@ class BlockThread(kernel.BlockThread):
         super().__init__(function, block, grid_point, point, False)
         self._arguments = arguments
         self._function = function
-        self._block = block
+        self.block = block
+        self.began = time.monotonic()
 
     def run(self) -> None:
         try:
             self._function(*self._arguments)
         except BaseException as error:
-            self._block.failed.append(error)
-            self._block.barrier.abort()
+            self.block.failed.append(error)
+            self.block.barrier.abort()
 
     def syncthreads(self) -> None:
-        self._block.barrier.wait(SECONDS_TO_WAIT)
+        self.block.barrier.wait(SECONDS_TO_WAIT)
+
+
+class OtherBlockFailed(RuntimeError):
+    """A block was waited for that will never arrive."""
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Run all blocks of a launch at once, so that they can wait for each other."""
+    global _started
+    _started = []
+    try:
+        yield
+        # Those that waited in vain for a block that failed end with it.
+        _started.sort(key=lambda block: any(type(e) is OtherBlockFailed for e in block.failed))
+        for block in _started:
+            block.finish()
+    finally:
+        _started = None
+
+
+@contextmanager
+def wait_for_others() -> Iterator[None]:
+    """Hold a counter that several blocks watch, and let others go on; end if one has failed."""
+    with _counting:
+        yield
+    if any(block.failed for block in _started or ()):
+        raise OtherBlockFailed("Another block failed.")
+    time.sleep(0)
+
+
+def shared_array(self: Any, shape: Any, dtype: Any) -> Any:
+    """Return the current block's shared array that is made in the caller's line."""
+    dtype = np.dtype(str(dtype))
+    if shape == 0:  # dynamic
+        place, size = 0, self._dynshared_size // dtype.itemsize
+    else:
+        place, size = sys._getframe(1).f_lineno, shape
+    poison = np.nan if dtype.kind == "f" else np.iinfo(dtype).min // 2
+    shared = threading.current_thread().block.shared  # type: ignore[attr-defined]
+    return shared.setdefault(place, np.full(size, poison, dtype=dtype))
 
 
 def install() -> None:
     """Have the simulator run blocks in this way."""
     kernel.BlockManager = Block
+    kernelapi.FakeCUDAShared.array = shared_array

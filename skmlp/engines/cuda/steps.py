@@ -5,6 +5,7 @@ from math import isfinite
 from skmlp.engines.cuda import tables
 from skmlp.engines.cuda.device import device_function, float64, synchronize
 from skmlp.engines.cuda.formulas import formulas
+from skmlp.engines.cuda.ptx import arrive, arrived
 from skmlp.engines.formulas import rebind
 from skmlp.network import permutation
 
@@ -29,6 +30,20 @@ def sum_of_block(scratch, thread, threads):
     total = scratch[0]
     synchronize()
     return total
+
+
+@device_function
+def meet(counter, arrivals, thread):
+    """Wait for the other blocks of a team: go on when so many have arrived since the launch.
+
+    What any of them wrote to global memory before can be read by all afterwards.
+    """
+    synchronize()
+    if thread == 0:
+        arrive(counter)
+        while arrived(counter) < arrivals:
+            pass
+    synchronize()
 
 
 @device_function
@@ -92,22 +107,27 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
 
 
 @device_function
-def end_step(numbers, doubles, row_losses, squares, losses, scratch, thread, threads):
+def sum_of_losses(row_losses, count, scratch, thread, threads):
+    """Return the sum of the losses of a batch's rows to every thread."""
+    loss = 0.0
+    for i in range(thread, count, threads):
+        loss += row_losses[i]
+    scratch[thread] = loss
+    return sum_of_block(scratch, thread, threads)
+
+
+@device_function
+def end_step(numbers, doubles, loss, squares, losses, scratch, thread, threads):
     """Add a batch's loss to its epoch's, and go on to the next batch.
 
-    `squares` is each thread's part of the sum of squared coefficients. ``losses[2 * epoch:]``
-    becomes the sum of the batches' losses, each times its rows, and the number of those rows,
-    once the epoch has passed or the loss is not finite.
+    `loss` is the sum over the rows, and `squares` each thread's part of the sum of squared
+    coefficients. ``losses[2 * epoch:]`` becomes the sum of the batches' losses, each times its
+    rows, and the number of those rows, once the epoch has passed or the loss is not finite.
     """
     batch_rows = numbers[tables.BATCH_ROWS]
     count = numbers[tables.COUNT]
     scratch[thread] = squares
     squares = sum_of_block(scratch, thread, threads)
-    loss = 0.0
-    for i in range(thread, count, threads):
-        loss += row_losses[i]
-    scratch[thread] = loss
-    loss = sum_of_block(scratch, thread, threads)
     if thread == 0 and batch_rows > 0:
         if count > 0:
             numbers[tables.STEP] += 1

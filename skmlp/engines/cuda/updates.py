@@ -35,7 +35,7 @@ def update_function(dtype: str) -> Any:
         before = parameters[i]
         is_coef = i < sizes.n_coefs
         decay = real(doubles[tables.ALPHA]) if is_coef else real(0)
-        total = (gradient[i] + decay * before) * real(doubles[tables.INVERSE_WEIGHT])
+        total = (gradient + decay * before) * real(doubles[tables.INVERSE_WEIGHT])
         second = i + sizes.parameters if sizes.n_states > 1 else i
         constants = (
             real(doubles[tables.CONSTANTS]),
