@@ -6,7 +6,7 @@ that lie beyond a model's rows, or whose model is done, return at once.
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from skmlp.engines.cuda.device import (
 from skmlp.engines.cuda.formulas import formulas
 from skmlp.engines.cuda.memory import advance, pointer_to
 from skmlp.engines.cuda.tensor import tensor_functions
-from skmlp.engines.cuda.tiles import Operand, Tile, tile_functions
+from skmlp.engines.cuda.tiles import Operand, Tile, TileFunctions, tile_functions
 
 N_INTEGERS = tables.N_INTEGERS
 
@@ -62,6 +62,55 @@ def inputs_of(layer, source, row_numbers, work, group, slab):
     return Operand(values, advance(row_numbers, slab.start), layer.from_source, ld)
 
 
+def product_function(
+    dtype: str, tile: Tile, functions: TileFunctions, transposed: tuple[bool, bool]
+) -> Any:
+    """Return a device function that computes a block's tile of ``left @ right`` in `totals`.
+
+    The factors lie in memory as they are multiplied, or are `transposed`; as tiles they have the
+    dimension summed over outermost, so a left factor as it is counts as transposed. The function
+    returns what a thread's column of the right factor sums up to.
+    """
+    zero = np.dtype(dtype).type(0)
+    clear, multiply = functions.clear, functions.multiply
+    from_a, from_b = functions.a, functions.b
+    read_a, put_a = from_a.read, from_a.put
+    if transposed[0]:
+        read_a, put_a = from_a.read_transposed, from_a.put_transposed
+    read_b, put_b = from_b.read, from_b.put
+    if transposed[1]:
+        read_b, put_b = from_b.read_transposed, from_b.put_transposed
+    a_shape, b_shape = from_a.shape, from_b.shape
+    tile_columns, tile_depth = tile.columns, tile.depth
+    b_ld = tile_columns + tile.padding
+    sums_columns = not any(transposed)
+    real = {"float32": float32, "float64": float64}[dtype]
+
+    @device_function
+    def product(left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread):
+        a_held = cuda.local.array(a_shape, real)
+        b_held = cuda.local.array(b_shape, real)
+        column_sum = zero
+        clear(totals)
+        read_a(left, 0, depth, first_row, rows, a_held, thread)
+        read_b(right, 0, depth, first_column, columns, b_held, thread)
+        for k in range(0, depth, tile_depth):
+            put_a(a_held, a, thread)
+            put_b(b_held, b, thread)
+            synchronize()
+            # The next tiles are under way while these are multiplied; past the end nothing is.
+            read_a(left, k + tile_depth, depth, first_row, rows, a_held, thread)
+            read_b(right, k + tile_depth, depth, first_column, columns, b_held, thread)
+            multiply(a, b, totals, thread)
+            if sums_columns and thread < tile_columns:
+                for row in range(tile_depth):
+                    column_sum += b[row * b_ld + thread]
+            synchronize()
+        return column_sum
+
+    return product
+
+
 @cache
 def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> LayerKernels:
     """Return the kernels that multiply with one shape of tile, on tensor cores if asked to."""
@@ -73,15 +122,13 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         functions = tile_functions(dtype, tile)
     else:
         functions = tensor_functions(precision, tile)
-    fetch_a, fetch_b = functions.fetch_a, functions.fetch_b
-    fetch_a_transposed = functions.fetch_a_transposed
-    fetch_b_transposed = functions.fetch_b_transposed
-    clear, multiply, write = functions.clear, functions.multiply, functions.write
-    shape, threads = functions.shape, tile.threads
+    write, shape, threads = functions.write, functions.shape, tile.threads
+    multiply_forward = product_function(dtype, tile, functions, (True, False))
+    multiply_backward = product_function(dtype, tile, functions, (True, True))
+    multiply_gradient = product_function(dtype, tile, functions, (False, False))
     tile_rows, tile_columns, tile_depth = tile.rows, tile.columns, tile.depth
     a_size = tile_depth * (tile_rows + tile.padding)
     b_size = tile_depth * (tile_columns + tile.padding)
-    b_ld = tile_columns + tile.padding
 
     def forward_kernel(numbers, source, row_numbers, parameters, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)
@@ -100,13 +147,9 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         left = inputs_of(layer, source, own_rows, own_work, group, slab)
         depth, columns = padded(layer.fan_in), padded(layer.fan_out)
         right = Operand(advance(own_parameters, layer.coefs), own_rows, int64(0), columns)
-        clear(totals)
-        for k in range(0, depth, tile_depth):
-            fetch_a_transposed(left, k, depth, first_row, rows, a, thread)
-            fetch_b(right, k, depth, first_column, columns, b, thread)
-            synchronize()
-            multiply(a, b, totals, thread)
-            synchronize()
+        multiply_forward(
+            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
+        )
         outputs = advance(own_work, layer.outputs)
         write(totals, outputs, columns, first_row, rows, first_column, columns, False, thread)
         synchronize()
@@ -135,13 +178,9 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         depth, columns = padded(layer.fan_out), padded(layer.fan_in)
         left = Operand(advance(own_work, layer.output_deltas), numbers, int64(0), depth)
         right = Operand(coefs, numbers, int64(0), depth)
-        clear(totals)
-        for k in range(0, depth, tile_depth):
-            fetch_a_transposed(left, k, depth, first_row, rows, a, thread)
-            fetch_b_transposed(right, k, depth, first_column, columns, b, thread)
-            synchronize()
-            multiply(a, b, totals, thread)
-            synchronize()
+        multiply_backward(
+            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
+        )
         deltas = advance(own_work, layer.input_deltas)
         inputs = advance(own_work, layer.inputs)
         write(totals, deltas, columns, first_row, rows, first_column, columns, False, thread)
@@ -171,17 +210,9 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         rows, columns = padded(layer.fan_in), padded(layer.fan_out)
         right = Operand(advance(own_work, layer.output_deltas), own_rows, int64(0), columns)
         is_first = cuda.blockIdx.y == 0
-        column_sum = zero
-        clear(totals)
-        for k in range(0, depth, tile_depth):
-            fetch_a(left, k, depth, first_row, rows, a, thread)
-            fetch_b(right, k, depth, first_column, columns, b, thread)
-            synchronize()
-            multiply(a, b, totals, thread)
-            if is_first and thread < tile_columns:
-                for row in range(tile_depth):
-                    column_sum += b[row * b_ld + thread]
-            synchronize()
+        column_sum = multiply_gradient(
+            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
+        )
         out = advance(own_gradient, layer.coefs)
         adds = slab.start > 0
         write(totals, out, columns, first_row, rows, first_column, columns, adds, thread)

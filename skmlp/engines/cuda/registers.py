@@ -20,8 +20,8 @@ ROW_MULTIPLE = 8
 class RegisterProducts(NamedTuple):
     """Device functions that multiply within a block, for one precision.
 
-    Matrices have padded rows; `rows` is rounded up to `ROW_MULTIPLE` in `forward` and `backward`, which
-    may write (and read) that many.
+    Matrices have padded rows; `rows` is rounded up to `ROW_MULTIPLE` in `forward` and `backward`,
+    which may write (and read) that many.
 
     Attributes
     ----------

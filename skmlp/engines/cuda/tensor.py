@@ -81,8 +81,8 @@ def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
     else:
         multiply = multiply(tile.depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of)
     return TileFunctions(
-        *fetching_functions("float32", tile, tile.rows, prepare),
-        *fetching_functions("float32", tile, tile.columns, prepare),
+        fetching_functions("float32", tile, tile.rows, prepare),
+        fetching_functions("float32", tile, tile.columns, prepare),
         clear,
         multiply,
         write,

@@ -69,11 +69,8 @@ class TileFunctions(NamedTuple):
 
     Attributes
     ----------
-    fetch_a, fetch_b : callable
-        ``(operand, first_k, depth, first, width, out, thread)``:
-        ``out[k, j] = operand[first_k + k, first + j]`` in shared memory.
-    fetch_a_transposed, fetch_b_transposed : callable
-        The same arguments: ``out[k, j] = operand[first + j, first_k + k]``.
+    a, b : Fetching
+        How tiles of the two factors are brought into shared memory.
     clear : callable
         ``(totals)``: sets a thread's numbers to zero.
     multiply : callable
@@ -85,14 +82,36 @@ class TileFunctions(NamedTuple):
         Of the array of a thread's numbers.
     """
 
-    fetch_a: Any
-    fetch_a_transposed: Any
-    fetch_b: Any
-    fetch_b_transposed: Any
+    a: "Fetching"
+    b: "Fetching"
     clear: Any
     multiply: Any
     write: Any
     shape: tuple[int, ...]
+
+
+class Fetching(NamedTuple):
+    """Device functions that bring tiles of one factor into shared memory.
+
+    A thread first reads its elements from global memory into registers, `held`, and later puts
+    them into shared memory: meanwhile the tile before may be multiplied.
+
+    Attributes
+    ----------
+    read, read_transposed : callable
+        ``(operand, first_k, depth, first, width, held, thread)``
+    put, put_transposed : callable
+        ``(held, out, thread)``: then ``out[k, j]`` is ``operand[first_k + k, first + j]``, or
+        ``operand[first + j, first_k + k]`` if transposed.
+    shape : tuple of int
+        Of the array `held`.
+    """
+
+    read: Any
+    read_transposed: Any
+    put: Any
+    put_transposed: Any
+    shape: tuple[int, int]
 
 
 @device_function
@@ -108,12 +127,12 @@ def start_of_row(operand, row):
 
 
 @cache
-def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> tuple[Any, Any]:
-    """Return two functions that bring tiles into shared memory, four elements at a time.
+def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> Fetching:
+    """Return the functions for tiles that are `extent` wide; they move four elements at a time.
 
-    The tile is `extent` wide. ``first + j`` counts up to `width` and ``first_k + k`` up to
-    `depth`; what lies outside becomes zero. The one that counts along a row of memory is rounded
-    up to a multiple of 4: rows are padded by zeros. `prepare` is applied to every element.
+    ``first + j`` counts up to `width` and ``first_k + k`` up to `depth`; what lies outside becomes
+    zero. The one that counts along a row of memory is rounded up to a multiple of 4: rows are
+    padded by zeros. `prepare` is applied to every element.
     """
     zero = np.dtype(dtype).type(0)
     block_depth, threads, ld = tile.depth, tile.threads, extent + tile.padding
@@ -121,37 +140,61 @@ def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> tup
     trips = -(-block_depth * across // threads)
 
     @device_function
-    def fetch(operand, first_k, depth, first, width, out, thread):
-        for trip in range(trips):
-            place = uint32(thread + uint32(trip * threads))
-            k = uint32(place // uint32(across))
-            j = uint32(uint32(place % uint32(across)) * uint32(4))
-            if k < block_depth:
-                target = uint32(k * uint32(ld) + j)
-                w, x, y, z = zero, zero, zero, zero
-                if first_k + k < depth and first + j < width:
-                    start = start_of_row(operand, first_k + k) + first + j
-                    w, x, y, z = load_four(operand.values, start)
-                store_four(out, target, prepare(w), prepare(x), prepare(y), prepare(z))
+    def place_of(trip, thread):
+        """Return where in a tile a quad of elements lies that are neighbors in `j`."""
+        place = uint32(thread + uint32(trip * threads))
+        return uint32(place // uint32(across)), uint32(uint32(place % uint32(across)) * uint32(4))
 
     @device_function
-    def fetch_transposed(operand, first_k, depth, first, width, out, thread):
-        for trip in range(trips):
-            place = uint32(thread + uint32(trip * threads))
-            j = uint32(place // uint32(along))
-            k = uint32(uint32(place % uint32(along)) * uint32(4))
-            if j < extent:
-                target = uint32(k * uint32(ld) + j)
-                w, x, y, z = zero, zero, zero, zero
-                if first_k + k < depth and first + j < width:
-                    start = start_of_row(operand, first + j) + first_k + k
-                    w, x, y, z = load_four(operand.values, start)
-                out[target] = prepare(w)
-                out[uint32(target + uint32(ld))] = prepare(x)
-                out[uint32(target + uint32(2 * ld))] = prepare(y)
-                out[uint32(target + uint32(3 * ld))] = prepare(z)
+    def transposed_place_of(trip, thread):
+        """Return where in a tile a quad of elements lies that are neighbors in `k`."""
+        place = uint32(thread + uint32(trip * threads))
+        return uint32(uint32(place % uint32(along)) * uint32(4)), uint32(place // uint32(along))
 
-    return fetch, fetch_transposed
+    @device_function
+    def hold(held, trip, operand, row, column, is_inside):
+        w, x, y, z = zero, zero, zero, zero
+        if is_inside:
+            w, x, y, z = load_four(operand.values, start_of_row(operand, row) + column)
+        held[trip, 0], held[trip, 1], held[trip, 2], held[trip, 3] = w, x, y, z
+
+    @device_function
+    def read(operand, first_k, depth, first, width, held, thread):
+        for trip in range(trips):
+            k, j = place_of(trip, thread)
+            is_inside = k < block_depth and first_k + k < depth and first + j < width
+            hold(held, trip, operand, first_k + k, first + j, is_inside)
+
+    @device_function
+    def put(held, out, thread):
+        for trip in range(trips):
+            k, j = place_of(trip, thread)
+            if k < block_depth:
+                store_four(
+                    out,
+                    uint32(k * uint32(ld) + j),
+                    prepare(held[trip, 0]),
+                    prepare(held[trip, 1]),
+                    prepare(held[trip, 2]),
+                    prepare(held[trip, 3]),
+                )
+
+    @device_function
+    def read_transposed(operand, first_k, depth, first, width, held, thread):
+        for trip in range(trips):
+            k, j = transposed_place_of(trip, thread)
+            is_inside = j < extent and first_k + k < depth and first + j < width
+            hold(held, trip, operand, first + j, first_k + k, is_inside)
+
+    @device_function
+    def put_transposed(held, out, thread):
+        for trip in range(trips):
+            k, j = transposed_place_of(trip, thread)
+            if j < extent:
+                for i in range(4):
+                    out[uint32(uint32(k + uint32(i)) * uint32(ld) + j)] = prepare(held[trip, i])
+
+    return Fetching(read, read_transposed, put, put_transposed, (trips, 4))
 
 
 @cache
@@ -206,8 +249,8 @@ def tile_functions(dtype: str, tile: Tile) -> TileFunctions:
                     store_four(out, m * ld + n, w, x, y, z)
 
     return TileFunctions(
-        *fetching_functions(dtype, tile, tile.rows, as_it_is),
-        *fetching_functions(dtype, tile, tile.columns, as_it_is),
+        fetching_functions(dtype, tile, tile.rows, as_it_is),
+        fetching_functions(dtype, tile, tile.columns, as_it_is),
         clear,
         multiply,
         write,
