@@ -254,6 +254,8 @@ def test_reading_outside_of_memory_is_an_error():
     pointer = SimulatedPointer(np.arange(8.0))
     assert load_four(advance(pointer, 4), 0) == [4.0, 5.0, 6.0, 7.0]
     with pytest.raises(IndexError, match="element 8 of 8"):
+        load_four(advance(pointer, 4), 4)
+    with pytest.raises(ValueError, match="element 5 is not the first of four"):
         load_four(advance(pointer, 5), 0)
     with pytest.raises(IndexError, match="element -1 of 8"):
         pointer[-1]

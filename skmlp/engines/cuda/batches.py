@@ -21,7 +21,7 @@ N_DOUBLES = tables.N_DOUBLES
 def begin_kernel(numbers, doubles, orders, subset, weights, row_numbers, group):
     """Begin the first step of a call: one block per model."""
     model = int64(cuda.blockIdx.x)
-    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64))
+    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
     begin_step(
         advance(numbers, model * N_INTEGERS),
         advance(doubles, model * N_DOUBLES),
@@ -52,7 +52,7 @@ def turn_kernel(
     model = int64(cuda.blockIdx.x)
     thread = uint32(cuda.threadIdx.x)
     threads = uint32(cuda.blockDim.x)
-    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64))
+    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
     own_numbers = advance(numbers, model * N_INTEGERS)
     own_doubles = advance(doubles, model * N_DOUBLES)
     squares = 0.0
@@ -163,7 +163,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
         if own_numbers[tables.COUNT] == 0:
             return
         thread = uint32(cuda.threadIdx.x)
-        scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64))
+        scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
         own_parameters = advance(parameters, model * group.parameters)
         own_gradient = advance(gradient, model * group.parameters)
         own_state = advance(state, model * group.state)

@@ -138,8 +138,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         first_column = int64(cuda.blockIdx.x) * tile_columns
         if first_row >= rows:
             return
-        a = pointer_to(cuda.shared.array(a_size, real))
-        b = pointer_to(cuda.shared.array(b_size, real))
+        a = pointer_to(cuda.shared.array(a_size, real, 16))
+        b = pointer_to(cuda.shared.array(b_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         own_parameters = advance(parameters, model * group.parameters)
@@ -170,8 +170,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         first_column = int64(cuda.blockIdx.x) * tile_columns
         if first_row >= rows:
             return
-        a = pointer_to(cuda.shared.array(a_size, real))
-        b = pointer_to(cuda.shared.array(b_size, real))
+        a = pointer_to(cuda.shared.array(a_size, real, 16))
+        b = pointer_to(cuda.shared.array(b_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         coefs = advance(parameters, model * group.parameters + layer.coefs)
@@ -200,8 +200,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
             return
         first_row = int64(cuda.blockIdx.y) * tile_rows
         first_column = int64(cuda.blockIdx.x) * tile_columns
-        a = pointer_to(cuda.shared.array(a_size, real))
-        b = pointer_to(cuda.shared.array(b_size, real))
+        a = pointer_to(cuda.shared.array(a_size, real, 16))
+        b = pointer_to(cuda.shared.array(b_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         own_gradient = advance(gradient, model * group.parameters)

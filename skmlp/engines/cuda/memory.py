@@ -33,6 +33,12 @@ class SimulatedPointer:
 
 if SIMULATED:
 
+    def aligned(pointer: SimulatedPointer, index: int) -> int:
+        """Return an index of four neighbors; a GPU cannot read them from anywhere else."""
+        if (pointer.start + int(index)) % 4:
+            raise ValueError(f"element {pointer.start + int(index)} is not the first of four")
+        return int(index)
+
     def advance(pointer: SimulatedPointer, count: int) -> SimulatedPointer:
         """Return the pointer `count` elements further on."""
         return SimulatedPointer(pointer.array, pointer.start + int(count))
@@ -43,12 +49,14 @@ if SIMULATED:
 
     def load_four(pointer: SimulatedPointer, index: int) -> Any:
         """Return four neighbors."""
-        return [pointer[int(index) + lane] for lane in range(4)]
+        first = aligned(pointer, index)
+        return [pointer[first + lane] for lane in range(4)]
 
     def store_four(pointer: SimulatedPointer, index: int, *values: Any) -> None:
         """Write four neighbors."""
+        first = aligned(pointer, index)
         for lane, value in enumerate(values):
-            pointer[int(index) + lane] = value
+            pointer[first + lane] = value
 
     def select(condition: Any, value: Any, other: Any) -> Any:
         """Return one of two numbers, both of which are computed."""

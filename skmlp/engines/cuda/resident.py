@@ -216,10 +216,10 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
         orders, subset, row_numbers, row_losses, losses, parameters, state, scratch, counters,
         squares_of_blocks, source,
     ):  # fmt: skip
-        shared = pointer_to(cuda.shared.array(0, real))
-        sums = pointer_to(cuda.shared.array(THREADS, float64))
-        own_numbers = pointer_to(cuda.shared.array(N_INTEGERS, int64))
-        own_doubles = pointer_to(cuda.shared.array(N_DOUBLES, float64))
+        shared = pointer_to(cuda.shared.array(0, real, 16))
+        sums = pointer_to(cuda.shared.array(THREADS, float64, 16))
+        own_numbers = pointer_to(cuda.shared.array(N_INTEGERS, int64, 16))
+        own_doubles = pointer_to(cuda.shared.array(N_DOUBLES, float64, 16))
         thread = uint32(cuda.threadIdx.x)
         threads = uint32(THREADS)
         team = source.team

@@ -115,8 +115,11 @@ def wait_for_others() -> Iterator[None]:
     time.sleep(0)
 
 
-def shared_array(self: Any, shape: Any, dtype: Any) -> Any:
-    """Return the current block's shared array that is made in the caller's line."""
+def shared_array(self: Any, shape: Any, dtype: Any, alignment: int) -> Any:
+    """Return the current block's shared array that is made in the caller's line.
+
+    Numba's own simulator does not know of alignments; every kernel names one.
+    """
     dtype = np.dtype(str(dtype))
     if shape == 0:  # dynamic
         place, size = 0, self._dynshared_size // dtype.itemsize
