@@ -7,6 +7,12 @@ from skmlp._devices import show_devices
 from skmlp._warmup import DTYPES, warmup
 
 
+def compute_capability(text: str) -> tuple[int, int]:
+    """Read a compute capability such as "9.0"."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(prog="python -m skmlp", description=__doc__)
@@ -19,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument(
         "--dtype", choices=(*DTYPES, "both"), default="both", help="precision (default: both)"
     )
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    command.add_argument(
+        "--compute-capability",
+        metavar="X.Y",
+        type=compute_capability,
+        help="the kind of GPU, where it is not that of this machine; an H100 has 9.0",
+    )
     commands.add_parser(
         "devices",
         help="show where skmlp can compute",
@@ -29,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show_devices()
         return
     try:
-        result = warmup(None if chosen.dtype == "both" else chosen.dtype)
-    except OSError as error:
+        result = warmup(
+            None if chosen.dtype == "both" else chosen.dtype,
+            device=chosen.device,
+            compute_capability=chosen.compute_capability,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     what = " and ".join(result.dtypes)
     if result.compiled:

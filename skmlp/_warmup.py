@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmlp._classifier import MLPClassifier
 from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
 from skmlp._validation import HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS
+from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
 
 DTYPES = ("float32", "float64")
@@ -39,7 +40,12 @@ class Warmup(NamedTuple):
     seconds: float
 
 
-def warmup(dtype: str | None = None) -> Warmup:
+def warmup(
+    dtype: str | None = None,
+    *,
+    device: str = "cpu",
+    compute_capability: tuple[int, int] | None = None,
+) -> Warmup:
     """Compile ahead every kernel that fits and predictions can need.
 
     Kernels are compiled when a machine first needs them, which takes seconds, and kept on disk.
@@ -54,6 +60,11 @@ def warmup(dtype: str | None = None) -> Warmup:
     ----------
     dtype : {'float32', 'float64'}, default=None
         The precision to compile for. None means both.
+    device : {'cpu', 'cuda'}, default='cpu'
+        Where fits and predictions are to be computed.
+    compute_capability : tuple of two int, default=None
+        What kind of GPU to compile for, as ``(9, 0)`` for an H100. None means this machine's;
+        given, no GPU is needed, as where a container is built.
 
     Returns
     -------
@@ -64,7 +75,9 @@ def warmup(dtype: str | None = None) -> Warmup:
     Raises
     ------
     ValueError
-        If `dtype` is none of these.
+        If a parameter is none of these, or `compute_capability` is given for the CPU.
+    RuntimeError
+        If CUDA's compilers are not installed, or there is no GPU to compile for.
     OSError
         If there is no folder to keep compiled kernels in.
 
@@ -78,11 +91,20 @@ def warmup(dtype: str | None = None) -> Warmup:
     >>> len(skmlp.warmup("float32").compiled)  # doctest: +SKIP
     0
     """
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype must be 'float32', 'float64' or None for both, got {dtype!r}.")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
+    if device == "cuda":
+        return warmup_cuda(dtype, compute_capability)
+    if compute_capability is not None:
+        raise ValueError(
+            f"compute_capability={compute_capability!r} is about GPUs, but device='cpu'. Set "
+            "device='cuda', or leave it out."
+        )
     # Numba takes a while to import.
     from skmlp.engines.cpu import cache_folder
 
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype must be 'float32', 'float64' or None for both, got {dtype!r}.")
     folder = cache_folder()
     if folder is None:
         raise OSError(
@@ -96,6 +118,42 @@ def warmup(dtype: str | None = None) -> Warmup:
         warnings.simplefilter("ignore", ConvergenceWarning)
         for precision in dtypes:
             use_everything(precision)
+    return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
+
+
+def warmup_cuda(dtype: str | None, capability: tuple[int, int] | None) -> Warmup:
+    """Compile every kernel of the CUDA engine."""
+    found = discover()
+    if found.packages["numba-cuda"] is None:
+        raise RuntimeError(f"CUDA kernels cannot be compiled: numba-cuda is missing. {INSTALL}.")
+    if capability is None:
+        if not found.driver.gpus:
+            raise RuntimeError(
+                "No GPU was found to compile for. Name one by its compute_capability, as in "
+                "warmup(device='cuda', compute_capability=(9, 0)) for an H100."
+            )
+        capability = found.driver.gpus[0].compute_capability
+    if capability < MINIMUM_CAPABILITY:
+        raise ValueError(
+            f"compute_capability={capability!r} is below {MINIMUM_CAPABILITY!r}, the oldest that "
+            "can be used."
+        )
+    from skmlp.engines.cuda.compilation import cache_folders, machine_code
+    from skmlp.engines.cuda.kernels import kernels_for
+
+    dtypes = DTYPES if dtype is None else (dtype,)
+    compiled: list[str] = []
+    began = time.perf_counter()
+    folder = ""
+    with compilations_told_to(compiled.append):
+        for kernel in kernels_for(dtypes, capability):
+            folder = machine_code(kernel, capability).folder
+    if not folder:
+        tried = " nor ".join(str(folder) for folder in cache_folders())
+        raise OSError(
+            f"Compiled kernels cannot be kept: {tried} cannot be written. Set NUMBA_CACHE_DIR to "
+            "a folder that can be."
+        )
     return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
 
 

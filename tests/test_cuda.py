@@ -48,12 +48,11 @@ needs_compilers = pytest.mark.skipif(
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
 def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
     """To machine code; all numbers of a thread stay in registers, none in its local memory."""
-    from skmlp.engines.cuda import kernels, ptx
+    from skmlp.engines.cuda import kernels
     from skmlp.engines.cuda.compilation import assemble, compile_ptx
 
-    found = list(kernels.all_kernels())
-    if capability >= ptx.TENSOR_CAPABILITY:
-        found += kernels.tensor_kernels()
+    found = list(kernels.kernels_for(kernels.DTYPES, capability))
+    assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
     for kernel in found:
         compiled = assemble(compile_ptx(kernel, capability), capability)
@@ -124,3 +123,41 @@ def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
             if dtype == "float32":
                 # A double literal would turn products into double precision.
                 assert not re.search(r"fma\.rn\.f64|mul\.f64|cvt\.f64\.f32", text), role
+
+
+def test_compiling_ahead_refuses_what_it_cannot_do(monkeypatch):
+    import skmlp
+
+    for arguments, message in (
+        ({"device": "tpu"}, "device must be 'cpu' or 'cuda', got 'tpu'"),
+        ({"compute_capability": (9, 0)}, r"compute_capability=\(9, 0\) is about GPUs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            skmlp.warmup("float32", **arguments)
+    if not installed():
+        with pytest.raises(RuntimeError, match=r"numba-cuda is missing.*pip install"):
+            skmlp.warmup("float32", device="cuda", compute_capability=(9, 0))
+
+
+@needs_compilers
+def test_compiling_ahead(tmp_path, monkeypatch, capsys):
+    """Without a GPU, for one that is named; then nothing is left to compile for it."""
+    import skmlp
+    from skmlp.__main__ import main
+
+    with pytest.raises(ValueError, match=r"compute_capability=\(7, 0\) is below \(7, 5\)"):
+        skmlp.warmup(device="cuda", compute_capability=(7, 0))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    command = ["warmup", "--device", "cuda", "--compute-capability", "7.5", "--dtype", "float32"]
+    main(command)
+    assert "Compiled" in capsys.readouterr().out
+    main(command)
+    assert "Nothing to compile" in capsys.readouterr().out
+    result = skmlp.warmup("float32", device="cuda", compute_capability=(7, 5))
+    assert result.compiled == ()
+    assert result.folder == str(tmp_path / "skmlp-cuda")
+    assert len(list(tmp_path.glob("*/*.cubin"))) == 13
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="NUMBA_CACHE_DIR"):
+        skmlp.warmup("float32", device="cuda", compute_capability=(7, 5))

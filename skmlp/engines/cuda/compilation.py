@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +31,14 @@ class Compiled:
         Its name there.
     report : str
         What the assembler says of registers and spills; empty if it comes from the disk.
+    folder : str
+        Where it is kept on disk; empty if it is not.
     """
 
     cubin: bytes
     entry: str
     report: str = ""
+    folder: str = ""
 
 
 def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
@@ -99,12 +102,12 @@ def load(kernel: Kernel, capability: tuple[int, int]) -> Compiled | None:
             continue
         entry, digest, cubin = content.split(b"\n", 2)
         if hashlib.sha256(cubin).hexdigest().encode() == digest:
-            return Compiled(cubin, entry.decode())
+            return Compiled(cubin, entry.decode(), folder=str(folder))
     return None
 
 
-def save(kernel: Kernel, capability: tuple[int, int], compiled: Compiled) -> None:
-    """Keep machine code on disk, in the first folder that can be written."""
+def save(kernel: Kernel, capability: tuple[int, int], compiled: Compiled) -> Compiled:
+    """Keep machine code on disk, in the first folder that can be written; return it with that."""
     digest = hashlib.sha256(compiled.cubin).hexdigest()
     content = b"\n".join((compiled.entry.encode(), digest.encode(), compiled.cubin))
     for folder in cache_folders():
@@ -115,7 +118,8 @@ def save(kernel: Kernel, capability: tuple[int, int], compiled: Compiled) -> Non
             os.replace(file.name, folder / file_name(kernel, capability))
         except OSError:
             continue
-        return
+        return replace(compiled, folder=str(folder))
+    return compiled
 
 
 def machine_code(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
@@ -124,5 +128,5 @@ def machine_code(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     if found is None:
         tell_of_compilation(kernel.name)
         found = assemble(compile_ptx(kernel, capability), capability)
-        save(kernel, capability, found)
+        found = save(kernel, capability, found)
     return found

@@ -1,6 +1,6 @@
 """The catalogue of kernels: what each is made of, and the types of its arguments."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from skmlp.engines.cuda.device import (
     types,
     uint32,
 )
+from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.tables import Group, Layer, Slab, tuple_type
 from skmlp.engines.cuda.tiles import Tile
 
@@ -124,22 +125,18 @@ def resident_kernel(dtype: str) -> Kernel:
     return Kernel(f"resident-{dtype}", py_func, signature, resident.THREADS)
 
 
-def all_kernels() -> Iterator[Kernel]:
-    """Yield every kernel that the engine can launch on any device."""
+def kernels_for(dtypes: Iterable[str], capability: tuple[int, int]) -> Iterator[Kernel]:
+    """Yield every kernel that fits and predictions in some precisions can launch on a device."""
     for role in ("begin", "turn"):
         yield step_kernel(role)
-    for dtype in DTYPES:
+    for dtype in dtypes:
         yield resident_kernel(dtype)
         for role in ("scatter", "loss", "output", "update"):
             yield batch_kernel(role, dtype)
-        for tile in tiles(dtype):
-            for role in ROLES:
-                yield layer_kernel(role, dtype, tile)
-
-
-def tensor_kernels() -> Iterator[Kernel]:
-    """Yield the kernels that need tensor cores."""
-    for precision in PRECISIONS:
-        for tile in dict.fromkeys(tiles("float32", precision)):
-            for role in ROLES:
-                yield layer_kernel(role, "float32", tile, precision)
+        precisions: list[str | None] = [None]
+        if dtype == "float32" and capability >= TENSOR_CAPABILITY:
+            precisions += PRECISIONS
+        for precision in precisions:
+            for tile in dict.fromkeys(tiles(dtype, precision)):
+                for role in ROLES:
+                    yield layer_kernel(role, dtype, tile, precision)
