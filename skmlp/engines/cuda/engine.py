@@ -174,6 +174,7 @@ class CudaRun(Run):
             for stream, (group, _) in enumerate(groups):
                 self._device.use_stream(stream % STREAMS)
                 group.begin()
+            self._device.use_stream(0)
         self._run_all(left)
         results: list[EpochResult | None] = [None] * len(plans)
         with _turn:
@@ -195,9 +196,11 @@ class CudaRun(Run):
                 self._device.activate()
                 try:
                     for stream, group in enumerate(left):
-                        self._device.use_stream(stream % STREAMS)
-                        group.run_steps(min(left[group], group.steps_per_call))
+                        if left[group] > 0:
+                            self._device.use_stream(stream % STREAMS)
+                            group.run_steps(min(left[group], group.steps_per_call))
                 finally:
+                    self._device.use_stream(0)
                     self._device.synchronize()
             seconds = max(time.perf_counter() - began, 1e-9)
             for group, steps in left.items():

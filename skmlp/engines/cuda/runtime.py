@@ -70,9 +70,9 @@ class Runtime(ABC):
 
     @abstractmethod
     def use_stream(self, number: int) -> None:
-        """Send what is launched from now on to one of several streams.
+        """Send all work from now on to one of several streams.
 
-        What is launched to one stream is done in order; streams do not wait for each other.
+        What goes to one stream is done in order; streams do not wait for each other.
         """
 
     @abstractmethod
@@ -251,10 +251,9 @@ class HardwareRuntime(Runtime):
         self._process = os.getpid()
         device = Device(ordinal)
         device.set_current()
-        self._stream = device.create_stream()
-        self._streams = [self._stream]
-        # What launches go to: a stream, or a graph while it is captured.
-        self._target: Any = self._stream
+        self._streams = [device.create_stream()]
+        # What launches and copies go to: a stream, or a graph while it is captured.
+        self._target: Any = self._streams[0]
         self._only_loads = False
         properties = device.properties
         self.name = device.name
@@ -306,7 +305,7 @@ class HardwareRuntime(Runtime):
         from cuda.core import Device
 
         try:
-            return Device(self._ordinal).allocate(size, stream=self._stream)
+            return Device(self._ordinal).allocate(size, stream=self._target)
         except Exception as error:
             if "OUT_OF_MEMORY" in str(error):
                 raise MemoryError(self._too_little(size)) from None
@@ -318,7 +317,7 @@ class HardwareRuntime(Runtime):
     def copy_in(self, address: int, values: Array) -> None:
         self._checked(
             self._driver.cuMemcpyHtoDAsync(
-                address, values.ctypes.data, values.nbytes, self._stream.handle
+                address, values.ctypes.data, values.nbytes, self._target.handle
             )
         )
         # The host array may be gone, or changed, as soon as this returns.
@@ -327,7 +326,7 @@ class HardwareRuntime(Runtime):
     def copy_out(self, values: Array, address: int) -> None:
         self._checked(
             self._driver.cuMemcpyDtoHAsync(
-                values.ctypes.data, address, values.nbytes, self._stream.handle
+                values.ctypes.data, address, values.nbytes, self._target.handle
             )
         )
         self.synchronize()
