@@ -53,9 +53,9 @@ class Estimate:
 
 
 def estimate(runtime: Runtime, task: FitTask, n_alike: int, n_models: int) -> Estimate:
-    """Compare the two paths for a step of `n_alike` models, among `n_models` on the same data.
+    """Compare the two paths for a step of `n_alike` models, among `n_models` that run at once.
 
-    The resident path ends with its last block, and models of any shape can share its launch; the
+    The resident path ends with its last block, and models of any shape run side by side; the
     batched path needs a launch for every pass of every shape, spreads each one over the chip,
     and keeps everything in the chip's memory.
     """
@@ -113,17 +113,15 @@ def choose_paths(
     if precision is not None:
         logger.info("batched path: precision=%r needs tensor cores", precision)
         return [("batched", 1)] * len(tasks)
-    on_data: dict[int, int] = {}
     alike: dict[object, int] = {}
     for task in tasks:
-        on_data[id(task.data)] = on_data.get(id(task.data), 0) + 1
         alike[shape_of(task)] = alike.get(shape_of(task), 0) + 1
     chosen: dict[object, tuple[str, int]] = {}
     for task in tasks:
         shape = shape_of(task)
         if shape in chosen:
             continue
-        expected = estimate(runtime, task, alike[shape], on_data[id(task.data)])
+        expected = estimate(runtime, task, alike[shape], len(tasks))
         chosen[shape] = forced_path or expected.path, forced_team or expected.team
         logger.info(
             "%s path for %d fits of %s, batch %d: %.0f us expected for a step on the resident "
