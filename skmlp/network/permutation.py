@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# With fewer rounds, orders of less than ten rows are visibly uneven.
+# With fewer rounds, orders of few rows are visibly uneven.
 ROUNDS = 10
 MASK = 0xFFFFFFFF
 
@@ -27,45 +27,57 @@ def mix(word: Any) -> Any:
     return word ^ (word >> 16)
 
 
-def half_bits(size: int) -> int:
-    """Return h such that ``4 ** h`` is at least `size`, and less than four times as large."""
-    half = 0
-    while 1 << (2 * half) < size:
-        half += 1
-    return half
+def bits_for(size: int) -> int:
+    """Return the smallest b from 4 on such that ``2 ** b`` is at least `size`.
+
+    A network of fewer bits has so few states that its orders are visibly uneven.
+    """
+    bits = 4
+    while 1 << bits < size:
+        bits += 1
+    return bits
 
 
-def encipher(value: Any, half: int, key: int, epoch: int) -> Any:
-    """Permute ``0 .. 4 ** half - 1`` by a Feistel network keyed by (key, epoch)."""
-    low_mask = (1 << half) - 1
-    left = value >> half
-    right = value & low_mask
-    word = mix((key ^ ((epoch * 0x9E3779B1) & MASK)) & MASK)
-    for _ in range(ROUNDS):
-        word = mix((word + 0x7F4A7C15) & MASK)
-        mixed = mix((right ^ word) & MASK) & low_mask
-        left, right = right, left ^ mixed
-    return (left << half) | right
+def epoch_word(key: int, epoch: int) -> Any:
+    """Return what the rounds of an epoch's network are keyed by."""
+    return mix((mix(key) + epoch * 0x9E3779B1) & MASK)
 
 
-def permuted(position: int, size: int, half: int, key: int, epoch: int) -> int:
+def encipher(value: Any, bits: int, word: Any) -> Any:
+    """Permute ``0 .. 2 ** bits - 1`` by a Feistel network.
+
+    Its rounds change the lower and the upper part in turn, which may differ by one bit.
+    """
+    low_bits = (bits + 1) // 2
+    low_mask = (1 << low_bits) - 1
+    high_mask = (1 << (bits - low_bits)) - 1
+    high = value >> low_bits
+    low = value & low_mask
+    for step in range(ROUNDS // 2):
+        low ^= mix(high ^ mix((word + step * 0x7F4A7C15) & MASK)) & low_mask
+        high ^= mix(low ^ mix((word + step * 0x3C6EF372 + 0x1B873593) & MASK)) & high_mask
+    return (high << low_bits) | low
+
+
+def permuted(position: int, size: int, bits: int, key: int, epoch: int) -> int:
     """Return what stands at `position` in the epoch's order of ``0 .. size - 1``.
 
-    `half` is ``half_bits(size)``. Values outside are enciphered again until one lies inside,
-    four times on average at most.
+    `bits` is ``bits_for(size)``. Values outside are enciphered again until one lies inside.
     """
-    value = encipher(position, half, key, epoch)
+    word = epoch_word(key, epoch)
+    value = encipher(position, bits, word)
     while value >= size:
-        value = encipher(value, half, key, epoch)
+        value = encipher(value, bits, word)
     return value
 
 
 def permutation(size: int, key: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return the epoch's whole order of ``0 .. size - 1``."""
-    half = half_bits(size)
-    values = encipher(np.arange(size, dtype=np.uint64), half, key, epoch)
+    bits = bits_for(size)
+    word = epoch_word(key, epoch)
+    values = encipher(np.arange(size, dtype=np.uint64), bits, word)
     outside = np.flatnonzero(values >= size)
     while len(outside):
-        values[outside] = encipher(values[outside], half, key, epoch)
+        values[outside] = encipher(values[outside], bits, word)
         outside = outside[values[outside] >= size]
     return values.astype(np.int64)

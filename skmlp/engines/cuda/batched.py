@@ -22,7 +22,7 @@ from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
 # Blocks that share the parameters of one model in an update.
-UPDATE_BLOCKS = 2 if SIMULATED else 64
+UPDATE_BLOCKS = 2 if SIMULATED else 1024
 # Graphs of so many steps are replayed; a step past the end of all plans does nothing.
 STEPS_PER_GRAPH = 8
 # With so many large tiles for each multiprocessor they are the better choice.

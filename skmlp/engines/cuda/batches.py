@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from skmlp.engines.cuda import tables
-from skmlp.engines.cuda.device import BLOCK_THREADS, cuda, float64, int64, uint32
+from skmlp.engines.cuda.device import BLOCK_THREADS, STEP_THREADS, cuda, float64, int64, uint32
 from skmlp.engines.cuda.layers import padded, rows_in_slab
 from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, pointer_to
 from skmlp.engines.cuda.steps import begin_step, end_step, sum_of_block, sum_of_losses
-from skmlp.engines.cuda.updates import Sizes, update_function
+from skmlp.engines.cuda.updates import Sizes, update_functions
 
 N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES
@@ -21,7 +21,7 @@ N_DOUBLES = tables.N_DOUBLES
 def begin_kernel(numbers, doubles, orders, subset, weights, row_numbers, group):
     """Begin the first step of a call: one block per model."""
     model = int64(cuda.blockIdx.x)
-    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
+    scratch = pointer_to(cuda.shared.array(STEP_THREADS, float64, 16))
     begin_step(
         advance(numbers, model * N_INTEGERS),
         advance(doubles, model * N_DOUBLES),
@@ -52,7 +52,7 @@ def turn_kernel(
     model = int64(cuda.blockIdx.x)
     thread = uint32(cuda.threadIdx.x)
     threads = uint32(cuda.blockDim.x)
-    scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
+    scratch = pointer_to(cuda.shared.array(STEP_THREADS, float64, 16))
     own_numbers = advance(numbers, model * N_INTEGERS)
     own_doubles = advance(doubles, model * N_DOUBLES)
     squares = 0.0
@@ -116,7 +116,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
     zero = np.dtype(dtype).type(0)
     functions = output_functions(dtype)
     activate_row, differentiate_row = functions.activate_row, functions.differentiate_row
-    update_parameter = update_function(dtype)
+    step_of_model, update_parameter = update_functions(dtype)
 
     def scatter_kernel(numbers, values, indices, indptr, row_numbers, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)
@@ -169,11 +169,12 @@ def batch_kernels(dtype: str) -> BatchKernels:
         own_state = advance(state, model * group.state)
         own_doubles = advance(doubles, model * N_DOUBLES)
         sizes = Sizes(group.parameters, group.n_coefs, group.n_states)
+        step = step_of_model(own_numbers, own_doubles)
         squares = 0.0
         first = int64(cuda.blockIdx.x) * BLOCK_THREADS + thread
         for i in range(first, group.parameters, int64(cuda.gridDim.x) * BLOCK_THREADS):
             squares += update_parameter(
-                own_parameters, own_gradient[i], own_state, i, sizes, own_numbers, own_doubles
+                own_parameters, own_gradient[i], own_state, i, sizes, step, own_numbers
             )
         scratch[thread] = squares
         squares = sum_of_block(scratch, thread, uint32(BLOCK_THREADS))

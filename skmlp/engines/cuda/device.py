@@ -22,6 +22,7 @@ from numba import cuda, types
 __all__ = [
     "BLOCK_THREADS",
     "SIMULATED",
+    "STEP_THREADS",
     "compiling_for",
     "cuda",
     "device_function",
@@ -38,6 +39,9 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 # Threads of a block that works on rows, parameters or steps; in the simulator they cost much.
 BLOCK_THREADS = 4 if SIMULATED else 128
+
+# A step begins with drawing rows, which is a long chain of operations for each of them.
+STEP_THREADS = 4 if SIMULATED else 1024
 
 int32 = types.int32
 uint32 = types.uint32

@@ -12,7 +12,7 @@ from skmlp.engines.cuda import tables
 from skmlp.engines.cuda.data import CudaData
 from skmlp.engines.cuda.runtime import DeviceArray, Runtime
 from skmlp.network.parameters import FloatArray
-from skmlp.network.permutation import half_bits
+from skmlp.network.permutation import bits_for
 
 
 class Room:
@@ -111,7 +111,7 @@ class FitGroup(ABC):
                 own[tables.SUBSET] = self._subset_starts[id(plan.orders.rows)]
                 own[tables.KEY] = plan.orders.key
                 own[tables.FIRST_EPOCH] = plan.orders.first_epoch
-                own[tables.HALF_BITS] = half_bits(n_rows)
+                own[tables.ORDER_BITS] = bits_for(n_rows)
             else:
                 own[tables.ORDERS] = n_orders
                 orders.append(np.asarray(plan.orders).reshape(-1))

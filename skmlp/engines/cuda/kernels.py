@@ -9,6 +9,7 @@ from skmlp.engines.cuda import batches, layers, resident
 from skmlp.engines.cuda.device import (
     BLOCK_THREADS,
     SIMULATED,
+    STEP_THREADS,
     float32,
     float64,
     int32,
@@ -33,8 +34,15 @@ LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
 # A small tile lets a small product occupy many multiprocessors, a large one reads less.
 SMALL_TILE = Tile(32, 32, 16, 4, 4)
 LARGE_TILES = {"float32": Tile(128, 128, 8, 8, 8), "float64": Tile(64, 64, 8, 4, 4)}
-# Tensor cores take eight or sixteen columns at a time from rows that lie eight banks apart.
-TENSOR_TILES = (Tile(32, 64, 16, 8, 4, padding=8), Tile(128, 128, 16, 8, 8, padding=8))
+# What a warp takes from shared memory at once for tensor cores lies in different banks if rows
+# are eight banks apart in tf32, four in bfloat16.
+TENSOR_TILES = {
+    precision: (
+        Tile(32, 64, 16, 8, 4, padding=padding),
+        Tile(128, 128, 16, 8, 8, padding=padding),
+    )
+    for precision, padding in (("tf32", 8), ("bf16", 4))
+}
 # The simulator runs the threads of a block one after the other.
 SIMULATED_SMALL_TILE = Tile(16, 4, 4, 4, 4)
 SIMULATED_LARGE_TILE = Tile(32, 8, 8, 8, 4)
@@ -69,7 +77,7 @@ def pointer(dtype: str) -> Any:
 def tiles(dtype: str, precision: str | None = None) -> tuple[Tile, Tile]:
     """Return the small and the large tile for products in one precision."""
     if precision is not None:
-        return (SIMULATED_TENSOR_TILE,) * 2 if SIMULATED else TENSOR_TILES
+        return (SIMULATED_TENSOR_TILE,) * 2 if SIMULATED else TENSOR_TILES[precision]
     if SIMULATED:
         return SIMULATED_SMALL_TILE, SIMULATED_LARGE_TILE
     return SMALL_TILE, LARGE_TILES[dtype]
@@ -108,7 +116,7 @@ def step_kernel(role: str) -> Kernel:
     shared = (INTEGERS, DOUBLES, INDICES, INDICES, DOUBLES, INDICES)
     signature = {"begin": (*shared, GROUP), "turn": (*shared, *(DOUBLES,) * 3, GROUP)}[role]
     py_func: Any = {"begin": batches.begin_kernel, "turn": batches.turn_kernel}[role]
-    return Kernel(role, py_func, signature, BLOCK_THREADS)
+    return Kernel(role, py_func, signature, STEP_THREADS)
 
 
 @cache

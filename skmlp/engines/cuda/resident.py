@@ -33,7 +33,7 @@ from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, load_four, pointer_to, store_four
 from skmlp.engines.cuda.registers import register_products
 from skmlp.engines.cuda.steps import begin_step, end_step, meet, sum_of_block, sum_of_losses
-from skmlp.engines.cuda.updates import Sizes, update_function
+from skmlp.engines.cuda.updates import Sizes, update_functions
 
 THREADS = 4 if SIMULATED else 256
 
@@ -109,13 +109,33 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
     products = register_products(dtype, chosen.activate, chosen.differentiate)
     forward, backward, gradient = products.forward, products.backward, products.gradient
     differentiate_row = output_functions(dtype).differentiate_row
-    update_parameter = update_function(dtype)
+    step_of_model, update_parameter = update_functions(dtype)
 
     @device_function
     def copy(source, target, size, thread, threads):
-        for i in range(thread, size // 4, threads):
-            w, x, y, z = load_four(source, uint32(4 * i))
-            store_four(target, uint32(4 * i), w, x, y, z)
+        """Copy in fours of quads: all are read before any is written, or each would wait."""
+        quads = size // 4
+        for i in range(thread, quads, 4 * threads):
+            # A place past the end is the last one instead, which is written more than once.
+            j = min(i + threads, quads - 1)
+            k = min(i + 2 * threads, quads - 1)
+            m = min(i + 3 * threads, quads - 1)
+            a = load_four(source, uint32(4 * i))
+            b = load_four(source, uint32(4 * j))
+            c = load_four(source, uint32(4 * k))
+            d = load_four(source, uint32(4 * m))
+            store_four(target, uint32(4 * i), a[0], a[1], a[2], a[3])
+            store_four(target, uint32(4 * j), b[0], b[1], b[2], b[3])
+            store_four(target, uint32(4 * k), c[0], c[1], c[2], c[3])
+            store_four(target, uint32(4 * m), d[0], d[1], d[2], d[3])
+
+    @device_function
+    def quad_of_row(row_numbers, i, across, source):
+        """Return where a quad lies in X, and where in the workspace."""
+        row = uint32(uint32(i) // across)
+        column = uint32(uint32(uint32(i) % across) * uint32(4))
+        place = uint32(uint32(row * across) * uint32(4) + column)
+        return int64(row_numbers[row]) * source.columns + column, place
 
     @device_function
     def gather(values, indices, indptr, row_numbers, rows, columns, source, out, thread, threads):
@@ -129,13 +149,17 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 for k in range(indptr[number], indptr[number + 1]):
                     out[row * columns + indices[k]] = values[k]
         else:
-            quads = columns // 4
-            for i in range(thread, rows * quads, threads):
-                row = i // quads
-                j = 4 * (i % quads)
-                start = int64(row_numbers[row]) * source.columns + j
-                w, x, y, z = load_four(values, start)
-                store_four(out, uint32(row * columns + j), w, x, y, z)
+            # As in `copy`; here the second of two quads may be the last one instead.
+            across = uint32(columns // 4)
+            quads = uint32(rows * across)
+            for i in range(thread, quads, 2 * threads):
+                j = uint32(min(i + threads, quads - 1))
+                first, first_place = quad_of_row(row_numbers, i, across, source)
+                second, second_place = quad_of_row(row_numbers, j, across, source)
+                a = load_four(values, first)
+                b = load_four(values, second)
+                store_four(out, first_place, a[0], a[1], a[2], a[3])
+                store_four(out, second_place, b[0], b[1], b[2], b[3])
         synchronize()
 
     @device_function
@@ -293,13 +317,14 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 meet(counter, meetings, thread)
             loss = sum_of_losses(own_losses, count, sums, thread, threads)
             squares = 0.0
+            constants = step_of_model(own_numbers, own_doubles)
             if team > 1:
                 if count > 0:
                     for i in range(first_parameter + thread, last_parameter, threads):
                         gradient_here = sum_of_gradients(partial, i, sizes.parameters, team)
                         squares += update_parameter(
-                            kept_weights, gradient_here, own_state, i, sizes, own_numbers,
-                            own_doubles,
+                            kept_weights, gradient_here, own_state, i, sizes, constants,
+                            own_numbers,
                         )  # fmt: skip
                 sums[thread] = squares
                 squares = sum_of_block(sums, thread, threads)
@@ -313,7 +338,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
             elif count > 0:
                 for i in range(thread, sizes.parameters, threads):
                     squares += update_parameter(
-                        weights, total[i], own_state, i, sizes, own_numbers, own_doubles
+                        weights, total[i], own_state, i, sizes, constants, own_numbers
                     )
             end_step(own_numbers, own_doubles, loss, squares, losses, sums, thread, threads)
             begin_step(

@@ -56,7 +56,7 @@ def row_at(numbers, orders, subset, position):
     drawn = permuted(
         int(position),
         int(size),
-        int(numbers[tables.HALF_BITS]),
+        int(numbers[tables.ORDER_BITS]),
         int(numbers[tables.KEY]),
         int(numbers[tables.FIRST_EPOCH] + epoch),
     )

@@ -17,7 +17,7 @@ ORDERS = 3  # where explicit orders begin, or -1: drawn by the key
 SUBSET = 4  # where the numbers of the rows to draw from begin
 KEY = 5
 FIRST_EPOCH = 6
-HALF_BITS = 7
+ORDER_BITS = 7
 OPTIMIZER = 8  # code
 LOSSES = 9  # where the losses of the epochs are written
 # ... and where the fit stands

@@ -19,32 +19,62 @@ class Sizes(NamedTuple):
     n_states: int
 
 
-@cache
-def update_function(dtype: str) -> Any:
-    """Return ``update(parameters, gradient, state, i, sizes, numbers, doubles)``.
+class Step(NamedTuple):
+    """What all updates of one step share: read once, in the precision of the network."""
 
-    Updates parameter `i` and its state in place by the gradient
-    ``(gradient + alpha * w) / weight_sum``, and returns what its old value adds to the sum of
-    squares. An intercept adds nothing and is not penalized.
+    optimizer: Any
+    alpha: Any
+    inverse_weight: Any
+    first: Any
+    second: Any
+    third: Any
+    fourth: Any
+
+
+class UpdateFunctions(NamedTuple):
+    """Device functions for one precision.
+
+    Attributes
+    ----------
+    step_of_model : callable
+        ``(numbers, doubles)``: the `Step` that a model's tables describe.
+    update_parameter : callable
+        ``(parameters, gradient, state, i, sizes, step, numbers)``: updates parameter `i` and its
+        state in place by the gradient ``(gradient + alpha * w) / weight_sum``, and returns what
+        its old value adds to the sum of squares. An intercept adds nothing and is not penalized.
     """
+
+    step_of_model: Any
+    update_parameter: Any
+
+
+@cache
+def update_functions(dtype: str) -> UpdateFunctions:
     real = np.dtype(dtype).type
     update = formulas(dtype).update
 
     @device_function
-    def update_parameter(parameters, gradient, state, i, sizes, numbers, doubles):
-        before = parameters[i]
-        is_coef = i < sizes.n_coefs
-        decay = real(doubles[tables.ALPHA]) if is_coef else real(0)
-        total = (gradient + decay * before) * real(doubles[tables.INVERSE_WEIGHT])
-        second = i + sizes.parameters if sizes.n_states > 1 else i
-        constants = (
+    def step_of_model(numbers, doubles):
+        return Step(
+            numbers[tables.OPTIMIZER],
+            real(doubles[tables.ALPHA]),
+            real(doubles[tables.INVERSE_WEIGHT]),
             real(doubles[tables.CONSTANTS]),
             real(doubles[tables.CONSTANTS + 1]),
             real(doubles[tables.CONSTANTS + 2]),
             real(doubles[tables.CONSTANTS + 3]),
         )
+
+    @device_function
+    def update_parameter(parameters, gradient, state, i, sizes, step, numbers):
+        before = parameters[i]
+        is_coef = i < sizes.n_coefs
+        decay = step.alpha if is_coef else real(0)
+        total = (gradient + decay * before) * step.inverse_weight
+        second = i + sizes.parameters if sizes.n_states > 1 else i
+        constants = (step.first, step.second, step.third, step.fourth)
         after, first_state, second_state = update(
-            numbers[tables.OPTIMIZER], before, total, state[i], state[second], constants
+            step.optimizer, before, total, state[i], state[second], constants
         )
         if not isfinite(after):
             numbers[tables.HEALTHY] = 0
@@ -54,4 +84,4 @@ def update_function(dtype: str) -> Any:
             state[second] = second_state
         return float64(before) * float64(before) if is_coef else 0.0
 
-    return update_parameter
+    return UpdateFunctions(step_of_model, update_parameter)
