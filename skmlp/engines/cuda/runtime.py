@@ -70,14 +70,15 @@ class Runtime(ABC):
 
     @abstractmethod
     def use_stream(self, number: int) -> None:
-        """Send what is launched from now on to one of several streams.
+        """Send what is launched until the next call of `activate` to one of several streams.
 
         What is launched to one stream is done in order; streams do not wait for each other.
+        Copies from and to the host wait for all of them.
         """
 
     @abstractmethod
     def activate(self) -> None:
-        """Make the device the calling thread's; call before anything else."""
+        """Make the device the calling thread's, and use the first stream; call this first."""
 
     @abstractmethod
     def allocate(self, size: int, dtype: npt.DTypeLike) -> DeviceArray:
@@ -301,6 +302,8 @@ class HardwareRuntime(Runtime):
         from cuda.core import Device
 
         Device(self._ordinal).set_current()
+        # Memory is allocated and freed in the order of this stream.
+        self._target = self._stream
 
     def allocate_bytes(self, size: int) -> Any:
         from cuda.core import Device
@@ -316,21 +319,28 @@ class HardwareRuntime(Runtime):
         return HardwareArray(self, size, dtype)
 
     def copy_in(self, address: int, values: Array) -> None:
+        self._wait_for_other_streams()
         self._checked(
             self._driver.cuMemcpyHtoDAsync(
                 address, values.ctypes.data, values.nbytes, self._stream.handle
             )
         )
         # The host array may be gone, or changed, as soon as this returns.
-        self.synchronize()
+        self._stream.sync()
 
     def copy_out(self, values: Array, address: int) -> None:
+        self._wait_for_other_streams()
         self._checked(
             self._driver.cuMemcpyDtoHAsync(
                 values.ctypes.data, address, values.nbytes, self._stream.handle
             )
         )
-        self.synchronize()
+        self._stream.sync()
+
+    def _wait_for_other_streams(self) -> None:
+        """Let a copy on the first stream find what was launched to the others done."""
+        for stream in self._streams[1:]:
+            stream.sync()
 
     def clear(self, address: int, size: int) -> None:
         if size:
