@@ -407,8 +407,12 @@ class HardwareRuntime(Runtime):
             launches()
         finally:
             self._only_loads = False
+        from cuda.core import Device
+
         stream = self._target
-        builder = stream.create_graph_builder()
+        # It has a stream of its own: memory may be freed at any time, by the garbage collector or
+        # another thread, but not in the order of a stream that is being captured.
+        builder = Device(self._ordinal).create_graph_builder()
         builder.begin_building()
         self._target = builder
         try:
