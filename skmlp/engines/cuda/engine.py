@@ -1,5 +1,6 @@
 """The CUDA engine: fulfils the engine contract with groups of fits on one device."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -33,6 +34,16 @@ STREAMS = 8
 
 # Fits from several threads take turns on the device, call by call.
 _turn = threading.RLock()
+
+
+def _begin_anew() -> None:
+    """Forget whose turn it was when this process was forked: that thread is not in the child."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class CudaEngine(Engine):
