@@ -311,9 +311,13 @@ class HardwareRuntime(Runtime):
         try:
             return Device(self._ordinal).allocate(size, stream=self._stream)
         except Exception as error:
-            if "OUT_OF_MEMORY" in str(error):
-                raise MemoryError(self._too_little(size)) from None
-            raise
+            raise self._explained(error, size) from None
+
+    def _explained(self, error: Exception, wanted: int | None = None) -> Exception:
+        """Return a `MemoryError` in place of what `cuda.core` raises where memory is short."""
+        if "OUT_OF_MEMORY" in str(error):
+            return MemoryError(self._too_little(wanted))
+        return error
 
     def allocate(self, size: int, dtype: npt.DTypeLike) -> HardwareArray:
         return HardwareArray(self, size, dtype)
@@ -352,7 +356,10 @@ class HardwareRuntime(Runtime):
 
             compiled = machine_code(kernel, self.capability)
             code = ObjectCode.from_cubin(compiled.cubin)
-            self._kernels[kernel] = code.get_kernel(compiled.entry)
+            try:
+                self._kernels[kernel] = code.get_kernel(compiled.entry)
+            except Exception as error:
+                raise self._explained(error) from None
         return self._kernels[kernel]
 
     def _allow_shared(self, kernel: Kernel, shared_bytes: int) -> None:
@@ -395,7 +402,10 @@ class HardwareRuntime(Runtime):
         loaded = self._loaded(kernel)
         if self._only_loads:
             return
-        launch(self._target, self._configurations[key], loaded, *numbers)
+        try:
+            launch(self._target, self._configurations[key], loaded, *numbers)
+        except Exception as error:
+            raise self._explained(error) from None
 
     def synchronize(self) -> None:
         for stream in self._streams:
@@ -420,10 +430,16 @@ class HardwareRuntime(Runtime):
         finally:
             self._target = stream
             builder.end_building()
-        graph = builder.complete()
+        try:
+            graph = builder.complete()
+        except Exception as error:
+            raise self._explained(error) from None
 
         def replay() -> None:
-            graph.launch(self._target)
+            try:
+                graph.launch(self._target)
+            except Exception as error:
+                raise self._explained(error) from None
 
         return replay
 
