@@ -202,19 +202,23 @@ class CudaRun(Run):
         """
         while any(left.values()):
             began = time.perf_counter()
+            taken = {group: min(steps, group.steps_per_call) for group, steps in left.items()}
             with _turn:
                 self._device.activate()
                 try:
-                    for stream, group in enumerate(left):
-                        self._device.use_stream(stream % STREAMS)
-                        group.run_steps(min(left[group], group.steps_per_call))
+                    for stream, (group, steps) in enumerate(taken.items()):
+                        if steps:
+                            self._device.use_stream(stream % STREAMS)
+                            group.run_steps(steps)
                 finally:
                     self._device.synchronize()
             seconds = max(time.perf_counter() - began, 1e-9)
-            for group, steps in left.items():
-                left[group] = max(0, steps - group.steps_per_call)
-                fitting = int(group.steps_per_call * SECONDS_PER_CALL / seconds)
-                group.steps_per_call = max(1, min(8 * group.steps_per_call, fitting))
+            for group, steps in taken.items():
+                left[group] -= steps
+                # A call that ended with its plan says only that more steps would take longer.
+                if steps and (steps == group.steps_per_call or seconds > SECONDS_PER_CALL):
+                    fitting = int(steps * SECONDS_PER_CALL / seconds)
+                    group.steps_per_call = max(1, min(8 * steps, fitting))
 
     def _members_of(self, group: FitGroup) -> list[int]:
         return next(members for other, members in self._members if other is group)
