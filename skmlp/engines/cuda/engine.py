@@ -201,9 +201,9 @@ class CudaRun(Run):
         Groups run side by side, each on a stream of its own.
         """
         while any(left.values()):
-            began = time.perf_counter()
             taken = {group: min(steps, group.steps_per_call) for group, steps in left.items()}
             with _turn:
+                began = time.perf_counter()
                 self._device.activate()
                 try:
                     for stream, (group, steps) in enumerate(taken.items()):
