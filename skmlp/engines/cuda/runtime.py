@@ -214,10 +214,7 @@ class HardwareArray(DeviceArray):
         self.size = size
         self._runtime = runtime
         self._buffer = runtime.allocate_bytes(max(size, 1) * self.dtype.itemsize)
-
-    @property
-    def address(self) -> int:
-        return int(self._buffer.handle)
+        self.address = int(self._buffer.handle)
 
     def write(self, values: Array, start: int = 0) -> None:
         values = np.ascontiguousarray(values, dtype=self.dtype)
@@ -245,9 +242,10 @@ class HardwareRuntime(Runtime):
 
     def __init__(self, ordinal: int = 0) -> None:
         from cuda.bindings import driver
-        from cuda.core import Device
+        from cuda.core import Device, launch
 
         self._driver = driver
+        self._launch = launch
         self._ordinal = ordinal
         self._process = os.getpid()
         device = Device(ordinal)
@@ -264,7 +262,7 @@ class HardwareRuntime(Runtime):
         self.shared_bytes = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
         self._kernels: dict[Kernel, Any] = {}
         self._shared_asked: dict[Kernel, int] = {}
-        self._configurations: dict[tuple[Grid, int, int, bool], Any] = {}
+        self._prepared: dict[tuple[Kernel, Grid, int, bool], tuple[Any, Any]] = {}
 
     def _attribute(self, name: str) -> int:
         attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
@@ -382,30 +380,36 @@ class HardwareRuntime(Runtime):
         shared_bytes: int = 0,
         together: bool = False,
     ) -> None:
-        from cuda.core import LaunchConfig, launch
-
-        key = (grid, kernel.threads, shared_bytes, together)
-        if key not in self._configurations:
-            self._configurations[key] = LaunchConfig(
-                grid=grid,
-                block=kernel.threads,
-                shmem_size=shared_bytes,
-                is_cooperative=together,
-            )
-        self._allow_shared(kernel, shared_bytes)
-        numbers: list[int] = []
-        for argument in arguments:
-            if isinstance(argument, HardwareArray):
-                numbers.append(argument.address)
-            else:
-                numbers.extend(int(number) for number in argument)
-        loaded = self._loaded(kernel)
+        key = kernel, grid, shared_bytes, together
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._prepare(*key)
         if self._only_loads:
             return
+        # A kernel takes the numbers of a tuple one by one, each as 64 bits.
+        numbers: list[int] = []
+        for argument in arguments:
+            if type(argument) is HardwareArray:
+                numbers.append(argument.address)
+            else:
+                numbers.extend(argument)
         try:
-            launch(self._target, self._configurations[key], loaded, *numbers)
+            self._launch(self._target, *prepared, *numbers)
         except Exception as error:
             raise self._explained(error) from None
+
+    def _prepare(
+        self, kernel: Kernel, grid: Grid, shared_bytes: int, together: bool
+    ) -> tuple[Any, Any]:
+        """Return how a kernel is launched, and the kernel ready to be launched so."""
+        from cuda.core import LaunchConfig
+
+        configuration = LaunchConfig(
+            grid=grid, block=kernel.threads, shmem_size=shared_bytes, is_cooperative=together
+        )
+        loaded = self._loaded(kernel)
+        self._allow_shared(kernel, shared_bytes)
+        return configuration, loaded
 
     def synchronize(self) -> None:
         for stream in self._streams:
