@@ -10,14 +10,16 @@ import re
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from skmlp.engines.cuda.device import compiling_for, cuda
 from skmlp.engines.cuda.kernels import Kernel
 from skmlp.engines.listeners import tell_of_compilation
 
-PACKAGES = ("numba-cuda", "cuda-core")
+# What turns a kernel into machine code, besides the libraries of the CUDA toolkit.
+PACKAGES = ("cuda-core", "llvmlite", "numba", "numba-cuda")
+TOOLKIT = ("nvidia-cuda-nvcc", "nvidia-nvjitlink", "nvidia-nvvm")
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,17 @@ def source_stamp() -> str:
     """Return a digest of every source that a kernel can come from, and of the compilers."""
     package = Path(__file__).parents[2]
     digest = hashlib.sha256()
+    sources = [package / "engines" / "formulas.py"]
     for folder in (package / "network", package / "engines" / "cuda"):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.read_bytes())
-    for name in PACKAGES:
-        digest.update(f"{name} {version(name)}".encode())
+        sources += sorted(folder.glob("*.py"))
+    for path in sources:
+        digest.update(path.read_bytes())
+    compilers = {
+        f"{name} {distribution.version}"
+        for distribution in distributions()
+        if (name := distribution.metadata["Name"] or "") in PACKAGES or name.startswith(TOOLKIT)
+    }
+    digest.update(repr(sorted(compilers)).encode())
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """The CUDA engine: fulfils the engine contract with groups of fits on one device."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -33,6 +34,16 @@ STREAMS = 8
 
 # Fits from several threads take turns on the device, call by call.
 _turn = threading.RLock()
+
+
+def _begin_anew() -> None:
+    """Forget whose turn it was when this process was forked: that thread is not in the child."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class CudaEngine(Engine):
@@ -174,7 +185,6 @@ class CudaRun(Run):
             for stream, (group, _) in enumerate(groups):
                 self._device.use_stream(stream % STREAMS)
                 group.begin()
-            self._device.use_stream(0)
         self._run_all(left)
         results: list[EpochResult | None] = [None] * len(plans)
         with _turn:
@@ -191,22 +201,24 @@ class CudaRun(Run):
         Groups run side by side, each on a stream of its own.
         """
         while any(left.values()):
-            began = time.perf_counter()
+            taken = {group: min(steps, group.steps_per_call) for group, steps in left.items()}
             with _turn:
+                began = time.perf_counter()
                 self._device.activate()
                 try:
-                    for stream, group in enumerate(left):
-                        if left[group] > 0:
+                    for stream, (group, steps) in enumerate(taken.items()):
+                        if steps:
                             self._device.use_stream(stream % STREAMS)
-                            group.run_steps(min(left[group], group.steps_per_call))
+                            group.run_steps(steps)
                 finally:
-                    self._device.use_stream(0)
                     self._device.synchronize()
             seconds = max(time.perf_counter() - began, 1e-9)
-            for group, steps in left.items():
-                left[group] = max(0, steps - group.steps_per_call)
-                fitting = int(group.steps_per_call * SECONDS_PER_CALL / seconds)
-                group.steps_per_call = max(1, min(8 * group.steps_per_call, fitting))
+            for group, steps in taken.items():
+                left[group] -= steps
+                # A call that ended with its plan says only that more steps would take longer.
+                if steps and (steps == group.steps_per_call or seconds > SECONDS_PER_CALL):
+                    fitting = int(steps * SECONDS_PER_CALL / seconds)
+                    group.steps_per_call = max(1, min(8 * steps, fitting))
 
     def _members_of(self, group: FitGroup) -> list[int]:
         return next(members for other, members in self._members if other is group)

@@ -21,7 +21,7 @@ from skmlp.engines.cuda.device import (
     uint32,
 )
 from skmlp.engines.cuda.formulas import formulas
-from skmlp.engines.cuda.memory import advance, pointer_to
+from skmlp.engines.cuda.memory import advance, load_four, pointer_to, store_four
 from skmlp.engines.cuda.tensor import tensor_functions
 from skmlp.engines.cuda.tiles import Operand, Tile, TileFunctions, tile_functions
 
@@ -130,6 +130,13 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
     a_size = tile_depth * (tile_rows + tile.padding)
     b_size = tile_depth * (tile_columns + tile.padding)
 
+    quads_across = tile_columns // 4
+
+    @device_function
+    def output_of(layer, column, z):
+        # The padding stays zero, or it would take part in the gradient.
+        return activate(layer.activation, z) if column < layer.fan_out else zero
+
     def forward_kernel(numbers, source, row_numbers, parameters, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)
         thread = uint32(cuda.threadIdx.x)
@@ -153,14 +160,20 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         outputs = advance(own_work, layer.outputs)
         write(totals, outputs, columns, first_row, rows, first_column, columns, False, thread)
         synchronize()
-        for place in range(thread, tile_rows * tile_columns, threads):
-            row = first_row + place // tile_columns
-            column = first_column + place % tile_columns
+        for place in range(thread, tile_rows * quads_across, threads):
+            row = first_row + place // quads_across
+            column = first_column + place % quads_across * 4
             if row < rows and column < columns:
-                z = outputs[row * columns + column] + own_parameters[layer.intercepts + column]
-                # The padding stays zero, or it would take part in the gradient.
-                value = activate(layer.activation, z) if column < layer.fan_out else zero
-                outputs[row * columns + column] = value
+                w, x, y, z = load_four(outputs, row * columns + column)
+                b0, b1, b2, b3 = load_four(own_parameters, layer.intercepts + column)
+                store_four(
+                    outputs,
+                    row * columns + column,
+                    output_of(layer, column, w + b0),
+                    output_of(layer, column + 1, x + b1),
+                    output_of(layer, column + 2, y + b2),
+                    output_of(layer, column + 3, z + b3),
+                )
 
     def backward_kernel(numbers, parameters, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)
@@ -185,12 +198,21 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         inputs = advance(own_work, layer.inputs)
         write(totals, deltas, columns, first_row, rows, first_column, columns, False, thread)
         synchronize()
-        for place in range(thread, tile_rows * tile_columns, threads):
-            row = first_row + place // tile_columns
-            column = first_column + place % tile_columns
+        code = layer.input_activation
+        for place in range(thread, tile_rows * quads_across, threads):
+            row = first_row + place // quads_across
+            column = first_column + place % quads_across * 4
             if row < rows and column < columns:
-                slope = differentiate(layer.input_activation, inputs[row * columns + column])
-                deltas[row * columns + column] *= slope
+                w, x, y, z = load_four(deltas, row * columns + column)
+                a0, a1, a2, a3 = load_four(inputs, row * columns + column)
+                store_four(
+                    deltas,
+                    row * columns + column,
+                    w * differentiate(code, a0),
+                    x * differentiate(code, a1),
+                    y * differentiate(code, a2),
+                    z * differentiate(code, a3),
+                )
 
     def gradient_kernel(numbers, source, row_numbers, gradient, work, layer, group, slab):
         model = int64(cuda.blockIdx.z)

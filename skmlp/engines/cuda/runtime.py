@@ -21,9 +21,6 @@ from skmlp.engines.cuda.memory import SimulatedPointer
 Array = npt.NDArray[Any]
 Grid = tuple[int, int, int]
 
-# Every block may have so much shared memory without asking.
-SHARED_BYTES_UNASKED = 48 * 1024
-
 
 class DeviceArray(ABC):
     """A flat array on the device, freed with the last reference to it.
@@ -70,14 +67,15 @@ class Runtime(ABC):
 
     @abstractmethod
     def use_stream(self, number: int) -> None:
-        """Send all work from now on to one of several streams.
+        """Send what is launched until the next call of `activate` to one of several streams.
 
-        What goes to one stream is done in order; streams do not wait for each other.
+        What is launched to one stream is done in order; streams do not wait for each other.
+        Copies from and to the host wait for all of them.
         """
 
     @abstractmethod
     def activate(self) -> None:
-        """Make the device the calling thread's; call before anything else."""
+        """Make the device the calling thread's, and use the first stream; call this first."""
 
     @abstractmethod
     def allocate(self, size: int, dtype: npt.DTypeLike) -> DeviceArray:
@@ -213,10 +211,7 @@ class HardwareArray(DeviceArray):
         self.size = size
         self._runtime = runtime
         self._buffer = runtime.allocate_bytes(max(size, 1) * self.dtype.itemsize)
-
-    @property
-    def address(self) -> int:
-        return int(self._buffer.handle)
+        self.address = int(self._buffer.handle)
 
     def write(self, values: Array, start: int = 0) -> None:
         values = np.ascontiguousarray(values, dtype=self.dtype)
@@ -244,16 +239,19 @@ class HardwareRuntime(Runtime):
 
     def __init__(self, ordinal: int = 0) -> None:
         from cuda.bindings import driver
-        from cuda.core import Device
+        from cuda.core import Device, launch
 
         self._driver = driver
+        self._launch = launch
         self._ordinal = ordinal
         self._process = os.getpid()
         device = Device(ordinal)
         device.set_current()
-        self._streams = [device.create_stream()]
-        # What launches and copies go to: a stream, or a graph while it is captured.
-        self._target: Any = self._streams[0]
+        # Memory is allocated, copied and freed in the order of the first stream.
+        self._stream = device.create_stream()
+        self._streams = [self._stream]
+        # What launches go to: a stream, or a graph while it is captured.
+        self._target: Any = self._stream
         self._only_loads = False
         properties = device.properties
         self.name = device.name
@@ -262,7 +260,7 @@ class HardwareRuntime(Runtime):
         self.shared_bytes = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
         self._kernels: dict[Kernel, Any] = {}
         self._shared_asked: dict[Kernel, int] = {}
-        self._configurations: dict[tuple[Grid, int, int, bool], Any] = {}
+        self._prepared: dict[tuple[Kernel, Grid, int, bool], tuple[Any, Any]] = {}
 
     def _attribute(self, name: str) -> int:
         attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
@@ -300,38 +298,51 @@ class HardwareRuntime(Runtime):
         from cuda.core import Device
 
         Device(self._ordinal).set_current()
+        self._target = self._stream
 
     def allocate_bytes(self, size: int) -> Any:
         from cuda.core import Device
 
         try:
-            return Device(self._ordinal).allocate(size, stream=self._target)
+            return Device(self._ordinal).allocate(size, stream=self._stream)
         except Exception as error:
-            if "OUT_OF_MEMORY" in str(error):
-                raise MemoryError(self._too_little(size)) from None
-            raise
+            raise self._explained(error, size) from None
+
+    def _explained(self, error: Exception, wanted: int | None = None) -> Exception:
+        """Return a `MemoryError` in place of what `cuda.core` raises where memory is short."""
+        if "OUT_OF_MEMORY" in str(error):
+            return MemoryError(self._too_little(wanted))
+        return error
 
     def allocate(self, size: int, dtype: npt.DTypeLike) -> HardwareArray:
         return HardwareArray(self, size, dtype)
 
     def copy_in(self, address: int, values: Array) -> None:
+        self._wait_for_other_streams()
         self._checked(
             self._driver.cuMemcpyHtoDAsync(
-                address, values.ctypes.data, values.nbytes, self._target.handle
+                address, values.ctypes.data, values.nbytes, self._stream.handle
             )
         )
         # The host array may be gone, or changed, as soon as this returns.
-        self.synchronize()
+        self._stream.sync()
 
     def copy_out(self, values: Array, address: int) -> None:
+        self._wait_for_other_streams()
         self._checked(
             self._driver.cuMemcpyDtoHAsync(
-                values.ctypes.data, address, values.nbytes, self._target.handle
+                values.ctypes.data, address, values.nbytes, self._stream.handle
             )
         )
-        self.synchronize()
+        self._stream.sync()
+
+    def _wait_for_other_streams(self) -> None:
+        """Let a copy on the first stream find what was launched to the others done."""
+        for stream in self._streams[1:]:
+            stream.sync()
 
     def clear(self, address: int, size: int) -> None:
+        # On the stream of the kernels, which may count up from these zeros.
         if size:
             self._checked(self._driver.cuMemsetD8Async(address, 0, size, self._target.handle))
 
@@ -341,12 +352,15 @@ class HardwareRuntime(Runtime):
 
             compiled = machine_code(kernel, self.capability)
             code = ObjectCode.from_cubin(compiled.cubin)
-            self._kernels[kernel] = code.get_kernel(compiled.entry)
+            try:
+                self._kernels[kernel] = code.get_kernel(compiled.entry)
+            except Exception as error:
+                raise self._explained(error) from None
         return self._kernels[kernel]
 
     def _allow_shared(self, kernel: Kernel, shared_bytes: int) -> None:
-        """Ask for more shared memory than a block has by default."""
-        if shared_bytes <= self._shared_asked.get(kernel, SHARED_BYTES_UNASKED):
+        """Ask for dynamic shared memory; what a block has unasked, static memory has a part in."""
+        if shared_bytes <= self._shared_asked.get(kernel, 0):
             return
         attributes = self._driver.CUfunction_attribute
         attribute = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -364,27 +378,38 @@ class HardwareRuntime(Runtime):
         shared_bytes: int = 0,
         together: bool = False,
     ) -> None:
-        from cuda.core import LaunchConfig, launch
-
-        key = (grid, kernel.threads, shared_bytes, together)
-        if key not in self._configurations:
-            self._configurations[key] = LaunchConfig(
-                grid=grid,
-                block=kernel.threads,
-                shmem_size=shared_bytes,
-                is_cooperative=together,
-            )
-        self._allow_shared(kernel, shared_bytes)
-        numbers: list[int] = []
-        for argument in arguments:
-            if isinstance(argument, HardwareArray):
-                numbers.append(argument.address)
-            else:
-                numbers.extend(int(number) for number in argument)
-        loaded = self._loaded(kernel)
+        key = kernel, grid, shared_bytes, together
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._prepare(*key)
         if self._only_loads:
             return
-        launch(self._target, self._configurations[key], loaded, *numbers)
+        # A kernel takes the numbers of a tuple one by one, each as 64 bits.
+        numbers: list[int] = []
+        for argument in arguments:
+            if type(argument) is HardwareArray:
+                numbers.append(argument.address)
+            else:
+                numbers.extend(argument)
+        try:
+            self._launch(self._target, *prepared, *numbers)
+        except Exception as error:
+            raise self._explained(error) from None
+
+    def _prepare(
+        self, kernel: Kernel, grid: Grid, shared_bytes: int, together: bool
+    ) -> tuple[Any, Any]:
+        """Return how a kernel is launched, and the kernel ready to be launched so."""
+        from cuda.core import LaunchConfig
+
+        configuration = LaunchConfig(
+            grid=grid, block=kernel.threads, shmem_size=shared_bytes, is_cooperative=together
+        )
+        loaded = self._loaded(kernel)
+        # Else the driver might load it at its first launch, which may be a part of a capture.
+        self._checked(self._driver.cuKernelGetFunction(loaded.handle))
+        self._allow_shared(kernel, shared_bytes)
+        return configuration, loaded
 
     def synchronize(self) -> None:
         for stream in self._streams:
@@ -396,8 +421,12 @@ class HardwareRuntime(Runtime):
             launches()
         finally:
             self._only_loads = False
+        from cuda.core import Device
+
         stream = self._target
-        builder = stream.create_graph_builder()
+        # It has a stream of its own: memory may be freed at any time, by the garbage collector or
+        # another thread, but not in the order of a stream that is being captured.
+        builder = Device(self._ordinal).create_graph_builder()
         builder.begin_building()
         self._target = builder
         try:
@@ -405,10 +434,16 @@ class HardwareRuntime(Runtime):
         finally:
             self._target = stream
             builder.end_building()
-        graph = builder.complete()
+        try:
+            graph = builder.complete()
+        except Exception as error:
+            raise self._explained(error) from None
 
         def replay() -> None:
-            graph.launch(self._target)
+            try:
+                graph.launch(self._target)
+            except Exception as error:
+                raise self._explained(error) from None
 
         return replay
 
