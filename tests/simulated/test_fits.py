@@ -262,6 +262,24 @@ def test_calls_of_any_number_of_steps(path, steps, monkeypatch):
     assert_same_run(actual, expected)
 
 
+def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
+    """Learned from whole calls only: plans that end early do not say how long more would take."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: 0.001 * next(clock))
+    problem = make_problem(NETWORK, 8)
+    compute = CudaEngine()
+    run = compute.start([make_task(compute, NETWORK, problem, batch_size=4)])
+    ((group, _),) = run._members
+    for _ in range(12):
+        run.advance([make_plan(8, 1)])
+    assert group.steps_per_call == PATHS[path].steps_per_call
+    run.advance([make_plan(8, 10)])  # its first call takes a millisecond
+    assert group.steps_per_call == 8 * PATHS[path].steps_per_call
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: 10.0 * next(clock))
+    run.advance([make_plan(8, 1)])
+    assert group.steps_per_call == 1
+
+
 def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
     problem = make_problem(NETWORK, 29)
     group = PATHS[path]
