@@ -180,6 +180,8 @@ def measure_row(
         sample_in_turns(lines, workers, effort.repeats - 1, deadline)
     finally:
         for worker in workers.values():
+            worker.end()
+        for worker in workers.values():
             worker.close()
     return list(lines.values())
 

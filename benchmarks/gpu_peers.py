@@ -180,17 +180,17 @@ def prepare_torch(
     rounds = precision == "bf16"
     static_index = torch.arange(workload.batch, device=device)
 
-    def loss_of(index: Any) -> Any:
+    def loss_of(rows: Any, wanted: Any) -> Any:
         # Weights are rounded anew in every step: a captured step must not find them rounded.
         with torch.autocast(device, torch.bfloat16, enabled=rounds, cache_enabled=False):
-            return criterion(model(features[index]), target[index])
+            return criterion(model(rows), wanted)
 
-    if how == "compile":
+    if how == "compile":  # the batch alone is copied to where its graph expects it
         loss_of = torch.compile(loss_of, mode="reduce-overhead")
 
     def step(index: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(index)
+        loss = loss_of(features[index], target[index])
         loss.backward()
         optimizer.step()
         return loss
@@ -232,7 +232,7 @@ def prepare_torch_vmap(case: Case, device: str) -> Training:
     def step(index: Any) -> Any:
         found, losses = gradients(stacked, index)
         for name, parameters in stacked.items():
-            parameters.grad = found[name]
+            parameters.grad = found[name].contiguous()
         optimizer.step()
         return losses
 

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import measure
 
 _LINES_OF_ERROR = 3
-_SECONDS_TO_END = 2.0
+_SECONDS_TO_END = 5.0
 
 
 class WorkerError(Exception):
@@ -53,7 +53,8 @@ class Worker:
             cwd=measure.ROOT,
         )
         self._answers: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self._send({"module": module, "name": name, "arguments": arguments})
 
     def _listen(self) -> None:
@@ -81,30 +82,47 @@ class Worker:
         try:
             line = self._answers.get(timeout=max(time_limit, 0.01))
         except queue.Empty:
-            self.close()
+            self._process.kill()
             raise WorkerError(f"no answer within {time_limit:.0f} s") from None
         if line is None:
+            self._answers.put(None)  # whoever asks again shall not wait
             raise WorkerError(self._last_words())
         answer = json.loads(line)
         if "error" in answer:
-            self.close()
             raise WorkerError(answer["error"])
         return answer["answer"]
 
     def _last_words(self) -> str:
-        code = self._process.wait(_SECONDS_TO_END)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_END)
+        if self._errors.closed:
+            return "the process has been ended"
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
-        return "; ".join([f"the process ended with {code}", *lines[-_LINES_OF_ERROR:]])
+        return "; ".join(
+            [f"the process ended with {self._process.poll()}", *lines[-_LINES_OF_ERROR:]]
+        )
 
-    def close(self) -> None:
-        """End the process, whatever it does."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+    def end(self) -> None:
+        """Tell the process that no request will follow."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # what is still to be sent has nobody to read it
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self.end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_END)
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a driver may hold it for long
+            self._process.wait(_SECONDS_TO_END)
+        # A child of its own may hold the other end still.
+        self._listener.join(_SECONDS_TO_END)
+        if not self._listener.is_alive():
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+        self._errors.close()
 
 
 def answer_requests() -> None:
