@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from benchmarks import chips, measure, report
 from benchmarks.gpu_peers import COMPETITORS, Case, Competitor, case_of
 from benchmarks.report import Table
 from benchmarks.workers import Deadline, Worker, WorkerError
+from skmlp.engines.cuda.discovery import discover
 
 # Each row is written at once: nothing is left for the command line to save.
 SAVES_BY_ITSELF = True
@@ -126,27 +126,17 @@ def run(arguments: argparse.Namespace) -> list[Table]:
 
 
 def find_device() -> Device:
-    """Find out what skmlp would compute on, in a process of its own."""
-    if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
+    """Find out what there is to compute on, without using it."""
+    found = discover()
+    if found.is_simulated:
         return Device("simulator", "cpu", True)
-    worker = Worker("benchmarks.gpu:describe_device")
-    try:
-        name = worker.ask("name", 120)
-    except WorkerError as error:
-        # The peers may still be able to compute; the table then says what skmlp lacks.
-        name = chips.nvidia_smi().get("name")
-        if name is None:
-            raise SystemExit(f"benchmarks gpu: no GPU can be used: {error}") from None
-    finally:
-        worker.close()
+    if found.is_usable:
+        return Device(found.driver.gpus[0].name, "cuda", False)
+    # The peers may still be able to compute; the table then says what skmlp lacks.
+    name = chips.nvidia_smi().get("name")
+    if name is None:
+        raise SystemExit(f"benchmarks gpu: no GPU can be used. {' '.join(found.problems)}")
     return Device(name, "cuda", False)
-
-
-def describe_device() -> Any:
-    """Return the one who answers with the name of skmlp's device."""
-    from skmlp.engines.cuda.runtime import runtime
-
-    return lambda request: runtime().name
 
 
 # --- Measuring ---

@@ -103,7 +103,8 @@ def prepare_skmlp(
 ) -> Training:
     """Train on the CUDA engine itself, by `path` or by its own choice."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
-    from skmlp.engines.cuda import CudaEngine, paths
+    from skmlp.engines.cuda import paths
+    from skmlp.engines.cuda.engine import CudaEngine
 
     paths.forced_path = path
     workload = case.workload
@@ -393,7 +394,8 @@ TINY_SEARCH = Search(((3,),), (1e-3,), (1e-3, 1e-2), folds=2, epochs=1, batch=20
 def prepare_search_skmlp(case: Search, device: str, path: str | None = None) -> Training:
     """Search with all fits as one list on the engine: scaling, fitting and scoring."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
-    from skmlp.engines.cuda import CudaEngine, paths
+    from skmlp.engines.cuda import paths
+    from skmlp.engines.cuda.engine import CudaEngine
     from skmlp.network.parameters import ParameterLayout
 
     paths.forced_path = path
