@@ -99,14 +99,15 @@ class Training(NamedTuple):
 
 
 def prepare_skmlp(
-    case: Case, device: str, path: str | None = None, precision: str | None = None
+    case: Case, device: str, path: str | None = None, precision: str | None = None, team: int = 0
 ) -> Training:
-    """Train on the CUDA engine itself, by `path` or by its own choice."""
+    """Train on the CUDA engine itself, by `path` and `team` or by its own choice (0)."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
     from skmlp.engines.cuda import paths
     from skmlp.engines.cuda.engine import CudaEngine
 
     paths.forced_path = path
+    vars(paths)["forced_team"] = team  # of no effect where a fit has one block at most
     workload = case.workload
     X, y = case.data()
     engine = CudaEngine(precision)
@@ -520,8 +521,10 @@ def _wide_lines() -> dict[str, Competitor]:
 
 
 def _one_model_lines(eager_aim: float | None, graph_aim: float) -> dict[str, Competitor]:
+    one_block = {"path": "resident", "team": 1}
     return {
         **_skmlp_lines(prepare_skmlp, "resident", "batched"),
+        "skmlp resident, 1 block": Competitor("skmlp", prepare_skmlp, one_block),
         "torch eager": Competitor("torch", prepare_torch, {"how": "eager"}, aim=eager_aim),
         "torch graph": Competitor("torch", prepare_torch, {"how": "graph"}, aim=graph_aim),
         "jax scan": Competitor("jax", prepare_jax),
