@@ -57,8 +57,8 @@ class Effort:
     own_seconds: float
 
 
-FULL = Effort(span=0.3, repeats=7, row_seconds=180, own_seconds=75)
-QUICK = Effort(span=0.1, repeats=3, row_seconds=90, own_seconds=60)
+FULL = Effort(span=0.3, repeats=7, row_seconds=120, own_seconds=50)
+QUICK = Effort(span=0.1, repeats=3, row_seconds=90, own_seconds=50)
 
 
 @dataclass(frozen=True)

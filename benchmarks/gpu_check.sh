@@ -126,7 +126,7 @@ for step in "${steps[@]}"; do
             attempt "tiny fits" 120 "$PYTHON" -m benchmarks.tiny_fits
             run_sanitizer
             ;;
-        gpu) attempt "benchmarks gpu" "${GPU_SECONDS:-900}" "$PYTHON" -m benchmarks gpu --save ;;
+        gpu) attempt "benchmarks gpu" "${GPU_SECONDS:-590}" "$PYTHON" -m benchmarks gpu --save ;;
         threads)
             attempt "benchmarks threads" "${THREADS_SECONDS:-480}" \
                 "$PYTHON" -m benchmarks threads --threads "${counts[@]}" --save
