@@ -101,13 +101,13 @@ class Training(NamedTuple):
 def prepare_skmlp(
     case: Case, device: str, path: str | None = None, precision: str | None = None, team: int = 0
 ) -> Training:
-    """Train on the CUDA engine itself, by `path` and `team` or by its own choice (0)."""
+    """Train on the CUDA engine itself, by a path and blocks per model or by its own choice."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
     from skmlp.engines.cuda import paths
     from skmlp.engines.cuda.engine import CudaEngine
 
     paths.forced_path = path
-    vars(paths)["forced_team"] = team  # of no effect where a fit has one block at most
+    paths.forced_team = team
     workload = case.workload
     X, y = case.data()
     engine = CudaEngine(precision)

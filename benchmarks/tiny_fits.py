@@ -67,7 +67,7 @@ def main() -> int:
         *(("batched", 1, how) for how in TOLERANCES),
     ):
         paths.forced_path = path
-        vars(paths)["forced_team"] = team  # of no effect where a fit has one block at most
+        paths.forced_team = team
         is_rounded = how in ("tf32", "bf16")
         for is_sparse in (False, True):
             name = f"{path}, {team} block(s), {how}, {'CSR' if is_sparse else 'dense'}"

@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytest
 from engine_checks import make_plan, make_problem, make_task, run_epochs
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -77,11 +76,8 @@ def force_path(path, monkeypatch):
     """Have all fits take one of `PATHS`."""
     from skmlp.engines.cuda import paths
 
-    if path == "resident in teams" and not hasattr(paths, "forced_team"):
-        pytest.skip("every model has one block")
     monkeypatch.setattr(paths, "forced_path", path.split()[0])
-    team = 3 if path == "resident in teams" else 1
-    monkeypatch.setattr(paths, "forced_team", team, raising=False)
+    monkeypatch.setattr(paths, "forced_team", 3 if path == "resident in teams" else 1)
 
 
 def make_engine(precision=None):
