@@ -9,6 +9,7 @@ from benchmarks import (
     accuracy,
     activations,
     fit,
+    gpu,
     memory,
     predict,
     products,
@@ -30,6 +31,7 @@ COMMANDS = {
     "startup": startup,
     "memory": memory,
     "accuracy": accuracy,
+    "gpu": gpu,
 }
 
 
@@ -59,7 +61,7 @@ def main() -> None:
         raise SystemExit(f"benchmarks {arguments.command}: {error}") from error
     for table in tables:
         print(report.render(table))
-    if arguments.save:
+    if arguments.save and not getattr(COMMANDS[arguments.command], "SAVES_BY_ITSELF", False):
         print(f"saved to {report.save(arguments.command, tables)}")
 
 

@@ -107,9 +107,26 @@ def prepare_torch(workload: Workload, X: Array, y: Array, threads: int | None) -
 def prepare_jax(workload: Workload, X: Array, y: Array, threads: int | None) -> Fit:
     """Return a JAX loop whose epoch is one compiled ``scan`` over the batches."""
     jax: Any = importlib.import_module("jax")
+    features, target = jax.numpy.asarray(X), jax.numpy.asarray(y)
+    train_epoch = jax.jit(jax_epoch(workload))
+
+    def fit(epochs: int) -> None:
+        state, key = jax_state(workload), jax.random.key(0)
+        for _ in range(epochs):
+            state, key, _ = train_epoch(state, key, 1e-3, features, target)
+        jax.block_until_ready(state)
+
+    return fit
+
+
+def jax_epoch(workload: Workload) -> Callable[..., Any]:
+    """Return ``(state, key, rate, features, target) -> (state, key, losses)``, not yet compiled.
+
+    One ``scan`` over the batches; everything it does may be mapped over many models.
+    """
+    jax: Any = importlib.import_module("jax")
     jnp = jax.numpy
-    features, target = jnp.asarray(X), jnp.asarray(y)
-    first, second, epsilon, rate = 0.9, 0.999, 1e-8, 1e-3
+    first, second, epsilon = 0.9, 0.999, 1e-8
 
     def loss_of(parameters: Any, rows: Any, wanted: Any) -> Any:
         hidden = rows
@@ -124,8 +141,7 @@ def prepare_jax(workload: Workload, X: Array, y: Array, threads: int | None) -> 
             return (jnp.logaddexp(0, raw[:, 0]) - wanted * raw[:, 0]).mean()
         return 0.5 * ((raw - wanted) ** 2).sum(axis=1).mean()
 
-    @jax.jit  # type: ignore[untyped-decorator]
-    def train_epoch(state: Any, key: Any, features: Any, target: Any) -> Any:
+    def train_epoch(state: Any, key: Any, rate: Any, features: Any, target: Any) -> Any:
         key, shuffle = jax.random.split(key)
 
         def step(state: Any, index: Any) -> Any:
@@ -148,18 +164,13 @@ def prepare_jax(workload: Workload, X: Array, y: Array, threads: int | None) -> 
         state, losses = jax.lax.scan(step, state, order)
         return state, key, losses
 
-    def fit(epochs: int) -> None:
-        state, key = _jax_state(jax, workload), jax.random.key(0)
-        for _ in range(epochs):
-            state, key, _ = train_epoch(state, key, features, target)
-        jax.block_until_ready(state)
-
-    return fit
+    return train_epoch
 
 
-def _jax_state(jax: Any, workload: Workload) -> Any:
+def jax_state(workload: Workload, seed: int = 0) -> Any:
     """Return Glorot-uniform parameters, zero moments and step count."""
-    rng = np.random.default_rng(0)
+    jax: Any = importlib.import_module("jax")
+    rng = np.random.default_rng(seed)
     units = (workload.features, *workload.hidden, workload.outputs)
     parameters = []
     for fan_in, fan_out in pairwise(units):

@@ -17,9 +17,12 @@ from typing import Any
 import skmlp
 from benchmarks import measure
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARKS_RESULTS") or Path(__file__).resolve().parent / "results")
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch", "jax", "onnxruntime")
+_PACKAGES = (
+    *("numpy", "scipy", "numba", "numba-cuda", "cuda-core", "cuda-bindings", "scikit-learn"),
+    *("torch", "jax", "onnxruntime"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,13 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Return the checked-out commit, with ``+changes`` where files differ from it."""
+    """Return the checked-out commit, with ``+changes`` where files differ from it.
+
+    In a copy without history it is what the environment variable ``BENCHMARKS_COMMIT`` says.
+    """
     commit = _git("rev-parse", "HEAD")
     if not commit:
-        return "unknown"
+        return os.environ.get("BENCHMARKS_COMMIT", "unknown")
     return commit + ("+changes" if _git("status", "--porcelain") else "")
 
 
@@ -107,10 +113,16 @@ def _git(*arguments: str) -> str:
     return answer.stdout.strip()
 
 
-def save(command: str, tables: Sequence[Table]) -> Path:
+def save(
+    command: str,
+    tables: Sequence[Table],
+    path: Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
     """Write `tables` to ``results/<date>-<command>.json`` and return the path.
 
-    An earlier result of the same day is kept: the new one's name gets a number.
+    An earlier result of the same day is kept: the new one's name gets a number. A `path` that was
+    returned before is written again. `facts` are saved too.
     """
     now = datetime.datetime.now(datetime.UTC)
     document = {
@@ -124,11 +136,13 @@ def save(command: str, tables: Sequence[Table]) -> Path:
         },
         "versions": versions(),
         "commit": git_commit(),
+        **(facts or {}),
         "tables": [asdict(table) for table in tables],
     }
-    RESULTS.mkdir(exist_ok=True)
-    stem = f"{now:%Y-%m-%d}-{command}"
-    taken = len(list(RESULTS.glob(f"{stem}*.json")))
-    path = RESULTS / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
+    if path is None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        stem = f"{now:%Y-%m-%d}-{command}"
+        taken = len(list(RESULTS.glob(f"{stem}*.json")))
+        path = RESULTS / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path

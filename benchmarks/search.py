@@ -19,7 +19,7 @@ from benchmarks import measure
 from benchmarks.peers import make_model
 from benchmarks.report import Table
 
-GRID = {
+GRID: dict[str, list[Any]] = {
     "mlpclassifier__hidden_layer_sizes": [(50,), (100,), (50, 50)],
     "mlpclassifier__alpha": [1e-4, 1e-2],
     "mlpclassifier__learning_rate_init": [1e-3, 1e-2],
@@ -33,10 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, help="searches by each package, median taken")
 
 
-def make_search(package: str, epochs: int) -> GridSearchCV:
-    """Return the unfitted search with the model of `package`."""
-    model = make_model(package, "classifier", max_iter=epochs, random_state=0)
-    return GridSearchCV(make_pipeline(StandardScaler(), model), GRID, cv=5, n_jobs=2, refit=False)
+def make_search(
+    package: str,
+    epochs: int,
+    grid: dict[str, list[Any]] = GRID,
+    *,
+    n_jobs: int = 2,
+    cv: int = 5,
+    **parameters: Any,
+) -> GridSearchCV:
+    """Return the unfitted search with the model of `package`; `parameters` are the model's."""
+    model = make_model(package, "classifier", max_iter=epochs, random_state=0, **parameters)
+    pipeline = make_pipeline(StandardScaler(), model)
+    return GridSearchCV(pipeline, grid, cv=cv, n_jobs=n_jobs, refit=False)
 
 
 def run(arguments: argparse.Namespace) -> list[Table]:
@@ -59,9 +68,9 @@ def compare(backend: str, X: Any, y: Any, epochs: int, repeats: int) -> dict[str
     samplers = {}
     for package in PACKAGES:
         measure.progress(f"search, {backend}, {package}, workers starting")
-        _search_silently(make_search(package, 1), X, y)  # starts and warms both workers
+        search_silently(make_search(package, 1), X, y)  # starts and warms both workers
         searches[package] = make_search(package, epochs)
-        search = partial(_search_silently, searches[package], X, y)
+        search = partial(search_silently, searches[package], X, y)
         samplers[package] = partial(measure.seconds, search)
     measure.progress("search, in turns")
     median = measure.medians(measure.interleave(samplers, repeats))
@@ -78,7 +87,7 @@ def compare(backend: str, X: Any, y: Any, epochs: int, repeats: int) -> dict[str
     }
 
 
-def _search_silently(search: GridSearchCV, X: Any, y: Any) -> None:
+def search_silently(search: GridSearchCV, X: Any, y: Any) -> None:
     """Fit `search`; that its models stop at ``max_iter`` is meant (workers inherit the filter)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
