@@ -8,6 +8,7 @@ In the simulator every thread computes the numbers that it would hold by itself.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -27,25 +28,13 @@ def rows_of_warp(tile: Tile) -> int:
     return tile.thread_rows * tile.thread_columns * 32 // WARP_COLUMNS
 
 
-@cache
-def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
-    """Return the functions by which a block multiplies in "tf32" or "bf16"."""
-    zero = np.float32(0)
+def place_functions(tile: Tile) -> tuple[Any, Any]:
+    """Return functions that tell the row and column of a thread's first number in a tile."""
     warp_rows = rows_of_warp(tile)
-    pieces_down = warp_rows // PIECE_ROWS
     warps_across = tile.columns // WARP_COLUMNS
-    a_ld, b_ld = tile.rows + tile.padding, tile.columns + tile.padding
-
-    @device_function
-    def clear(totals):
-        for m in range(pieces_down):
-            for n in range(PIECES_ACROSS):
-                for i in range(4):
-                    totals[m, n, i] = zero
 
     @device_function
     def first_row_of(thread):
-        """Return the row of a thread's first number in the block's tile."""
         warp, lane = uint32(thread // uint32(32)), uint32(thread % uint32(32))
         return uint32(warp // uint32(warps_across) * uint32(warp_rows) + lane // uint32(4))
 
@@ -54,6 +43,26 @@ def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
         warp, lane = uint32(thread // uint32(32)), uint32(thread % uint32(32))
         start = uint32(warp % uint32(warps_across)) * uint32(WARP_COLUMNS)
         return uint32(start + uint32(2) * (lane % uint32(4)))
+
+    return first_row_of, first_column_of
+
+
+@cache
+def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
+    """Return the functions by which a block multiplies in "tf32" or "bf16"."""
+    zero = np.float32(0)
+    warp_rows = rows_of_warp(tile)
+    pieces_down = warp_rows // PIECE_ROWS
+    a_ld, b_ld = tile.rows + tile.padding, tile.columns + tile.padding
+
+    first_row_of, first_column_of = place_functions(tile)
+
+    @device_function
+    def clear(totals):
+        for m in range(pieces_down):
+            for n in range(PIECES_ACROSS):
+                for i in range(4):
+                    totals[m, n, i] = zero
 
     @device_function
     def write(totals, out, ld, first_row, rows, first_column, columns, accumulate, thread):
@@ -73,13 +82,14 @@ def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
                             out[place] = x + totals[m, n, 2 * half]
                             out[place + 1] = y + totals[m, n, 2 * half + 1]
 
-    multiply = {"tf32": multiply_in_tf32, "bf16": multiply_in_bf16}[precision]
     prepare = {"tf32": ptx.to_tf32, "bf16": as_it_is}[precision]
     if SIMULATED:
         multiply = simulated_multiply(tile.depth, a_ld, b_ld, first_row_of, first_column_of)
         prepare = {"tf32": ptx.to_tf32, "bf16": ptx.to_bf16}[precision]
     else:
-        multiply = multiply(tile.depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of)
+        multiply = multiply_on_tensor_cores(
+            precision, tile.depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of
+        )
     return TileFunctions(
         fetching_functions("float32", tile, tile.rows, prepare),
         fetching_functions("float32", tile, tile.columns, prepare),
@@ -102,66 +112,49 @@ def simulated_multiply(depth, a_ld, b_ld, first_row_of, first_column_of):
     return multiply
 
 
-def multiply_in_tf32(depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of):
-    """Return the function for pieces that are 8 deep; factors were rounded as they came."""
+def multiply_on_tensor_cores(
+    precision, depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of
+):
+    """Return the function that multiplies by instructions on pieces.
+
+    A word of a factor holds one number in tf32, which was rounded as it came, and in bfloat16 two
+    that follow each other in depth, which are rounded as they are packed. A piece is eight words
+    deep: a thread takes those at depths ``t`` and ``t + 4``.
+    """
+    per_word = {"tf32": 1, "bf16": 2}[precision]
+    piece_depth, half = 8 * per_word, 4 * per_word
+    if precision == "tf32":
+        multiply_piece = ptx.multiply_tf32
+
+        @device_function
+        def word(values, place, ld):
+            return values[place]
+
+    else:
+        multiply_piece = ptx.multiply_bf16
+
+        @device_function
+        def word(values, place, ld):
+            return ptx.pack_bf16(values[place], values[uint32(place + uint32(ld))])
 
     @device_function
     def multiply(a, b, totals, thread):
         t = uint32(thread % uint32(4))
         g = uint32(uint32(thread % uint32(32)) // uint32(4))
-        row = uint32(t * uint32(a_ld) + first_row_of(thread))
-        column = uint32(t * uint32(b_ld) + first_column_of(thread) - uint32(2) * t + g)
-        for k in range(0, depth, 8):
+        row = uint32(t * uint32(per_word * a_ld) + first_row_of(thread))
+        column = first_column_of(thread) - uint32(2) * t + g
+        column = uint32(t * uint32(per_word * b_ld) + column)
+        for k in range(0, depth, piece_depth):
             for n in range(PIECES_ACROSS):
                 place = uint32(column + uint32(k * b_ld + PIECE_COLUMNS * n))
-                b0, b1 = b[place], b[uint32(place + uint32(4 * b_ld))]
+                b0, b1 = word(b, place, b_ld), word(b, uint32(place + uint32(half * b_ld)), b_ld)
                 for m in range(pieces_down):
                     place = uint32(row + uint32(k * a_ld + PIECE_ROWS * m))
-                    c0, c1, c2, c3 = ptx.multiply_tf32(
-                        a[place],
-                        a[uint32(place + uint32(8))],
-                        a[uint32(place + uint32(4 * a_ld))],
-                        a[uint32(place + uint32(4 * a_ld + 8))],
-                        b0,
-                        b1,
-                        totals[m, n, 0],
-                        totals[m, n, 1],
-                        totals[m, n, 2],
-                        totals[m, n, 3],
-                    )
-                    totals[m, n, 0] = c0
-                    totals[m, n, 1] = c1
-                    totals[m, n, 2] = c2
-                    totals[m, n, 3] = c3
-
-    return multiply
-
-
-def multiply_in_bf16(depth, a_ld, b_ld, pieces_down, first_row_of, first_column_of):
-    """Return the function for pieces that are 16 deep; factors are rounded as they are packed."""
-
-    @device_function
-    def pair(values, place, ld):
-        """Return two numbers that follow each other in depth."""
-        return ptx.pack_bf16(values[place], values[uint32(place + uint32(ld))])
-
-    @device_function
-    def multiply(a, b, totals, thread):
-        t = uint32(thread % uint32(4))
-        g = uint32(uint32(thread % uint32(32)) // uint32(4))
-        row = uint32(t * uint32(2 * a_ld) + first_row_of(thread))
-        column = uint32(t * uint32(2 * b_ld) + first_column_of(thread) - uint32(2) * t + g)
-        for k in range(0, depth, 16):
-            for n in range(PIECES_ACROSS):
-                place = uint32(column + uint32(k * b_ld + PIECE_COLUMNS * n))
-                b0, b1 = pair(b, place, b_ld), pair(b, uint32(place + uint32(8 * b_ld)), b_ld)
-                for m in range(pieces_down):
-                    place = uint32(row + uint32(k * a_ld + PIECE_ROWS * m))
-                    c0, c1, c2, c3 = ptx.multiply_bf16(
-                        pair(a, place, a_ld),
-                        pair(a, uint32(place + uint32(8)), a_ld),
-                        pair(a, uint32(place + uint32(8 * a_ld)), a_ld),
-                        pair(a, uint32(place + uint32(8 * a_ld + 8)), a_ld),
+                    c0, c1, c2, c3 = multiply_piece(
+                        word(a, place, a_ld),
+                        word(a, uint32(place + uint32(8)), a_ld),
+                        word(a, uint32(place + uint32(half * a_ld)), a_ld),
+                        word(a, uint32(place + uint32(half * a_ld + 8)), a_ld),
                         b0,
                         b1,
                         totals[m, n, 0],
