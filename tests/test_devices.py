@@ -156,6 +156,10 @@ T4_FIRST = (Gpu("NVIDIA T4", (7, 5), 16 * 10**9), Gpu("GeForce GTX 1080", (6, 1)
             [r"^numba-cuda 0\.9\.12 is older than 0\.30\.4: pip install"],
         ),
         (
+            {"packages": {"cuda-bindings": "12.9.1"}, "driver": FakeDriver(11080)},
+            [r"supports CUDA 11\.8: update the driver\.$"],
+        ),
+        (
             {"packages": {"cuda-bindings": "13.0.1"}, "driver": FakeDriver(12040)},
             [r"cuda-bindings 13\.0\.1 .*supports CUDA 12\.4: update .*'skmlp\[cuda12\]'"],
         ),

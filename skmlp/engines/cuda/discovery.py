@@ -184,11 +184,13 @@ def find_problems(packages: dict[str, str | None], driver: Driver) -> list[str]:
         return problems
     supported = ".".join(map(str, driver.cuda_version))
     bindings = packages["cuda-bindings"]
-    if driver.cuda_version[0] < numbers(bindings)[0]:
+    major = driver.cuda_version[0]
+    if major < numbers(bindings)[0]:
+        # No extra is for a release before 12.
+        older = f", or pip install 'skmlp[cuda{major}]'" if major >= 12 else ""
         problems.append(
-            f"cuda-bindings {bindings} needs a newer driver than the one "
-            f"installed, which supports CUDA {supported}: update the driver, or pip install "
-            f"'skmlp[cuda{driver.cuda_version[0]}]'."
+            f"cuda-bindings {bindings} needs a newer driver than the one installed, which "
+            f"supports CUDA {supported}: update the driver{older}."
         )
     gpu = driver.gpus[0]
     if gpu.compute_capability < MINIMUM_CAPABILITY:

@@ -246,15 +246,18 @@ class HardwareRuntime(Runtime):
         self._ordinal = ordinal
         self._process = os.getpid()
         device = Device(ordinal)
-        device.set_current()
-        # Memory is allocated, copied and freed in the order of the first stream.
-        self._stream = device.create_stream()
+        self.name = device.name
+        try:
+            device.set_current()
+            # Memory is allocated, copied and freed in the order of the first stream.
+            self._stream = device.create_stream()
+        except Exception as error:
+            raise self._explained(error) from None
         self._streams = [self._stream]
         # What launches go to: a stream, or a graph while it is captured.
         self._target: Any = self._stream
         self._only_loads = False
         properties = device.properties
-        self.name = device.name
         self.multiprocessors = int(properties.multiprocessor_count)
         self.capability = (int(device.compute_capability[0]), int(device.compute_capability[1]))
         self.shared_bytes = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
@@ -310,7 +313,9 @@ class HardwareRuntime(Runtime):
 
     def _explained(self, error: Exception, wanted: int | None = None) -> Exception:
         """Return a `MemoryError` in place of what `cuda.core` raises where memory is short."""
-        if "OUT_OF_MEMORY" in str(error):
+        said = str(error)
+        # Before release 1.1, it does not name the driver's error where an allocation fails.
+        if "OUT_OF_MEMORY" in said or (wanted is not None and "Failed to allocate" in said):
             return MemoryError(self._too_little(wanted))
         return error
 
