@@ -242,12 +242,12 @@ class BatchedGroup(FitGroup):
         self.state = runtime.allocate(n_models * n_states * self.layout.size, self.dtype)
         self.row_losses = runtime.allocate(n_models * batch_size, np.float64)
         self.penalties = runtime.zeros(n_models * self.batch.group.penalties, np.float64)
-        for i, task in enumerate(self.tasks):
-            packed = self.layout.pack(task.parameters, self.dtype)
-            self.batch.parameters.write(packed, i * self.layout.size)
-            state = self.layout.pack(task.optimizer_state.vectors, self.dtype)
-            self.state.write(state, i * state.size)
-        self._replay: Callable[[], None] | None = None
+        parameters = np.array([task.parameters for task in self.tasks])
+        self.batch.parameters.write(self.layout.pack(parameters, self.dtype).reshape(-1))
+        vectors = np.array([task.optimizer_state.vectors for task in self.tasks])
+        self.state.write(self.layout.pack(vectors, self.dtype).reshape(-1))
+        # By the number of their steps, as long as no memory moves.
+        self._replays: dict[int, Callable[[], None]] = {}
         self._captured_with = -1
 
     def _rooms(self) -> tuple[DeviceArray, DeviceArray]:
@@ -283,27 +283,26 @@ class BatchedGroup(FitGroup):
 
     def run_steps(self, n_steps: int) -> None:
         for _ in range(n_steps // STEPS_PER_GRAPH):
-            self._several_steps()()
+            self._graph_of(STEPS_PER_GRAPH)()
         for _ in range(n_steps % STEPS_PER_GRAPH):
-            self._step()
+            self._graph_of(1)()
 
-    def _several_steps(self) -> Callable[[], None]:
-        """Return the replay of a graph, captured again if memory has moved since."""
+    def _graph_of(self, n_steps: int) -> Callable[[], None]:
+        """Return the replay of a graph of some steps, captured again if memory has moved since."""
         exchanges = self.orders.exchanges + self.subset.exchanges + self.losses.exchanges
-        if self._replay is None or exchanges != self._captured_with:
-            self._step_prepared()
+        if exchanges != self._captured_with:
+            self._replays.clear()
+            self._captured_with = exchanges
+        if n_steps not in self._replays:
+            # Nothing may be sent during a capture.
+            _ = self.data.matrix, self.data.device_targets, self.data.device_weights
 
             def launches() -> None:
-                for _ in range(STEPS_PER_GRAPH):
+                for _ in range(n_steps):
                     self._step()
 
-            self._replay = self.runtime.captured(launches)
-            self._captured_with = exchanges
-        return self._replay
-
-    def _step_prepared(self) -> None:
-        """Have everything sent that a step needs: nothing may be allocated during a capture."""
-        _ = self.data.matrix, self.data.device_targets, self.data.device_weights
+            self._replays[n_steps] = self.runtime.captured(launches)
+        return self._replays[n_steps]
 
     def parameters(self, i: int) -> FloatArray:
         size = self.layout.size

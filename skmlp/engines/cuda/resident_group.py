@@ -150,11 +150,14 @@ class ResidentGroup(FitGroup):
         self._row_numbers = runtime.allocate(team * batches_end, np.int32)
         self._row_losses = runtime.allocate(batches_end, np.float64)
         self._scratch = runtime.allocate(max(scratch_end, 4), self.dtype)
-        for i, (task, layout) in enumerate(zip(tasks, self.layouts, strict=True)):
-            packed = layout.pack(task.parameters, self.dtype)
-            self._parameters.write(packed, models[i, resident.PARAMETERS])
-            state = layout.pack(task.optimizer_state.vectors, self.dtype)
-            self._state.write(state.reshape(-1), models[i, resident.STATE])
+        pairs = list(zip(tasks, self.layouts, strict=True))
+        packed = [layout.pack(task.parameters, self.dtype) for task, layout in pairs]
+        self._parameters.write(np.concatenate(packed))
+        packed = [
+            layout.pack(task.optimizer_state.vectors, self.dtype).reshape(-1)
+            for task, layout in pairs
+        ]
+        self._state.write(np.concatenate(packed))
         self._sequence = runtime.allocate(len(tasks), np.int32)
         self._counters = runtime.allocate(len(tasks), np.uint32)
         self._squares = runtime.allocate(team * len(tasks), np.float64)
