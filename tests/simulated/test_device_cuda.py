@@ -129,6 +129,9 @@ def test_tensor_cores(make_problem, make_estimator):
     )
     difference = np.abs(exact.coefs_[0] - rounded.coefs_[0]).max()
     assert 0 < difference < 1e-3
+    double = make_estimator("binary", device="cuda", max_iter=2, random_state=0).fit(X, y)
+    expected = double.predict_proba(X)
+    assert_array_equal(double.set_params(precision="tf32").predict_proba(X), expected)
 
 
 def test_a_failed_fit_changes_nothing(make_problem, unchanged, monkeypatch):

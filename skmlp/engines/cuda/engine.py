@@ -77,7 +77,8 @@ class CudaEngine(Engine):
         with _turn:
             device = runtime()
             device.activate()
-            check_precision(self._precision, tasks[0].data.dtype, device)
+            for task in tasks:
+                check_precision(self._precision, task.data.dtype, device)
             return CudaRun(device, tasks, self._precision)
 
     def loss_and_gradient(
@@ -133,7 +134,9 @@ class CudaEngine(Engine):
             if self._predictor is None or self._predictor[0] != key:
                 itemsize = np.dtype(data.dtype).itemsize
                 at_once = rows_at_once(n_rows, network.n_features, itemsize)
-                self._predictor = key, Predictor(device, network, data, at_once, self._precision)
+                # A model in double precision is predicted as exactly as it was fitted.
+                precision = self._precision if data.dtype == "float32" else None
+                self._predictor = key, Predictor(device, network, data, at_once, precision)
             predictor = self._predictor[1]
             predictor.set_parameters(parameters)
             return predictor.predict(data, rows)
