@@ -96,6 +96,19 @@ def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
 
 
 @needs_compilers
+def test_a_numpy_without_row_stack(run_python):
+    """As NumPy 2.5 is, which numba-cuda 0.30 does not know."""
+    script = """
+import numpy as np
+import skmlp  # and SciPy with it, whose releases know their NumPy
+vars(np).pop("row_stack", None)
+from skmlp.engines.cuda import compilation, kernels
+print(compilation.compile_ptx(kernels.step_kernel("begin"), (9, 0))[:2])
+"""
+    assert run_python(script).startswith("//")
+
+
+@needs_compilers
 def test_a_new_formula_is_another_kernel(tmp_path, monkeypatch):
     """Machine code is stamped with all sources, those of the formulas included."""
     from skmlp.engines.cuda import compilation, kernels

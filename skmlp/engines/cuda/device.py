@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-if not hasattr(np, "row_stack"):  # gone in NumPy 2.5; numba-cuda 0.30 still asks for it
-    np.vstack = np.vstack
+if "row_stack" not in vars(np):  # gone in NumPy 2.5; numba-cuda 0.30 still asks for it
+    vars(np)["row_stack"] = np.vstack
 
 from numba import cuda, types
 
