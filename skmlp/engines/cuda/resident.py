@@ -12,7 +12,7 @@ rows come next, the loss, when to stop) every block computes for itself, alike.
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,6 +98,28 @@ class Source(NamedTuple):
     table_columns: int
     steps: int
     team: int
+
+
+class Home(NamedTuple):
+    """Where a model's memory lies for a block; what is kept lies in global memory.
+
+    Attributes
+    ----------
+    weights, kept_weights, state, kept_state : pointer
+    partial : pointer
+        The first of a team's gradients.
+    total : pointer
+        The block's own gradient.
+    work : pointer
+    """
+
+    weights: Any
+    kept_weights: Any
+    state: Any
+    kept_state: Any
+    partial: Any
+    total: Any
+    work: Any
 
 
 @cache
@@ -235,6 +257,62 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
             total += partial[member * size + i]
         return total
 
+    @device_function
+    def settle(model, member, parameters, state, scratch, shared, thread, threads):
+        """Find every part of a model its place, and bring to shared memory what lies there."""
+        size = model[SIZE]
+        kept_weights = advance(parameters, model[PARAMETERS])
+        kept_state = advance(state, model[STATE])
+        weights, own_state = kept_weights, kept_state
+        partial = advance(scratch, model[GRADIENT])
+        total = advance(partial, member * size)
+        work = advance(scratch, model[WORK] + member * model[WORK_SIZE])
+        if model[SHARED_PARAMETERS] >= 0:
+            weights = advance(shared, model[SHARED_PARAMETERS])
+            copy(kept_weights, weights, size, thread, threads)
+        if model[SHARED_STATE] >= 0:
+            own_state = advance(shared, model[SHARED_STATE])
+            copy(kept_state, own_state, size * model[N_STATES], thread, threads)
+        if model[SHARED_GRADIENT] >= 0:
+            total = advance(shared, model[SHARED_GRADIENT])
+        if model[SHARED_WORK] >= 0:
+            work = advance(shared, model[SHARED_WORK])
+        synchronize()
+        return Home(weights, kept_weights, own_state, kept_state, partial, total, work)
+
+    @device_function
+    def update_alone(home, sizes, numbers, doubles, thread, threads):
+        """Update all parameters; return a thread's part of the sum of squares."""
+        squares = 0.0
+        if numbers[COUNT] > 0:
+            step = step_of_model(numbers, doubles)
+            for i in range(thread, sizes.parameters, threads):
+                squares += update_parameter(
+                    home.weights, home.total[i], home.state, i, sizes, step, numbers
+                )
+        return squares
+
+    @device_function
+    def update_share(
+        home, sizes, numbers, doubles, member, team, squares_of_team, sums, thread, threads
+    ):
+        """Update a block's share of the parameters, in global memory."""
+        share = (sizes.parameters // 4 + team - 1) // team * 4
+        first = min(member * share, sizes.parameters)
+        last = min(first + share, sizes.parameters)
+        squares = 0.0
+        if numbers[COUNT] > 0:
+            step = step_of_model(numbers, doubles)
+            for i in range(first + thread, last, threads):
+                gradient_here = sum_of_gradients(home.partial, i, sizes.parameters, team)
+                squares += update_parameter(
+                    home.kept_weights, gradient_here, home.state, i, sizes, step, numbers
+                )
+        sums[thread] = squares
+        squares = sum_of_block(sums, thread, threads)
+        if thread == 0:
+            squares_of_team[member] = squares
+
     def kernel(
         sequence, numbers, doubles, models, values, indices, indptr, targets, sample_weights,
         orders, subset, row_numbers, row_losses, losses, parameters, state, scratch, counters,
@@ -270,28 +348,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
         if own_numbers[BATCH_ROWS] == 0:
             return
         sizes = Sizes(model[SIZE], model[N_COEFS], model[N_STATES])
-        state_size = sizes.parameters * sizes.n_states
-        kept_weights = advance(parameters, model[PARAMETERS])
-        kept_state = advance(state, model[STATE])
-        weights, own_state = kept_weights, kept_state
-        partial = advance(scratch, model[GRADIENT])
-        total = advance(partial, member * sizes.parameters)
-        work = advance(scratch, model[WORK] + member * model[WORK_SIZE])
-        if model[SHARED_PARAMETERS] >= 0:
-            weights = advance(shared, model[SHARED_PARAMETERS])
-            copy(kept_weights, weights, sizes.parameters, thread, threads)
-        if model[SHARED_STATE] >= 0:
-            own_state = advance(shared, model[SHARED_STATE])
-            copy(kept_state, own_state, state_size, thread, threads)
-        if model[SHARED_GRADIENT] >= 0:
-            total = advance(shared, model[SHARED_GRADIENT])
-        if model[SHARED_WORK] >= 0:
-            work = advance(shared, model[SHARED_WORK])
-        synchronize()
-
-        share_of_parameters = (sizes.parameters // 4 + team - 1) // team * 4
-        first_parameter = min(member * share_of_parameters, sizes.parameters)
-        last_parameter = min(first_parameter + share_of_parameters, sizes.parameters)
+        home = settle(model, member, parameters, state, scratch, shared, thread, threads)
         step = 0
         meetings = 0
         while step < source.steps and own_numbers[BATCH_ROWS] > 0:
@@ -303,43 +360,32 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 some_rows = advance(own_rows, start)
                 gather(
                     values, indices, indptr, some_rows, rows, padded(model[LAYERS + FAN_IN]),
-                    source, advance(work, model[LAYERS + INPUTS]), thread, threads,
+                    source, advance(home.work, model[LAYERS + INPUTS]), thread, threads,
                 )  # fmt: skip
                 add_gradient(
-                    model, weights, work, total, targets, sample_weights, some_rows,
-                    advance(own_losses, start), rows, start > first_row, source, thread, threads,
+                    model, home.weights, home.work, home.total, targets, sample_weights,
+                    some_rows, advance(own_losses, start), rows, start > first_row, source,
+                    thread, threads,
                 )  # fmt: skip
             if team > 1:
                 if first_row == last_row:
                     for i in range(thread, sizes.parameters, threads):
-                        total[i] = zero
+                        home.total[i] = zero
                 meetings += team
                 meet(counter, meetings, thread)
             loss = sum_of_losses(own_losses, count, sums, thread, threads)
-            squares = 0.0
-            constants = step_of_model(own_numbers, own_doubles)
             if team > 1:
-                if count > 0:
-                    for i in range(first_parameter + thread, last_parameter, threads):
-                        gradient_here = sum_of_gradients(partial, i, sizes.parameters, team)
-                        squares += update_parameter(
-                            kept_weights, gradient_here, own_state, i, sizes, constants,
-                            own_numbers,
-                        )  # fmt: skip
-                sums[thread] = squares
-                squares = sum_of_block(sums, thread, threads)
-                if thread == 0:
-                    own_squares[member] = squares
+                update_share(
+                    home, sizes, own_numbers, own_doubles, member, team, own_squares, sums,
+                    thread, threads,
+                )  # fmt: skip
                 meetings += team
                 meet(counter, meetings, thread)
                 squares = own_squares[thread] if thread < team else 0.0
                 if model[SHARED_PARAMETERS] >= 0:
-                    copy(kept_weights, weights, sizes.parameters, thread, threads)
-            elif count > 0:
-                for i in range(thread, sizes.parameters, threads):
-                    squares += update_parameter(
-                        weights, total[i], own_state, i, sizes, constants, own_numbers
-                    )
+                    copy(home.kept_weights, home.weights, sizes.parameters, thread, threads)
+            else:
+                squares = update_alone(home, sizes, own_numbers, own_doubles, thread, threads)
             end_step(own_numbers, own_doubles, loss, squares, losses, sums, thread, threads)
             begin_step(
                 own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
@@ -348,9 +394,10 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
             step += 1
 
         if model[SHARED_PARAMETERS] >= 0 and team == 1:
-            copy(weights, kept_weights, sizes.parameters, thread, threads)
+            copy(home.weights, home.kept_weights, sizes.parameters, thread, threads)
         if model[SHARED_STATE] >= 0:
-            copy(own_state, kept_state, state_size, thread, threads)
+            state_size = sizes.parameters * sizes.n_states
+            copy(home.state, home.kept_state, state_size, thread, threads)
         # What the members of a team know is the same, except which parameters are finite.
         if member == 0:
             for i in range(thread, N_INTEGERS, threads):
