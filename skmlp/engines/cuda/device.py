@@ -1,4 +1,4 @@
-"""The one file that imports `numba.cuda`, and what differs between a GPU and its simulator.
+"""Where kernels have `numba.cuda` from, and what differs between a GPU and its simulator.
 
 A kernel is written once. On a GPU its arguments are bare pointers and numbers; in the simulator
 (``NUMBA_ENABLE_CUDASIM=1``) flat arrays stand in for pointers. What is spelled differently there
