@@ -49,13 +49,13 @@ needs_compilers = pytest.mark.skipif(
 def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
     """To machine code; all numbers of a thread stay in registers, none in its local memory."""
     from skmlp.engines.cuda import kernels
-    from skmlp.engines.cuda.compilation import assemble, compile_ptx
+    from skmlp.engines.cuda.compilation import compile_kernel
 
     found = list(kernels.kernels_for(kernels.DTYPES, capability))
     assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
     for kernel in found:
-        compiled = assemble(compile_ptx(kernel, capability), capability)
+        compiled = compile_kernel(kernel, capability)
         (stack, stores, loads) = re.search(
             r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
             compiled.report,
@@ -66,6 +66,8 @@ def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
         assert (stack, stores, loads) == ("0", "0", "0"), (kernel.name, compiled.report)
         # All blocks are launched with these threads, or the launch fails.
         assert int(registers) * kernel.threads <= 65536, kernel.name
+        if capability == (9, 0):
+            assert int(registers) * kernel.threads * kernel.blocks <= 65536, kernel.name
 
 
 @needs_compilers
@@ -129,13 +131,36 @@ def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
     small, large = kernels.tiles(dtype)
     for role in kernels.ROLES:
         for tile in (small, large):
+            size = tile.thread_rows * tile.thread_columns * tile.depth
             text = compile_ptx(kernels.layer_kernel(role, dtype, tile), (9, 0))
             kind = {"float32": "v4.f32", "float64": "v2.f64"}[dtype]
             assert f"ld.shared.{kind}" in text
             assert re.search(rf"ld\.(global|shared)\.{kind}", text)
+            # The loop over a tile's depth is unrolled.
+            assert len(re.findall(rf"fma\.rn\.f{dtype[-2:]}", text)) >= size, role
             if dtype == "float32":
                 # A double literal would turn products into double precision.
                 assert not re.search(r"fma\.rn\.f64|mul\.f64|cvt\.f64\.f32", text), role
+
+
+@needs_compilers
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_tensor_cores_are_used(precision):
+    from skmlp.engines.cuda import kernels
+    from skmlp.engines.cuda.compilation import compile_ptx
+
+    for tile in kernels.tiles("float32", precision):
+        for role in kernels.ROLES:
+            kernel = kernels.layer_kernel(role, "float32", tile, precision)
+            text = compile_ptx(kernel, (9, 0))
+            piece = 16 * 8 * {"tf32": 8, "bf16": 16}[precision]
+            warps = tile.threads // 32
+            assert text.count("mma.sync") == tile.rows * tile.columns * tile.depth / piece / warps
+            # One instruction on this compute capability, three on those before.
+            assert "cvt.rna" not in text
+            if precision == "tf32":
+                assert "cvt.rn.tf32" in text
+                assert "cvt.rna.tf32" in compile_ptx(kernel, (8, 0))
 
 
 def test_compiling_ahead_refuses_what_it_cannot_do(monkeypatch):

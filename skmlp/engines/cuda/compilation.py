@@ -15,6 +15,7 @@ from pathlib import Path
 
 from skmlp.engines.cuda.device import compiling_for, cuda
 from skmlp.engines.cuda.kernels import Kernel
+from skmlp.engines.cuda.ptx import for_capability
 from skmlp.engines.listeners import tell_of_compilation
 
 # What turns a kernel into machine code, besides the libraries of the CUDA toolkit.
@@ -46,10 +47,11 @@ class Compiled:
 def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
     """Return a kernel's PTX."""
     with compiling_for(capability):
+        bounds = kernel.threads, kernel.blocks
         ptx, _ = cuda.compile_ptx(
-            kernel.py_func, kernel.signature, cc=capability, launch_bounds=kernel.threads
+            kernel.py_func, kernel.signature, cc=capability, launch_bounds=bounds
         )
-    return str(ptx)
+    return for_capability(str(ptx), capability)
 
 
 def entry_of(ptx: str) -> str:
@@ -67,6 +69,17 @@ def assemble(ptx: str, capability: tuple[int, int]) -> Compiled:
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
     cubin = bytes(linker.link("cubin").code)
     return Compiled(cubin, entry_of(ptx), str(linker.get_info_log()))
+
+
+def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
+    """Compile a kernel for as many blocks on a multiprocessor as it asks for, if nothing spills.
+
+    Where registers do not suffice for that, they are left to fewer blocks.
+    """
+    compiled = assemble(compile_ptx(kernel, capability), capability)
+    if kernel.blocks > 1 and re.search("[1-9][0-9]* bytes spill", compiled.report):
+        return compile_kernel(replace(kernel, blocks=1), capability)
+    return compiled
 
 
 @cache
@@ -97,7 +110,7 @@ def cache_folders() -> list[Path]:
 
 
 def file_name(kernel: Kernel, capability: tuple[int, int]) -> str:
-    key = repr((source_stamp(), kernel.name, kernel.threads, capability))
+    key = repr((source_stamp(), kernel.name, kernel.threads, kernel.blocks, capability))
     return f"{kernel.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.cubin"
 
 
@@ -135,6 +148,6 @@ def machine_code(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     found = load(kernel, capability)
     if found is None:
         tell_of_compilation(kernel.name)
-        found = assemble(compile_ptx(kernel, capability), capability)
+        found = compile_kernel(kernel, capability)
         found = save(kernel, capability, found)
     return found

@@ -43,6 +43,8 @@ TENSOR_TILES = {
     )
     for precision, padding in (("tf32", 8), ("bf16", 4))
 }
+# While one block waits for its tiles, the other one multiplies.
+BLOCKS_OF_PRODUCTS = 2
 # The simulator runs the threads of a block one after the other.
 SIMULATED_SMALL_TILE = Tile(16, 4, 4, 4, 4)
 SIMULATED_LARGE_TILE = Tile(32, 8, 8, 8, 4)
@@ -62,12 +64,15 @@ class Kernel:
         Types of its arguments.
     threads : int
         Of every block; it is compiled for exactly so many.
+    blocks : int
+        Of those that shall fit on a multiprocessor at once, for which registers are kept free.
     """
 
     name: str
     py_func: Callable[..., None] = field(compare=False)
     signature: tuple[Any, ...] = field(compare=False)
     threads: int
+    blocks: int = 1
 
 
 def pointer(dtype: str) -> Any:
@@ -93,7 +98,8 @@ def layer_kernel(role: str, dtype: str, tile: Tile, precision: str | None = None
         "gradient": (INTEGERS, reals, INDICES, reals, reals, LAYER, GROUP, SLAB),
     }[role]
     py_func = getattr(layers.layer_kernels(dtype, tile, precision), role)
-    return Kernel(f"{role}-{precision or dtype}-{tile.name}", py_func, signature, tile.threads)
+    name = f"{role}-{precision or dtype}-{tile.name}"
+    return Kernel(name, py_func, signature, tile.threads, BLOCKS_OF_PRODUCTS)
 
 
 @cache

@@ -68,19 +68,15 @@ def product_function(
     """Return a device function that computes a block's tile of ``left @ right`` in `totals`.
 
     The factors lie in memory as they are multiplied, or are `transposed`; as tiles they have the
-    dimension summed over outermost, so a left factor as it is counts as transposed. The function
-    returns what a thread's column of the right factor sums up to.
+    dimension summed over outermost, so a left factor as it is counts as transposed. Where neither
+    is, the function returns what a thread's column of the right factor sums up to, to those blocks
+    that compute the first rows.
     """
     zero = np.dtype(dtype).type(0)
     clear, multiply = functions.clear, functions.multiply
-    from_a, from_b = functions.a, functions.b
-    read_a, put_a = from_a.read, from_a.put
-    if transposed[0]:
-        read_a, put_a = from_a.read_transposed, from_a.put_transposed
-    read_b, put_b = from_b.read, from_b.put
-    if transposed[1]:
-        read_b, put_b = from_b.read_transposed, from_b.put_transposed
-    a_shape, b_shape = from_a.shape, from_b.shape
+    begin_a, read_a, put_a, a_trips = functions.a[transposed[0]]
+    begin_b, read_b, put_b, b_trips = functions.b[transposed[1]]
+    a_shape, b_shape = (a_trips, 4), (b_trips, 4)
     tile_columns, tile_depth = tile.columns, tile.depth
     b_ld = tile_columns + tile.padding
     sums_columns = not any(transposed)
@@ -88,21 +84,26 @@ def product_function(
 
     @device_function
     def product(left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread):
-        a_held = cuda.local.array(a_shape, real)
-        b_held = cuda.local.array(b_shape, real)
+        a_starts, a_held = cuda.local.array(a_trips, int64), cuda.local.array(a_shape, real)
+        b_starts, b_held = cuda.local.array(b_trips, int64), cuda.local.array(b_shape, real)
+        depth = uint32(depth)
         column_sum = zero
         clear(totals)
-        read_a(left, 0, depth, first_row, rows, a_held, thread)
-        read_b(right, 0, depth, first_column, columns, b_held, thread)
-        for k in range(0, depth, tile_depth):
+        begin_a(left, first_row, rows, a_starts, thread)
+        begin_b(right, first_column, columns, b_starts, thread)
+        read_a(left, a_starts, uint32(0), depth, a_held, thread)
+        read_b(right, b_starts, uint32(0), depth, b_held, thread)
+        k = uint32(0)
+        while k < depth:
             put_a(a_held, a, thread)
             put_b(b_held, b, thread)
             synchronize()
             # The next tiles are under way while these are multiplied; past the end nothing is.
-            read_a(left, k + tile_depth, depth, first_row, rows, a_held, thread)
-            read_b(right, k + tile_depth, depth, first_column, columns, b_held, thread)
+            k = uint32(k + uint32(tile_depth))
+            read_a(left, a_starts, k, depth, a_held, thread)
+            read_b(right, b_starts, k, depth, b_held, thread)
             multiply(a, b, totals, thread)
-            if sums_columns and thread < tile_columns:
+            if sums_columns and first_row == 0 and thread < tile_columns:
                 for row in range(tile_depth):
                     column_sum += b[row * b_ld + thread]
             synchronize()

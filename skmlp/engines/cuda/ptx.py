@@ -16,6 +16,15 @@ from skmlp.engines.cuda.device import SIMULATED
 
 # From this compute capability on there are tensor cores for these precisions.
 TENSOR_CAPABILITY = (8, 0)
+# From this one on rounding to tf32 is one instruction instead of three, if ties go to even.
+ROUNDING_CAPABILITY = (9, 0)
+
+
+def for_capability(text: str, capability: tuple[int, int]) -> str:
+    """Replace instructions in PTX by better ones that a compute capability has."""
+    if capability >= ROUNDING_CAPABILITY:
+        return text.replace("cvt.rna.tf32.f32", "cvt.rn.tf32.f32")
+    return text
 
 
 def rounded_bits(x: Any, dropped: int, *, ties_away: bool) -> Any:
@@ -102,7 +111,7 @@ else:
 
     @intrinsic
     def to_tf32(typing_context, x):
-        """Round to 10 bits after the point, ties away from zero."""
+        """Round to 10 bits after the point, ties away from zero (see `for_capability`)."""
 
         def generate(context, builder, signature, arguments):
             bits = _assembler(builder, BITS, arguments, "cvt.rna.tf32.f32 $0, $1;", "=r,f")

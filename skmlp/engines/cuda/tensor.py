@@ -14,8 +14,8 @@ import numpy as np
 
 from skmlp.engines.cuda import ptx
 from skmlp.engines.cuda.device import SIMULATED, device_function, uint32
-from skmlp.engines.cuda.memory import select
-from skmlp.engines.cuda.tiles import Tile, TileFunctions, as_it_is, fetching_functions
+from skmlp.engines.cuda.memory import advance, select
+from skmlp.engines.cuda.tiles import Tile, TileFunctions, as_it_is, fetching_functions, unrolled
 
 PIECE_ROWS = 16
 PIECE_COLUMNS = 8
@@ -135,7 +135,33 @@ def multiply_on_tensor_cores(
 
         @device_function
         def word(values, place, ld):
-            return ptx.pack_bf16(values[place], values[uint32(place + uint32(ld))])
+            return ptx.pack_bf16(values[place], values[place + ld])
+
+    @device_function
+    def multiply_at(a, b, totals, piece):
+        for n in range(PIECES_ACROSS):
+            start = advance(b, piece * piece_depth * b_ld + PIECE_COLUMNS * n)
+            b0, b1 = word(start, 0, b_ld), word(start, half * b_ld, b_ld)
+            for m in range(pieces_down):
+                start = advance(a, piece * piece_depth * a_ld + PIECE_ROWS * m)
+                c0, c1, c2, c3 = multiply_piece(
+                    word(start, 0, a_ld),
+                    word(start, 8, a_ld),
+                    word(start, half * a_ld, a_ld),
+                    word(start, half * a_ld + 8, a_ld),
+                    b0,
+                    b1,
+                    totals[m, n, 0],
+                    totals[m, n, 1],
+                    totals[m, n, 2],
+                    totals[m, n, 3],
+                )
+                totals[m, n, 0] = c0
+                totals[m, n, 1] = c1
+                totals[m, n, 2] = c2
+                totals[m, n, 3] = c3
+
+    multiply_all = unrolled(multiply_at, depth // piece_depth)
 
     @device_function
     def multiply(a, b, totals, thread):
@@ -144,27 +170,6 @@ def multiply_on_tensor_cores(
         row = uint32(t * uint32(per_word * a_ld) + first_row_of(thread))
         column = first_column_of(thread) - uint32(2) * t + g
         column = uint32(t * uint32(per_word * b_ld) + column)
-        for k in range(0, depth, piece_depth):
-            for n in range(PIECES_ACROSS):
-                place = uint32(column + uint32(k * b_ld + PIECE_COLUMNS * n))
-                b0, b1 = word(b, place, b_ld), word(b, uint32(place + uint32(half * b_ld)), b_ld)
-                for m in range(pieces_down):
-                    place = uint32(row + uint32(k * a_ld + PIECE_ROWS * m))
-                    c0, c1, c2, c3 = multiply_piece(
-                        word(a, place, a_ld),
-                        word(a, uint32(place + uint32(8)), a_ld),
-                        word(a, uint32(place + uint32(half * a_ld)), a_ld),
-                        word(a, uint32(place + uint32(half * a_ld + 8)), a_ld),
-                        b0,
-                        b1,
-                        totals[m, n, 0],
-                        totals[m, n, 1],
-                        totals[m, n, 2],
-                        totals[m, n, 3],
-                    )
-                    totals[m, n, 0] = c0
-                    totals[m, n, 1] = c1
-                    totals[m, n, 2] = c2
-                    totals[m, n, 3] = c3
+        multiply_all(advance(a, row), advance(b, column), totals)
 
     return multiply

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmlp.engines.cuda.device import device_function, int64, uint32
-from skmlp.engines.cuda.memory import load_four, store_four
+from skmlp.engines.cuda.memory import advance, load_four, store_four
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class TileFunctions(NamedTuple):
 
     Attributes
     ----------
-    a, b : Fetching
-        How tiles of the two factors are brought into shared memory.
+    a, b : tuple of Fetching
+        How tiles of the two factors are brought into shared memory, as they lie and transposed.
     clear : callable
         ``(totals)``: sets a thread's numbers to zero.
     multiply : callable
@@ -82,8 +82,8 @@ class TileFunctions(NamedTuple):
         Of the array of a thread's numbers.
     """
 
-    a: "Fetching"
-    b: "Fetching"
+    a: "tuple[Fetching, Fetching]"
+    b: "tuple[Fetching, Fetching]"
     clear: Any
     multiply: Any
     write: Any
@@ -93,30 +93,58 @@ class TileFunctions(NamedTuple):
 class Fetching(NamedTuple):
     """Device functions that bring tiles of one factor into shared memory.
 
-    A thread first reads its elements from global memory into registers, `held`, and later puts
-    them into shared memory: meanwhile the tile before may be multiplied.
+    A thread moves four neighbors at a time, in some trips. It first reads them from global memory
+    into registers, `held`, and later puts them into shared memory: meanwhile the tile before may
+    be multiplied.
 
     Attributes
     ----------
-    read, read_transposed : callable
-        ``(operand, first_k, depth, first, width, held, thread)``
-    put, put_transposed : callable
+    begin : callable
+        ``(operand, first, width, starts, thread)``: works out, once, what does not depend on
+        ``first_k``.
+    read : callable
+        ``(operand, starts, first_k, depth, held, thread)``
+    put : callable
         ``(held, out, thread)``: then ``out[k, j]`` is ``operand[first_k + k, first + j]``, or
         ``operand[first + j, first_k + k]`` if transposed.
-    shape : tuple of int
-        Of the array `held`.
+    trips : int
+        Length of the arrays `starts` and `held`, the latter four wide.
     """
 
+    begin: Any
     read: Any
-    read_transposed: Any
     put: Any
-    put_transposed: Any
-    shape: tuple[int, int]
+    trips: int
 
 
 @device_function
 def as_it_is(x):
     return x
+
+
+def unrolled(body: Any, count: int, first: int = 0) -> Any:
+    """Return ``(a, b, totals)``, which calls ``body(a, b, totals, k)`` for `count` numbers `k`.
+
+    Each call stands for itself, with a constant: compilers leave a long loop as it is, and places
+    in memory are worked out anew in every round.
+    """
+    if count == 1:
+
+        @device_function
+        def once(a, b, totals):
+            body(a, b, totals, first)
+
+        return once
+
+    half = count // 2
+    one, other = unrolled(body, half, first), unrolled(body, count - half, first + half)
+
+    @device_function
+    def both(a, b, totals):
+        one(a, b, totals)
+        other(a, b, totals)
+
+    return both
 
 
 @device_function
@@ -127,7 +155,9 @@ def start_of_row(operand, row):
 
 
 @cache
-def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> Fetching:
+def fetching_functions(
+    dtype: str, tile: Tile, extent: int, prepare: Any
+) -> tuple[Fetching, Fetching]:
     """Return the functions for tiles that are `extent` wide; they move four elements at a time.
 
     ``first + j`` counts up to `width` and ``first_k + k`` up to `depth`; what lies outside becomes
@@ -152,18 +182,29 @@ def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> Fet
         return uint32(uint32(place % uint32(along)) * uint32(4)), uint32(place // uint32(along))
 
     @device_function
-    def hold(held, trip, operand, row, column, is_inside):
+    def hold(held, trip, values, start, is_inside):
         w, x, y, z = zero, zero, zero, zero
         if is_inside:
-            w, x, y, z = load_four(operand.values, start_of_row(operand, row) + column)
+            w, x, y, z = load_four(values, start)
         held[trip, 0], held[trip, 1], held[trip, 2], held[trip, 3] = w, x, y, z
 
     @device_function
-    def read(operand, first_k, depth, first, width, held, thread):
+    def begin(operand, first, width, starts, thread):
         for trip in range(trips):
             k, j = place_of(trip, thread)
-            is_inside = k < block_depth and first_k + k < depth and first + j < width
-            hold(held, trip, operand, first_k + k, first + j, is_inside)
+            column = first + j
+            starts[trip] = column if k < block_depth and column < width else -1
+
+    @device_function
+    def read(operand, starts, first_k, depth, held, thread):
+        for trip in range(trips):
+            k, _ = place_of(trip, thread)
+            row = uint32(first_k + k)
+            is_inside = row < depth and starts[trip] >= 0
+            start = starts[trip]
+            if is_inside:
+                start += start_of_row(operand, row)
+            hold(held, trip, operand.values, start, is_inside)
 
     @device_function
     def put(held, out, thread):
@@ -180,21 +221,53 @@ def fetching_functions(dtype: str, tile: Tile, extent: int, prepare: Any) -> Fet
                 )
 
     @device_function
-    def read_transposed(operand, first_k, depth, first, width, held, thread):
+    def begin_transposed(operand, first, width, starts, thread):
         for trip in range(trips):
             k, j = transposed_place_of(trip, thread)
-            is_inside = j < extent and first_k + k < depth and first + j < width
-            hold(held, trip, operand, first + j, first_k + k, is_inside)
+            row = first + j
+            starts[trip] = -1
+            if j < extent and row < width:
+                starts[trip] = start_of_row(operand, row) + k
+
+    @device_function
+    def read_transposed(operand, starts, first_k, depth, held, thread):
+        for trip in range(trips):
+            k, _ = transposed_place_of(trip, thread)
+            is_inside = uint32(first_k + k) < depth and starts[trip] >= 0
+            hold(held, trip, operand.values, starts[trip] + first_k, is_inside)
 
     @device_function
     def put_transposed(held, out, thread):
         for trip in range(trips):
             k, j = transposed_place_of(trip, thread)
             if j < extent:
+                start = advance(out, uint32(k * uint32(ld) + j))
                 for i in range(4):
-                    out[uint32(uint32(k + uint32(i)) * uint32(ld) + j)] = prepare(held[trip, i])
+                    start[i * ld] = prepare(held[trip, i])
 
-    return Fetching(read, read_transposed, put, put_transposed, (trips, 4))
+    straight = Fetching(begin, read, put, trips)
+    return straight, Fetching(begin_transposed, read_transposed, put_transposed, trips)
+
+
+def place_function(tile: Tile) -> Any:
+    """Return a function that tells the row and column of a thread's first number in a tile.
+
+    The threads of a warp lie as close to a square as can be, so that they read few numbers.
+    """
+    threads_across = tile.columns // tile.thread_columns
+    lanes_across, lanes_down = min(threads_across, 8), min(tile.rows // tile.thread_rows, 4)
+    warps_across, lanes = threads_across // lanes_across, lanes_across * lanes_down
+
+    @device_function
+    def place_of(thread):
+        warp, lane = uint32(thread // uint32(lanes)), uint32(thread % uint32(lanes))
+        down = uint32(uint32(warp // uint32(warps_across)) * uint32(lanes_down))
+        across = uint32(uint32(warp % uint32(warps_across)) * uint32(lanes_across))
+        row = uint32(uint32(down + lane // uint32(lanes_across)) * uint32(4))
+        column = uint32(uint32(across + lane % uint32(lanes_across)) * uint32(4))
+        return row, column
+
+    return place_of
 
 
 @cache
@@ -203,7 +276,7 @@ def tile_functions(dtype: str, tile: Tile) -> TileFunctions:
     zero = np.dtype(dtype).type(0)
     block_depth = tile.depth
     thread_rows, thread_columns = tile.thread_rows, tile.thread_columns
-    threads_across = tile.columns // thread_columns
+    place_of = place_function(tile)
     a_ld, b_ld = tile.rows + tile.padding, tile.columns + tile.padding
     row_quads, column_quads = thread_rows // 4, thread_columns // 4
     # The quads of a thread's tile lie apart, so that neighboring threads read neighboring quads.
@@ -216,24 +289,28 @@ def tile_functions(dtype: str, tile: Tile) -> TileFunctions:
                 totals[i, j] = zero
 
     @device_function
+    def multiply_at(a, b, totals, k):
+        for p in range(row_quads):
+            a0, a1, a2, a3 = load_four(a, k * a_ld + p * row_step)
+            for q in range(column_quads):
+                quad = load_four(b, k * b_ld + q * column_step)
+                for j in range(4):
+                    totals[4 * p, 4 * q + j] += a0 * quad[j]
+                    totals[4 * p + 1, 4 * q + j] += a1 * quad[j]
+                    totals[4 * p + 2, 4 * q + j] += a2 * quad[j]
+                    totals[4 * p + 3, 4 * q + j] += a3 * quad[j]
+
+    multiply_all = unrolled(multiply_at, block_depth)
+
+    @device_function
     def multiply(a, b, totals, thread):
-        row = uint32(uint32(thread // uint32(threads_across)) * uint32(4))
-        column = uint32(uint32(thread % uint32(threads_across)) * uint32(4))
-        for k in range(block_depth):
-            for p in range(row_quads):
-                a0, a1, a2, a3 = load_four(a, uint32(row + uint32(k * a_ld + p * row_step)))
-                for q in range(column_quads):
-                    quad = load_four(b, uint32(column + uint32(k * b_ld + q * column_step)))
-                    for j in range(4):
-                        totals[4 * p, 4 * q + j] += a0 * quad[j]
-                        totals[4 * p + 1, 4 * q + j] += a1 * quad[j]
-                        totals[4 * p + 2, 4 * q + j] += a2 * quad[j]
-                        totals[4 * p + 3, 4 * q + j] += a3 * quad[j]
+        row, column = place_of(thread)
+        multiply_all(advance(a, row), advance(b, column), totals)
 
     @device_function
     def write(totals, out, ld, first_row, rows, first_column, columns, accumulate, thread):
-        row = first_row + uint32(thread // uint32(threads_across)) * uint32(4)
-        column = first_column + uint32(thread % uint32(threads_across)) * uint32(4)
+        own_row, own_column = place_of(thread)
+        row, column = first_row + own_row, first_column + own_column
         for i in range(thread_rows):
             m = row + (i // 4) * row_step + i % 4
             for q in range(column_quads):
