@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skmlp.engines.cuda import tables
-from skmlp.engines.cuda.device import BLOCK_THREADS, STEP_THREADS, cuda, float64, int64, uint32
+from skmlp.engines.cuda.device import BLOCK_THREADS, WARP_THREADS, cuda, float64, int64, uint32
 from skmlp.engines.cuda.layers import padded, rows_in_slab
 from skmlp.engines.cuda.losses import output_functions
 from skmlp.engines.cuda.memory import advance, pointer_to
@@ -21,7 +21,7 @@ N_DOUBLES = tables.N_DOUBLES
 def begin_kernel(numbers, doubles, orders, subset, weights, row_numbers, group):
     """Begin the first step of a call: one block per model."""
     model = int64(cuda.blockIdx.x)
-    scratch = pointer_to(cuda.shared.array(STEP_THREADS, float64, 16))
+    scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
     begin_step(
         advance(numbers, model * N_INTEGERS),
         advance(doubles, model * N_DOUBLES),
@@ -52,7 +52,7 @@ def turn_kernel(
     model = int64(cuda.blockIdx.x)
     thread = uint32(cuda.threadIdx.x)
     threads = uint32(cuda.blockDim.x)
-    scratch = pointer_to(cuda.shared.array(STEP_THREADS, float64, 16))
+    scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
     own_numbers = advance(numbers, model * N_INTEGERS)
     own_doubles = advance(doubles, model * N_DOUBLES)
     squares = 0.0
@@ -163,7 +163,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
         if own_numbers[tables.COUNT] == 0:
             return
         thread = uint32(cuda.threadIdx.x)
-        scratch = pointer_to(cuda.shared.array(BLOCK_THREADS, float64, 16))
+        scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
         own_parameters = advance(parameters, model * group.parameters)
         own_gradient = advance(gradient, model * group.parameters)
         own_state = advance(state, model * group.state)
@@ -176,8 +176,7 @@ def batch_kernels(dtype: str) -> BatchKernels:
             squares += update_parameter(
                 own_parameters, own_gradient[i], own_state, i, sizes, step, own_numbers
             )
-        scratch[thread] = squares
-        squares = sum_of_block(scratch, thread, uint32(BLOCK_THREADS))
+        squares = sum_of_block(squares, scratch, thread, uint32(BLOCK_THREADS))
         if thread == 0:
             penalties[model * group.penalties + cuda.blockIdx.x] = squares
 

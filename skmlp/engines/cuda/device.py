@@ -23,9 +23,11 @@ __all__ = [
     "BLOCK_THREADS",
     "SIMULATED",
     "STEP_THREADS",
+    "WARP_THREADS",
     "compiling_for",
     "cuda",
     "device_function",
+    "exchange",
     "float32",
     "float64",
     "int32",
@@ -42,6 +44,9 @@ BLOCK_THREADS = 4 if SIMULATED else 128
 
 # A step begins with drawing rows, which is a long chain of operations for each of them.
 STEP_THREADS = 4 if SIMULATED else 1024
+
+# Neighbors that can exchange numbers; in the simulator a block has two warps, if small ones.
+WARP_THREADS = 2 if SIMULATED else 32
 
 int32 = types.int32
 uint32 = types.uint32
@@ -80,6 +85,15 @@ if SIMULATED:
         """Wait for all threads of the block."""
         threading.current_thread().syncthreads()  # type: ignore[attr-defined]
 
+    def exchange(value: Any, distance: int, width: int) -> Any:
+        """Return the value that another thread has, its number differing in one bit.
+
+        All of `width` neighboring threads must call this, a power of two and part of a warp.
+        """
+        return threading.current_thread().exchange(  # type: ignore[attr-defined]
+            value, int(distance), int(width)
+        )
+
     # Device functions are called with the simulator's module, kernels with a stand-in for it.
     cuda.local = SimpleNamespace(array=lambda shape, dtype: np.empty(shape, np.dtype(str(dtype))))
 
@@ -90,3 +104,14 @@ else:
         return cuda.jit(device=True, forceinline=True)(py_func)
 
     synchronize = cuda.syncthreads
+
+    @device_function
+    def exchange(value, distance, width):
+        """Return the value that another thread has, its number differing in one bit.
+
+        All of `width` neighboring threads must call this, a power of two and part of a warp.
+        """
+        lane = uint32(uint32(cuda.threadIdx.x) % uint32(32))
+        first = uint32(lane // uint32(width) * uint32(width))
+        mask = uint32(uint32(0xFFFFFFFF) >> uint32(32 - width)) << first
+        return cuda.shfl_xor_sync(int32(mask), value, int32(distance))

@@ -9,12 +9,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp.engines.cuda.device import cuda, device_function, float32, float64, uint32
-from skmlp.engines.cuda.memory import load_four, store_four
+from skmlp.engines.cuda.device import (
+    WARP_THREADS,
+    cuda,
+    device_function,
+    exchange,
+    float32,
+    float64,
+    int64,
+    uint32,
+)
+from skmlp.engines.cuda.memory import advance, load_four, store_four
 
 TILE_COLUMNS = 4
 # Matrices have memory for a multiple of so many rows.
 ROW_MULTIPLE = 8
+
+
+# Neighboring threads that share a tile, at most: what they add in the end costs more and more.
+MOST_PARTS = min(8, WARP_THREADS)
+
+
+@device_function
+def parts_of_tile(tiles, depth, threads):
+    """Return how many threads share a tile, each with a part of the depth: as many as are idle."""
+    parts = uint32(1)
+    while uint32(2) * parts <= min(uint32(MOST_PARTS), depth) and (
+        uint32(2) * parts * tiles <= threads
+    ):
+        parts = uint32(uint32(2) * parts)
+    return parts
 
 
 class RegisterProducts(NamedTuple):
@@ -61,12 +85,28 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                 totals[i, j] = zero
 
     @device_function
-    def load_rows(source, ld, row, k, out):
+    def load_rows(source, ld, out):
         """Read four neighbors in each row of a tile."""
         for i in range(tile_rows):
-            quad = load_four(source, uint32(uint32(row + uint32(i)) * ld + k))
+            quad = load_four(source, i * ld)
             for j in range(4):
                 out[i, j] = quad[j]
+
+    @device_function
+    def sum_of_parts(value, parts):
+        distance = uint32(1)
+        while distance < parts:
+            value += exchange(value, distance, parts)
+            distance = uint32(distance * uint32(2))
+        return value
+
+    @device_function
+    def add_up(totals, parts):
+        """Add what the threads that share a tile have computed; each of them has the sums then."""
+        if parts > 1:
+            for i in range(tile_rows):
+                for j in range(TILE_COLUMNS):
+                    totals[i, j] = sum_of_parts(totals[i, j], parts)
 
     @device_function
     def forward(
@@ -74,58 +114,93 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
     ):
         depth, columns = padded(fan_in), padded(fan_out)
         across = uint32(columns // uint32(TILE_COLUMNS))
-        down = uint32((rows + tile_rows - 1) // tile_rows)
+        tiles = uint32(across * uint32((rows + tile_rows - 1) // tile_rows))
+        parts = parts_of_tile(tiles, depth // uint32(4), threads)
+        part = uint32(thread % parts)
         totals = cuda.local.array(shape, real)
         a = cuda.local.array(shape, real)
-        for tile in range(thread, across * down, threads):
+        for tile in range(thread // parts, tiles, threads // parts):
             row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
+            first = uint32(uint32(4) * part)
+            own = advance(inputs, uint32(row * depth + first))
+            others = advance(coefs, uint32(first * columns + column))
             clear(totals)
-            for k in range(0, depth, 4):
-                load_rows(inputs, depth, row, uint32(k), a)
+            for _ in range(first, depth, uint32(4) * parts):
+                load_rows(own, int64(depth), a)
                 for step in range(4):
-                    b = load_four(coefs, uint32(uint32(k + step) * columns + column))
+                    b = load_four(others, step * int64(columns))
                     for i in range(tile_rows):
                         for j in range(TILE_COLUMNS):
                             totals[i, j] += a[i, step] * b[j]
+                own = advance(own, 4 * int64(parts))
+                others = advance(others, 4 * int64(parts) * int64(columns))
+            add_up(totals, parts)
             for i in range(tile_rows):
-                place = uint32(uint32(row + uint32(i)) * columns + column)
-                store_four(outputs, place, totals[i, 0], totals[i, 1], totals[i, 2], totals[i, 3])
-            # Rows that are there: a loop of unknown length is not unrolled with all its formulas.
-            for place in range(min(tile_rows, rows - row) * TILE_COLUMNS):
-                j = uint32(column + uint32(place % TILE_COLUMNS))
-                i = uint32(uint32(row + uint32(place // TILE_COLUMNS)) * columns + j)
+                if uint32(i) & uint32(parts - uint32(1)) == part:
+                    place = uint32(uint32(row + uint32(i)) * columns + column)
+                    store_four(
+                        outputs, place, totals[i, 0], totals[i, 1], totals[i, 2], totals[i, 3]
+                    )
+            # Of the rows that are there, those that this thread has written: a loop of unknown
+            # length is not unrolled with all its formulas.
+            n_rows = uint32(min(tile_rows, int64(rows) - int64(row)))
+            n_own = uint32(uint32(n_rows + parts - uint32(1) - part) // parts)
+            for place in range(uint32(n_own * uint32(TILE_COLUMNS))):
+                m = uint32(row + part + uint32(uint32(place) // uint32(TILE_COLUMNS)) * parts)
+                j = uint32(column + uint32(place) % uint32(TILE_COLUMNS))
+                i = uint32(m * columns + j)
                 value = activate(activation, outputs[i] + intercepts[j])
                 # The padding stays zero, or it would take part in the gradient.
                 outputs[i] = value if j < fan_out else zero
+
+    @device_function
+    def add_row(own, others, beyond, totals, sums):
+        """Add to a tile of a gradient, and to the sums of its columns, what a row brings."""
+        b = load_four(others, 0)
+        for p in range(quads_down):
+            a = load_four(own, beyond if p else 0)
+            for i in range(4):
+                for j in range(TILE_COLUMNS):
+                    totals[4 * p + i, j] += a[i] * b[j]
+        for j in range(TILE_COLUMNS):
+            sums[j] += b[j]
 
     @device_function
     def gradient(inputs, deltas, coefs, intercepts, rows, fan_in, fan_out, adds, thread, threads):
         height, columns = padded(fan_in), padded(fan_out)
         across = uint32(columns // uint32(TILE_COLUMNS))
         down = uint32((height + uint32(tile_rows - 1)) // uint32(tile_rows))
+        tiles = uint32(across * down)
+        parts = parts_of_tile(tiles, uint32(rows), threads)
+        part = uint32(thread % parts)
         totals = cuda.local.array(shape, real)
-        for tile in range(thread, across * down, threads):
+        sums = cuda.local.array(TILE_COLUMNS, real)
+        for tile in range(thread // parts, tiles, threads // parts):
             row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
             clear(totals)
-            s0, s1, s2, s3 = zero, zero, zero, zero
-            for k in range(rows):
-                b = load_four(deltas, uint32(uint32(k) * columns + column))
-                for p in range(quads_down):
-                    # Four rows that lie beyond the last are not written; here others stand in.
-                    own = min(uint32(row + uint32(4 * p)), uint32(height - 4))
-                    a = load_four(inputs, uint32(uint32(k) * height + own))
-                    for i in range(4):
-                        for j in range(TILE_COLUMNS):
-                            totals[4 * p + i, j] += a[i] * b[j]
-                s0 += b[0]
-                s1 += b[1]
-                s2 += b[2]
-                s3 += b[3]
+            for j in range(TILE_COLUMNS):
+                sums[j] = zero
+            # Four rows that lie beyond the last are not written; here others stand in.
+            last = min(uint32(row + uint32(tile_rows - 4)), uint32(height - uint32(4)))
+            beyond = int64(last) - int64(row)
+            own = advance(inputs, uint32(part * height + row))
+            others = advance(deltas, uint32(part * columns + column))
+            own_step, others_step = int64(parts) * int64(height), int64(parts) * int64(columns)
+            n_own = uint32(uint32(uint32(rows) + parts - uint32(1) - part) // parts)
+            # Two at a time: what the second one needs is under way while the first is added.
+            for _ in range(n_own // uint32(2)):
+                add_row(own, others, beyond, totals, sums)
+                add_row(advance(own, own_step), advance(others, others_step), beyond, totals, sums)
+                own, others = advance(own, 2 * own_step), advance(others, 2 * others_step)
+            if n_own % uint32(2) == 1:
+                add_row(own, others, beyond, totals, sums)
+            add_up(totals, parts)
             for i in range(tile_rows):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
-                if row + uint32(i) < height:
+                is_own = uint32(i) & uint32(parts - uint32(1)) == part
+                if is_own and row + uint32(i) < height:
                     w, x, y, z = zero, zero, zero, zero
                     if adds:
                         w, x, y, z = load_four(coefs, place)
@@ -135,10 +210,15 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                     z += totals[i, 3]
                     store_four(coefs, place, w, x, y, z)
             if row == 0:
-                if adds:
-                    w, x, y, z = load_four(intercepts, column)
-                    s0, s1, s2, s3 = s0 + w, s1 + x, s2 + y, s3 + z
-                store_four(intercepts, column, s0, s1, s2, s3)
+                for j in range(TILE_COLUMNS):
+                    sums[j] = sum_of_parts(sums[j], parts)
+                if part == 0:
+                    w, x, y, z = zero, zero, zero, zero
+                    if adds:
+                        w, x, y, z = load_four(intercepts, column)
+                    store_four(
+                        intercepts, column, sums[0] + w, sums[1] + x, sums[2] + y, sums[3] + z
+                    )
 
     @device_function
     def backward(deltas, coefs, inputs, rows, fan_in, fan_out, activation, thread, threads):
@@ -150,15 +230,17 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
         for tile in range(thread, across * down, threads):
             row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
+            own = advance(deltas, uint32(row * depth))
+            others = advance(coefs, uint32(column * depth))
             clear(totals)
-            for k in range(0, depth, 4):
-                load_rows(deltas, depth, row, uint32(k), a)
+            for _ in range(0, depth, 4):
+                load_rows(own, int64(depth), a)
                 for j in range(TILE_COLUMNS):
-                    b = load_four(coefs, uint32(uint32(column + uint32(j)) * depth + uint32(k)))
-                    for i in range(tile_rows):
-                        totals[i, j] += (a[i, 0] * b[0] + a[i, 1] * b[1]) + (
-                            a[i, 2] * b[2] + a[i, 3] * b[3]
-                        )
+                    b = load_four(others, j * int64(depth))
+                    for step in range(4):
+                        for i in range(tile_rows):
+                            totals[i, j] += a[i, step] * b[step]
+                own, others = advance(own, 4), advance(others, 4)
             for place in range(min(tile_rows, rows - row) * TILE_COLUMNS):
                 j = uint32(column + uint32(place % TILE_COLUMNS))
                 i = uint32(uint32(row + uint32(place // TILE_COLUMNS)) * columns + j)

@@ -19,6 +19,7 @@ import numpy as np
 from skmlp.engines.cuda import tables
 from skmlp.engines.cuda.device import (
     SIMULATED,
+    WARP_THREADS,
     cuda,
     device_function,
     float32,
@@ -308,8 +309,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 squares += update_parameter(
                     home.kept_weights, gradient_here, home.state, i, sizes, step, numbers
                 )
-        sums[thread] = squares
-        squares = sum_of_block(sums, thread, threads)
+        squares = sum_of_block(squares, sums, thread, threads)
         if thread == 0:
             squares_of_team[member] = squares
 
@@ -319,7 +319,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
         squares_of_blocks, source,
     ):  # fmt: skip
         shared = pointer_to(cuda.shared.array(0, real, 16))
-        sums = pointer_to(cuda.shared.array(THREADS, float64, 16))
+        sums = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
         own_numbers = pointer_to(cuda.shared.array(N_INTEGERS, int64, 16))
         own_doubles = pointer_to(cuda.shared.array(N_DOUBLES, float64, 16))
         thread = uint32(cuda.threadIdx.x)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from skmlp.engines.base import EpochPlan, FitTask
 from skmlp.engines.cuda import resident
 from skmlp.engines.cuda.batched import output_code
+from skmlp.engines.cuda.device import WARP_THREADS
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import resident_kernel
 from skmlp.engines.cuda.layout import PaddedLayout, padded
@@ -20,7 +21,7 @@ from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
 # Shared memory that a block needs for other things than its model.
-RESERVED_BYTES = 1024 + 8 * resident.THREADS
+RESERVED_BYTES = 1024 + 8 * WARP_THREADS
 # Fewer rows than this at a time are not worth what they leave room for.
 FEWEST_ROWS = 32
 

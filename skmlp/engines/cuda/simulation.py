@@ -23,6 +23,14 @@ _started: list["Block"] | None = None
 _counting = threading.Lock()
 
 
+class Group:
+    """Neighboring threads of a warp that exchange numbers."""
+
+    def __init__(self, width: int) -> None:
+        self.barrier = threading.Barrier(width)
+        self.values: dict[int, Any] = {}
+
+
 class Block:
     """One block of threads; takes the place of the simulator's `BlockManager`."""
 
@@ -33,6 +41,7 @@ class Block:
         self.barrier = threading.Barrier(int(np.prod(block)))
         self.failed: list[BaseException] = []
         self.shared: dict[Any, Any] = {}
+        self.groups: dict[tuple[int, int], Group] = {}
         self._threads: list[BlockThread] = []
 
     def run(self, grid_point: Any, *arguments: Any) -> None:
@@ -81,9 +90,21 @@ class BlockThread(kernel.BlockThread):
         except BaseException as error:
             self.block.failed.append(error)
             self.block.barrier.abort()
+            for group in list(self.block.groups.values()):
+                group.barrier.abort()
 
     def syncthreads(self) -> None:
         self.block.barrier.wait(SECONDS_TO_WAIT)
+
+    def exchange(self, value: Any, distance: int, width: int) -> Any:
+        """Return the value of the thread at this distance among `width` neighbors."""
+        number = int(self.threadIdx.x)
+        group = self.block.groups.setdefault((number // width, width), Group(width))
+        group.values[number] = value
+        group.barrier.wait(SECONDS_TO_WAIT)
+        other = group.values[number ^ distance]
+        group.barrier.wait(SECONDS_TO_WAIT)
+        return other
 
 
 class OtherBlockFailed(RuntimeError):

@@ -3,7 +3,13 @@
 from math import isfinite
 
 from skmlp.engines.cuda import tables
-from skmlp.engines.cuda.device import device_function, float64, synchronize
+from skmlp.engines.cuda.device import (
+    WARP_THREADS,
+    device_function,
+    exchange,
+    float64,
+    synchronize,
+)
 from skmlp.engines.cuda.formulas import formulas
 from skmlp.engines.cuda.ptx import arrive, arrived
 from skmlp.engines.formulas import rebind
@@ -14,22 +20,29 @@ step_constants = formulas("float64").step_constants
 
 
 @device_function
-def sum_of_block(scratch, thread, threads):
-    """Return the sum of ``scratch[:threads]`` to every thread, in an order that is always the same.
+def sum_of_warp(value):
+    """Return the sum over a warp to all of its threads."""
+    distance = WARP_THREADS // 2
+    while distance > 0:
+        value += exchange(value, distance, WARP_THREADS)
+        distance //= 2
+    return value
 
-    `scratch` lies in shared memory and is overwritten.
+
+@device_function
+def sum_of_block(value, scratch, thread, threads):
+    """Return the sum over the block to every thread, in an order that is always the same.
+
+    `scratch` lies in shared memory and has an element for every warp; `threads` is a multiple of
+    a warp's.
     """
+    lane, warp = thread % WARP_THREADS, thread // WARP_THREADS
+    value = sum_of_warp(value)
+    synchronize()  # an earlier sum has been read
+    if lane == 0:
+        scratch[warp] = value
     synchronize()
-    count = threads
-    while count > 1:
-        half = (count + 1) // 2
-        if thread < count - half:
-            scratch[thread] += scratch[thread + half]
-        synchronize()
-        count = half
-    total = scratch[0]
-    synchronize()
-    return total
+    return sum_of_warp(scratch[lane] if lane < threads // WARP_THREADS else 0.0)
 
 
 @device_function
@@ -76,33 +89,36 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
     count = min(numbers[tables.BATCH_SIZE], size - start)
     if epoch >= numbers[tables.N_EPOCHS] or numbers[tables.FINITE] == 0:
         count = 0
-    weight = 0.0
+    # Powers take long; the last thread has the fewest rows to draw meanwhile.
+    if thread == threads - 1:
+        constants = step_constants(
+            numbers[tables.OPTIMIZER],
+            (
+                doubles[tables.SETTINGS],
+                doubles[tables.SETTINGS + 1],
+                doubles[tables.SETTINGS + 2],
+                doubles[tables.SETTINGS + 3],
+            ),
+            doubles[tables.LEARNING_RATE],
+            numbers[tables.STEP] + 1,
+        )
+        doubles[tables.CONSTANTS] = constants[0]
+        doubles[tables.CONSTANTS + 1] = constants[1]
+        doubles[tables.CONSTANTS + 2] = constants[2]
+        doubles[tables.CONSTANTS + 3] = constants[3]
+    weight = 0.0 if weighted else float64(count)
     for i in range(thread, count, threads):
         row = row_at(numbers, orders, subset, start + i)
         rows[i] = row
-        weight += weights[row] if weighted else 1.0
-    scratch[thread] = weight
-    weight = sum_of_block(scratch, thread, threads)
+        if weighted:
+            weight += weights[row]
+    if weighted:
+        weight = sum_of_block(weight, scratch, thread, threads)
     if thread == 0:
         numbers[tables.BATCH_ROWS] = count
         numbers[tables.COUNT] = count if weight != 0.0 else 0
         if weight != 0.0:
             doubles[tables.INVERSE_WEIGHT] = 1.0 / weight
-            constants = step_constants(
-                numbers[tables.OPTIMIZER],
-                (
-                    doubles[tables.SETTINGS],
-                    doubles[tables.SETTINGS + 1],
-                    doubles[tables.SETTINGS + 2],
-                    doubles[tables.SETTINGS + 3],
-                ),
-                doubles[tables.LEARNING_RATE],
-                numbers[tables.STEP] + 1,
-            )
-            doubles[tables.CONSTANTS] = constants[0]
-            doubles[tables.CONSTANTS + 1] = constants[1]
-            doubles[tables.CONSTANTS + 2] = constants[2]
-            doubles[tables.CONSTANTS + 3] = constants[3]
     synchronize()
 
 
@@ -112,8 +128,7 @@ def sum_of_losses(row_losses, count, scratch, thread, threads):
     loss = 0.0
     for i in range(thread, count, threads):
         loss += row_losses[i]
-    scratch[thread] = loss
-    return sum_of_block(scratch, thread, threads)
+    return sum_of_block(loss, scratch, thread, threads)
 
 
 @device_function
@@ -126,8 +141,7 @@ def end_step(numbers, doubles, loss, squares, losses, scratch, thread, threads):
     """
     batch_rows = numbers[tables.BATCH_ROWS]
     count = numbers[tables.COUNT]
-    scratch[thread] = squares
-    squares = sum_of_block(scratch, thread, threads)
+    squares = sum_of_block(squares, scratch, thread, threads)
     if thread == 0 and batch_rows > 0:
         if count > 0:
             numbers[tables.STEP] += 1
