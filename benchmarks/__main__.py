@@ -10,6 +10,7 @@ from benchmarks import (
     activations,
     fit,
     gpu,
+    instructions,
     memory,
     predict,
     products,
@@ -32,6 +33,7 @@ COMMANDS = {
     "memory": memory,
     "accuracy": accuracy,
     "gpu": gpu,
+    "instructions": instructions,
 }
 
 

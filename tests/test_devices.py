@@ -184,6 +184,10 @@ T4_FIRST = (Gpu("NVIDIA T4", (7, 5), 16 * 10**9), Gpu("GeForce GTX 1080", (6, 1)
             {"driver": FakeDriver(), "missing_libraries": ["nvJitLink"]},
             [r"library nvJitLink was not found: pip install 'skmlp\[cuda13\]'"],
         ),
+        (
+            {"driver": FakeDriver(), "missing_libraries": ["nvrtc"]},
+            [r"library nvrtc was not found: pip install 'skmlp\[cuda13\]'"],
+        ),
     ],
 )
 def test_what_is_missing_is_said_with_the_remedy(look_around, machine, problems):

@@ -15,8 +15,9 @@ from typing import Any
 # As in the optional extras in pyproject.toml.
 MINIMUM_VERSIONS = {"numba-cuda": "0.30.4", "cuda-core": "1.0.0", "cuda-bindings": "12.9.1"}
 REPORTED_PACKAGES = (*MINIMUM_VERSIONS, "numba", "numpy")
-# What the extras bring besides: the compiler and the linker, by the names of cuda.pathfinder.
-LIBRARIES = ("nvvm", "nvJitLink")
+# What the extras bring besides, by the names of cuda.pathfinder: the compiler, the linker, and
+# what Numba asks which compute capabilities there are.
+LIBRARIES = ("nvvm", "nvJitLink", "nvrtc")
 MINIMUM_CAPABILITY = (7, 5)
 INSTALL = "pip install 'skmlp[cuda13]', or 'skmlp[cuda12]' where the driver supports CUDA 12 only"
 NO_DRIVER = (
