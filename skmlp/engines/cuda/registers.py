@@ -109,6 +109,11 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                     totals[i, j] = sum_of_parts(totals[i, j], parts)
 
     @device_function
+    def output_of(activation, z, column, fan_out):
+        # The padding stays zero, or it would take part in the gradient.
+        return activate(activation, z) if column < fan_out else zero
+
+    @device_function
     def forward(
         inputs, coefs, intercepts, outputs, rows, fan_in, fan_out, activation, thread, threads
     ):
@@ -146,13 +151,19 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
             # length is not unrolled with all its formulas.
             n_rows = uint32(min(tile_rows, int64(rows) - int64(row)))
             n_own = uint32(uint32(n_rows + parts - uint32(1) - part) // parts)
-            for place in range(uint32(n_own * uint32(TILE_COLUMNS))):
-                m = uint32(row + part + uint32(uint32(place) // uint32(TILE_COLUMNS)) * parts)
-                j = uint32(column + uint32(place) % uint32(TILE_COLUMNS))
-                i = uint32(m * columns + j)
-                value = activate(activation, outputs[i] + intercepts[j])
-                # The padding stays zero, or it would take part in the gradient.
-                outputs[i] = value if j < fan_out else zero
+            b0, b1, b2, b3 = load_four(intercepts, column)
+            for i in range(n_own):
+                m = uint32(row + part + uint32(i) * parts)
+                place = uint32(m * columns + column)
+                w, x, y, z = load_four(outputs, place)
+                store_four(
+                    outputs,
+                    place,
+                    output_of(activation, w + b0, column, fan_out),
+                    output_of(activation, x + b1, column + uint32(1), fan_out),
+                    output_of(activation, y + b2, column + uint32(2), fan_out),
+                    output_of(activation, z + b3, column + uint32(3), fan_out),
+                )
 
     @device_function
     def add_row(own, others, beyond, totals, sums):
@@ -241,10 +252,17 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                         for i in range(tile_rows):
                             totals[i, j] += a[i, step] * b[step]
                 own, others = advance(own, 4), advance(others, 4)
-            for place in range(min(tile_rows, rows - row) * TILE_COLUMNS):
-                j = uint32(column + uint32(place % TILE_COLUMNS))
-                i = uint32(uint32(row + uint32(place // TILE_COLUMNS)) * columns + j)
-                inputs[i] = differentiate(activation, inputs[i])
+            for i in range(min(tile_rows, int64(rows) - int64(row))):
+                place = uint32(uint32(row + uint32(i)) * columns + column)
+                w, x, y, z = load_four(inputs, place)
+                store_four(
+                    inputs,
+                    place,
+                    differentiate(activation, w),
+                    differentiate(activation, x),
+                    differentiate(activation, y),
+                    differentiate(activation, z),
+                )
             for i in range(tile_rows):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
                 w, x, y, z = load_four(inputs, place)
