@@ -12,6 +12,7 @@ from benchmarks import (
     gpu,
     instructions,
     memory,
+    paths,
     predict,
     products,
     report,
@@ -33,6 +34,7 @@ COMMANDS = {
     "memory": memory,
     "accuracy": accuracy,
     "gpu": gpu,
+    "paths": paths,
     "instructions": instructions,
 }
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, on a machine that nobody watches: hardware tests, compute-sanitizer,
-# the tables. A step that fails or hangs does not keep the next one from running.
+# the tables, a profile. A step that fails or hangs does not keep the next one from running.
 #
-#   benchmarks/gpu_check.sh [tests] [sanitizer] [gpu] [threads]      (all of them by default)
+#   benchmarks/gpu_check.sh [tests] [sanitizer] [gpu] [paths] [threads] [profile]    (by default all)
 #
 #   PYTHON             interpreter with skmlp's dependencies, numba-cuda, pytest and perhaps PyTorch
 #                      and JAX; by default python3 if it has them, else a new virtual environment
 #   OUT                folder for log and results, besides the terminal and benchmarks/results
 #   BENCHMARKS_COMMIT  the commit, where the checkout has no history
-#   TESTS_SECONDS, SANITIZER_SECONDS (each tool), GPU_SECONDS, THREADS_SECONDS   time limits
+#   TESTS_SECONDS, SANITIZER_SECONDS (each tool), GPU_SECONDS, PATHS_SECONDS, THREADS_SECONDS,
+#   PROFILE_SECONDS (each case)                                                  time limits
+#   GPU_OPTIONS        of `python -m benchmarks gpu`, such as "--quick --rows small many"
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 here=$PWD
@@ -21,7 +23,7 @@ if [ -n "${OUT:-}" ]; then
 fi
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(tests sanitizer gpu threads)
+[ ${#steps[@]} -gt 0 ] || steps=(tests sanitizer gpu paths threads profile)
 failures=()
 
 say() {
@@ -107,11 +109,42 @@ run_sanitizer() {
     done
 }
 
+# What limits each kernel, as Nsight Compute sees it: all in $OUT/profile.txt, the main figures here.
+run_profile() {
+    local case row path precision skip log
+    if ! command -v ncu >/dev/null; then
+        say "ncu is not installed"
+        return
+    fi
+    log=$(mktemp)
+    for case in "small resident" "small batched" "many resident" "many batched" "medium batched" \
+        "wide batched" "wide batched tf32"; do
+        read -r row path precision <<<"$case"
+        # The resident path has few launches, each of them many steps long.
+        skip=16
+        [ "$path" != resident ] || skip=0
+        say "profile of $case"
+        limited "${PROFILE_SECONDS:-60}" ncu --clock-control none --set detailed \
+            --launch-skip $skip --launch-count 12 --log-file "$log" "$PYTHON" \
+            -m benchmarks.one_fit "$row" --path "$path" ${precision:+--precision "$precision"} ||
+            failures+=("profile of $case")
+        [ -z "${OUT:-}" ] || { say "$case" && cat "$log"; } >>"$OUT/profile.txt"
+        grep -E '^  [a-z_]|Duration|(Compute|Memory).*Throughput .*%|Achieved Occupancy' "$log" || true
+    done
+    rm -f "$log"
+}
+
 cores=$(nproc)
 counts=()
 for count in 1 2 4 8 16; do
     [ "$count" -gt "$cores" ] || counts+=("$count")
 done
+
+# A toolkit that is on the path may be where no library is looked for.
+if [ -z "${CUDA_HOME:-}${CUDA_PATH:-}" ] && command -v nvcc >/dev/null; then
+    home=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")
+    [ ! -d "$home/nvvm" ] || export CUDA_HOME=$home
+fi
 
 say "the machine"
 nvidia-smi || echo "nvidia-smi does not work"
@@ -126,7 +159,15 @@ for step in "${steps[@]}"; do
             attempt "tiny fits" 120 "$PYTHON" -m benchmarks.tiny_fits
             run_sanitizer
             ;;
-        gpu) attempt "benchmarks gpu" "${GPU_SECONDS:-590}" "$PYTHON" -m benchmarks gpu --save ;;
+        gpu)
+            # shellcheck disable=SC2086
+            attempt "benchmarks gpu" "${GPU_SECONDS:-590}" \
+                "$PYTHON" -m benchmarks gpu --save ${GPU_OPTIONS:-}
+            ;;
+        paths)
+            attempt "benchmarks paths" "${PATHS_SECONDS:-240}" "$PYTHON" -m benchmarks paths --save
+            ;;
+        profile) run_profile ;;
         threads)
             attempt "benchmarks threads" "${THREADS_SECONDS:-480}" \
                 "$PYTHON" -m benchmarks threads --threads "${counts[@]}" --save

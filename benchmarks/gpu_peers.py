@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,12 @@ class Case:
     def rows(self) -> int:
         """Rows of X, rounded to whole batches."""
         return self.batches * self.workload.batch
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of one model."""
+        units = (self.workload.features, *self.workload.hidden, self.workload.outputs)
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
 
     @property
     def batches(self) -> int:
@@ -108,16 +114,8 @@ def prepare_skmlp(
 
     paths.forced_path = path
     paths.forced_team = team
-    workload = case.workload
-    X, y = case.data()
     engine = CudaEngine(precision)
-    network = _classifier_network((workload.features, *workload.hidden, workload.outputs))
-    data = engine.load(X, y[:, np.newaxis].astype(np.float32), None, network, "float32")
-    tasks = [
-        _make_task(network, data, seed, alpha, rate, workload.batch)
-        for seed, (alpha, rate) in enumerate(zip(case.alphas(), case.rates(), strict=True))
-    ]
-    run = engine.start(tasks)
+    run = engine.start(tasks_of(case, engine))
     rows = np.arange(case.rows)
     first_epoch = 0
 
@@ -134,6 +132,18 @@ def prepare_skmlp(
         return {"path": _paths_taken(run), "loss": _last_loss(results)}
 
     return Training(train, case.batches * case.models)
+
+
+def tasks_of(case: Case, engine: Any) -> list[Any]:
+    """Return the fits of a case, their data loaded by an engine."""
+    workload = case.workload
+    X, y = case.data()
+    network = _classifier_network((workload.features, *workload.hidden, workload.outputs))
+    data = engine.load(X, y[:, np.newaxis].astype(np.float32), None, network, "float32")
+    return [
+        _make_task(network, data, seed, alpha, rate, workload.batch)
+        for seed, (alpha, rate) in enumerate(zip(case.alphas(), case.rates(), strict=True))
+    ]
 
 
 def _last_loss(results: Any) -> float:

@@ -38,6 +38,65 @@ def test_runs_in_the_simulator():
     assert [line.split()[-1] for line in lines] == groups
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the simulator is slow there")
+def test_paths_in_the_simulator():
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "paths"],
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    lines = [line.split() for line in process.stdout.splitlines() if line.startswith("tiny")]
+    assert [line[2] for line in lines[:-1]] == ["batched", "resident"]
+    assert all(float(line[4].replace(",", "")) > 0 for line in lines)
+    assert lines[-1][:2] == ["tiny", "2"]
+
+
+def test_a_wrong_choice_of_path_is_told(load):
+    judge = load("paths").judge
+    line = {"network": "n", "models": 1, "is chosen": False}
+    lines = [
+        {**line, "path": "batched", "blocks": 1, "us": 20.0, "is chosen": True},
+        {**line, "path": "resident", "blocks": 4, "us": 10.0},
+        {**line, "path": "resident", "blocks": 8, "remark": "failed"},
+    ]
+    entry = judge(lines)
+    assert (entry["chosen"], entry["best"], entry["best blocks"]) == ("batched", "resident", 4)
+    assert entry["us/best"] == 2
+    # What was chosen failed: the table says what would have been the best.
+    del lines[0]["us"]
+    entry = judge(lines)
+    assert (entry["us"], entry["best"]) == (None, "resident")
+    assert "us/best" not in entry
+
+
+LISTING = """
+.L_x_0:
+        /*0010*/                   LDS.128 R4, [R2] ;
+.L_x_1:
+        /*0020*/                   FFMA R0, R4, R5, R0 ;
+        /*0030*/                   FFMA R1, R4, R6, R1 ;
+        /*0040*/                   LDS R4, [R3] ;
+        /*0050*/              @!P0 BRA `(.L_x_1) ;
+        /*0060*/              @P1  BRA `(.L_x_2) ;
+        /*0070*/              @UP0 BRA `(.L_x_0) ;
+.L_x_2:
+        /*0080*/                   FADD R0, R0, R1 ;
+        /*0090*/                   BRA `(.L_x_2) ;
+"""
+
+
+def test_loops_of_products_are_found(load):
+    """The inner one; neither the one around it, nor a loop without multiplications."""
+    [loop] = load("instructions").product_loops(LISTING)
+    assert (loop["instructions"], loop["multiply"], loop["load"]) == (4, 2, 1)
+    assert loop["multiply/all"] == 0.5
+    assert loop["mix"] == {"FFMA": 2, "LDS": 1, "BRA": 1}
+
+
 def answers(kind):
     """Stand in for a competitor that does what its name says."""
 
