@@ -85,12 +85,14 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                 totals[i, j] = zero
 
     @device_function
-    def load_rows(source, ld, out):
-        """Read four neighbors in each row of a tile."""
-        for i in range(tile_rows):
-            quad = load_four(source, i * ld)
-            for j in range(4):
-                out[i, j] = quad[j]
+    def load_square(source, ld):
+        """Read four neighbors in each of four rows."""
+        return (
+            load_four(source, 0),
+            load_four(source, ld),
+            load_four(source, 2 * ld),
+            load_four(source, 3 * ld),
+        )
 
     @device_function
     def sum_of_parts(value, parts):
@@ -123,7 +125,6 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
         parts = parts_of_tile(tiles, depth // uint32(4), threads)
         part = uint32(thread % parts)
         totals = cuda.local.array(shape, real)
-        a = cuda.local.array(shape, real)
         for tile in range(thread // parts, tiles, threads // parts):
             row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
@@ -132,12 +133,12 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
             others = advance(coefs, uint32(first * columns + column))
             clear(totals)
             for _ in range(first, depth, uint32(4) * parts):
-                load_rows(own, int64(depth), a)
-                for step in range(4):
-                    b = load_four(others, step * int64(columns))
-                    for i in range(tile_rows):
+                b = load_square(others, int64(columns))
+                for i in range(tile_rows):
+                    a = load_four(own, i * int64(depth))
+                    for step in range(4):
                         for j in range(TILE_COLUMNS):
-                            totals[i, j] += a[i, step] * b[j]
+                            totals[i, j] += a[step] * b[step][j]
                 own = advance(own, 4 * int64(parts))
                 others = advance(others, 4 * int64(parts) * int64(columns))
             add_up(totals, parts)
@@ -237,7 +238,6 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
         across = uint32(columns // uint32(TILE_COLUMNS))
         down = uint32((rows + tile_rows - 1) // tile_rows)
         totals = cuda.local.array(shape, real)
-        a = cuda.local.array(shape, real)
         for tile in range(thread, across * down, threads):
             row = uint32(uint32(tile) // across * uint32(tile_rows))
             column = uint32(uint32(tile) % across * uint32(TILE_COLUMNS))
@@ -245,12 +245,12 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
             others = advance(coefs, uint32(column * depth))
             clear(totals)
             for _ in range(0, depth, 4):
-                load_rows(own, int64(depth), a)
-                for j in range(TILE_COLUMNS):
-                    b = load_four(others, j * int64(depth))
+                b = load_square(others, int64(depth))
+                for i in range(tile_rows):
+                    a = load_four(own, i * int64(depth))
                     for step in range(4):
-                        for i in range(tile_rows):
-                            totals[i, j] += a[i, step] * b[step]
+                        for j in range(TILE_COLUMNS):
+                            totals[i, j] += a[step] * b[j][step]
                 own, others = advance(own, 4), advance(others, 4)
             for i in range(min(tile_rows, int64(rows) - int64(row))):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
