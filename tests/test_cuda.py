@@ -21,7 +21,11 @@ def test_in_the_simulator(module):
     process = subprocess.run(
         command,
         cwd=SIMULATED.parent.parent,
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        env={
+            **os.environ,
+            "NUMBA_ENABLE_CUDASIM": "1",
+            "SKMLP_SIMULATED_BLOCKS": "full" if module.stem == "test_full_blocks" else "",
+        },
         capture_output=True,
         text=True,
         timeout=900,

@@ -9,7 +9,7 @@ import numpy as np
 
 from skmlp.engines.base import FitTask, slab_rows
 from skmlp.engines.cuda.data import CudaData
-from skmlp.engines.cuda.device import BLOCK_THREADS, SIMULATED
+from skmlp.engines.cuda.device import BLOCK_THREADS, SMALL_BLOCKS
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import batch_kernel, layer_kernel, step_kernel, tiles
 from skmlp.engines.cuda.layout import PaddedLayout, padded
@@ -22,7 +22,7 @@ from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
 # Blocks that share the parameters of one model in an update.
-UPDATE_BLOCKS = 2 if SIMULATED else 1024
+UPDATE_BLOCKS = 2 if SMALL_BLOCKS else 1024
 # Graphs of so many steps are replayed; a step past the end of all plans does nothing.
 STEPS_PER_GRAPH = 8
 # With so many large tiles for each multiprocessor they are the better choice.

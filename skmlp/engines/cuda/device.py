@@ -22,6 +22,7 @@ from numba import cuda, types
 __all__ = [
     "BLOCK_THREADS",
     "SIMULATED",
+    "SMALL_BLOCKS",
     "STEP_THREADS",
     "WARP_THREADS",
     "compiling_for",
@@ -39,14 +40,17 @@ __all__ = [
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
-# Threads of a block that works on rows, parameters or steps; in the simulator they cost much.
-BLOCK_THREADS = 4 if SIMULATED else 128
+# In the simulator threads cost much: blocks are small there, unless a test wants those of a GPU.
+SMALL_BLOCKS = SIMULATED and os.environ.get("SKMLP_SIMULATED_BLOCKS") != "full"
+
+# Threads of a block that works on rows, parameters or steps.
+BLOCK_THREADS = 4 if SMALL_BLOCKS else 128
 
 # A step begins with drawing rows, which is a long chain of operations for each of them.
-STEP_THREADS = 4 if SIMULATED else 1024
+STEP_THREADS = 4 if SMALL_BLOCKS else 1024
 
-# Neighbors that can exchange numbers; in the simulator a block has two warps, if small ones.
-WARP_THREADS = 2 if SIMULATED else 32
+# Neighbors that can exchange numbers. A small block has two warps as well.
+WARP_THREADS = 2 if SMALL_BLOCKS else 32
 
 int32 = types.int32
 uint32 = types.uint32

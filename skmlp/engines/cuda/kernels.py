@@ -8,7 +8,7 @@ from typing import Any
 from skmlp.engines.cuda import batches, layers, resident
 from skmlp.engines.cuda.device import (
     BLOCK_THREADS,
-    SIMULATED,
+    SMALL_BLOCKS,
     STEP_THREADS,
     float32,
     float64,
@@ -82,8 +82,8 @@ def pointer(dtype: str) -> Any:
 def tiles(dtype: str, precision: str | None = None) -> tuple[Tile, Tile]:
     """Return the small and the large tile for products in one precision."""
     if precision is not None:
-        return (SIMULATED_TENSOR_TILE,) * 2 if SIMULATED else TENSOR_TILES[precision]
-    if SIMULATED:
+        return (SIMULATED_TENSOR_TILE,) * 2 if SMALL_BLOCKS else TENSOR_TILES[precision]
+    if SMALL_BLOCKS:
         return SIMULATED_SMALL_TILE, SIMULATED_LARGE_TILE
     return SMALL_TILE, LARGE_TILES[dtype]
 

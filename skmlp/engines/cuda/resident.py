@@ -18,7 +18,7 @@ import numpy as np
 
 from skmlp.engines.cuda import tables
 from skmlp.engines.cuda.device import (
-    SIMULATED,
+    SMALL_BLOCKS,
     WARP_THREADS,
     cuda,
     device_function,
@@ -36,7 +36,7 @@ from skmlp.engines.cuda.registers import register_products
 from skmlp.engines.cuda.steps import begin_step, end_step, meet, sum_of_block, sum_of_losses
 from skmlp.engines.cuda.updates import Sizes, update_functions
 
-THREADS = 4 if SIMULATED else 256
+THREADS = 4 if SMALL_BLOCKS else 256
 
 N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES

@@ -1,0 +1,72 @@
+"""Fits with blocks, warps and tiles of the sizes that they have on a GPU.
+
+Elsewhere a block has four threads in two warps, which says little about the arithmetic of lanes,
+threads that share a tile, and edges of tiles. ``SKMLP_SIMULATED_BLOCKS=full`` is read when the
+kernels are imported, so this module is run by itself.
+"""
+
+import numpy as np
+import pytest
+from engine_checks import make_plan, make_problem, run_epochs
+from numpy.testing import assert_allclose
+
+from skmlp.engines.cuda import batched, device, kernels, paths
+from skmlp.engines.cuda.engine import CudaEngine
+from skmlp.engines.cuda.runtime import SimulatedRuntime
+from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.specs import NetworkSpec
+
+# (units, rows, batch): tiles are shared by up to eight threads; more rows than tiles have; more
+# tiles than threads, and more columns than a large tile has.
+SHAPES = [((9, 37, 5), 70, 40), ((5, 6, 3), 20, 13), ((35, 150, 3), 61, 61)]
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Collect the names of kernels that are launched."""
+    names = set()
+    launch = SimulatedRuntime.launch
+
+    def noting_launch(self, kernel, *arguments, **options):
+        names.add(kernel.name)
+        launch(self, kernel, *arguments, **options)
+
+    monkeypatch.setattr(SimulatedRuntime, "launch", noting_launch)
+    return names
+
+
+def test_sizes():
+    assert (device.WARP_THREADS, device.STEP_THREADS) == (32, 1024)
+    assert kernels.tiles("float32")[1].threads == 256
+
+
+def check(units, n_samples, dtype, **options):
+    network = NetworkSpec(units, "tanh", "log_loss", "softmax")
+    problem = make_problem(network, n_samples)
+    plan = make_plan(n_samples, 1)
+    actual = run_epochs(CudaEngine(), network, problem, plan, dtype=dtype, **options)
+    expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    assert_allclose(actual[0], expected[0], rtol=TOLERANCE[dtype])
+    scale = np.abs(expected[1]).max()
+    assert_allclose(actual[1], expected[1], rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize(("dtype", "team"), [("float64", 1), ("float64", 2), ("float32", 1)])
+@pytest.mark.parametrize(("units", "n_samples", "batch_size"), SHAPES)
+def test_resident(units, n_samples, batch_size, team, dtype, monkeypatch):
+    monkeypatch.setattr(paths, "forced_path", "resident")
+    monkeypatch.setattr(paths, "forced_team", team)
+    check(units, n_samples, dtype, batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "is_large"), [("float64", False), ("float64", True), ("float32", True)]
+)
+def test_batched(is_large, dtype, monkeypatch, launched):
+    monkeypatch.setattr(paths, "forced_path", "batched")
+    monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", 0 if is_large else 10**9)
+    units, n_samples, batch_size = SHAPES[2 if is_large else 0]
+    check(units, n_samples, dtype, batch_size=batch_size)
+    tile = kernels.tiles(dtype)[is_large]
+    assert {f"{role}-{dtype}-{tile.name}" for role in kernels.ROLES} <= launched
