@@ -60,14 +60,15 @@ def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
     assert len({kernel.name for kernel in found}) == len(found)
     for kernel in found:
         compiled = compile_kernel(kernel, capability)
-        (stack, stores, loads) = re.search(
+        # Of the kernel, and of functions that it calls.
+        used = re.findall(
             r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
             compiled.report,
-        ).groups()
+        )
         (registers,) = re.search(r"Used (\d+) registers", compiled.report).groups()
         record_property(kernel.name, f"{registers} registers")
         print(f"{capability} {kernel.name}: {registers} registers, {len(compiled.cubin)} bytes")
-        assert (stack, stores, loads) == ("0", "0", "0"), (kernel.name, compiled.report)
+        assert set(used) == {("0", "0", "0")}, (kernel.name, compiled.report)
         # All blocks are launched with these threads, or the launch fails.
         assert int(registers) * kernel.threads <= 65536, kernel.name
         if capability == (9, 0):

@@ -20,6 +20,7 @@ from skmlp.engines.cuda.device import (
     uint32,
 )
 from skmlp.engines.cuda.memory import advance, load_four, store_four
+from skmlp.engines.cuda.tiles import unrolled
 
 TILE_COLUMNS = 4
 # Matrices have memory for a multiple of so many rows.
@@ -95,6 +96,27 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
         )
 
     @device_function
+    def multiply_row(own, b, totals, i):
+        """Add to a row of a tile: neighbors of the depth by a row of the square for each of them."""
+        rows, ld = own
+        a = load_four(rows, i * ld)
+        for step in range(4):
+            for j in range(TILE_COLUMNS):
+                totals[i, j] += a[step] * b[step][j]
+
+    @device_function
+    def multiply_row_transposed(own, b, totals, i):
+        """The same with a row of the square for each column of the tile."""
+        rows, ld = own
+        a = load_four(rows, i * ld)
+        for step in range(4):
+            for j in range(TILE_COLUMNS):
+                totals[i, j] += a[step] * b[j][step]
+
+    multiply_rows = unrolled(multiply_row, tile_rows)
+    multiply_rows_transposed = unrolled(multiply_row_transposed, tile_rows)
+
+    @device_function
     def sum_of_parts(value, parts):
         distance = uint32(1)
         while distance < parts:
@@ -134,11 +156,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
             clear(totals)
             for _ in range(first, depth, uint32(4) * parts):
                 b = load_square(others, int64(columns))
-                for i in range(tile_rows):
-                    a = load_four(own, i * int64(depth))
-                    for step in range(4):
-                        for j in range(TILE_COLUMNS):
-                            totals[i, j] += a[step] * b[step][j]
+                multiply_rows((own, int64(depth)), b, totals)
                 own = advance(own, 4 * int64(parts))
                 others = advance(others, 4 * int64(parts) * int64(columns))
             add_up(totals, parts)
@@ -161,9 +179,9 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
                     outputs,
                     place,
                     output_of(activation, w + b0, column, fan_out),
-                    output_of(activation, x + b1, column + uint32(1), fan_out),
-                    output_of(activation, y + b2, column + uint32(2), fan_out),
-                    output_of(activation, z + b3, column + uint32(3), fan_out),
+                    output_of(activation, x + b1, uint32(column + uint32(1)), fan_out),
+                    output_of(activation, y + b2, uint32(column + uint32(2)), fan_out),
+                    output_of(activation, z + b3, uint32(column + uint32(3)), fan_out),
                 )
 
     @device_function
@@ -246,11 +264,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
             clear(totals)
             for _ in range(0, depth, 4):
                 b = load_square(others, int64(depth))
-                for i in range(tile_rows):
-                    a = load_four(own, i * int64(depth))
-                    for step in range(4):
-                        for j in range(TILE_COLUMNS):
-                            totals[i, j] += a[step] * b[j][step]
+                multiply_rows_transposed((own, int64(depth)), b, totals)
                 own, others = advance(own, 4), advance(others, 4)
             for i in range(min(tile_rows, int64(rows) - int64(row))):
                 place = uint32(uint32(row + uint32(i)) * columns + column)
