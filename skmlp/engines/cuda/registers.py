@@ -97,7 +97,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
 
     @device_function
     def multiply_row(own, b, totals, i):
-        """Add to a row of a tile: neighbors of the depth by a row of the square for each of them."""
+        """Add to a row of a tile four neighbors of the depth, by a row of the square for each."""
         rows, ld = own
         a = load_four(rows, i * ld)
         for step in range(4):
@@ -106,7 +106,7 @@ def register_products(dtype: str, activate: Any, differentiate: Any) -> Register
 
     @device_function
     def multiply_row_transposed(own, b, totals, i):
-        """The same with a row of the square for each column of the tile."""
+        """Do the same with a row of the square for each column of the tile."""
         rows, ld = own
         a = load_four(rows, i * ld)
         for step in range(4):
