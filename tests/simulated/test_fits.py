@@ -176,6 +176,41 @@ def test_the_paths_agree(monkeypatch):
         assert_allclose(result[1], results[0][1], rtol=1e-12, atol=1e-14)
 
 
+def test_more_models_than_a_grid_has_room_for(monkeypatch):
+    monkeypatch.setattr(paths, "MOST_MODELS", 2)
+    force(monkeypatch, "batched")
+    problem = make_problem(NETWORK, 12)
+    results = []
+    for compute in (CudaEngine(), ReferenceEngine()):
+        task = make_task(compute, NETWORK, problem)
+        run = compute.start([task] * 5)
+        if isinstance(compute, CudaEngine):
+            assert [numbers for _, numbers in run._members] == [[0, 1], [2, 3], [4]]
+        run.advance([make_plan(12, seed=i) for i in range(5)])
+        results.append([run.parameters(i) for i in range(5)])
+    assert_allclose(results[0], results[1], rtol=1e-9, atol=1e-12)
+
+
+def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
+    """It alone may be longer than 65535: the gradient's rows are the features."""
+    force(monkeypatch, "batched")
+    monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", 10**9)
+    grids = {}
+    launch = SimulatedRuntime.launch
+
+    def noting_launch(self, kernel, grid, *arguments, **options):
+        grids.setdefault(kernel.name.split("-")[0], []).append(grid)
+        launch(self, kernel, grid, *arguments, **options)
+
+    monkeypatch.setattr(SimulatedRuntime, "launch", noting_launch)
+    network = NetworkSpec((50, 7, 3), "relu", "log_loss", "softmax")
+    run_epochs(CudaEngine(), network, make_problem(network, 20), make_plan(20, 1), batch_size=20)
+    tile = kernels.tiles("float64")[0]
+    assert (tile.rows, tile.columns) == (16, 4)
+    assert grids["forward"] == [(2, 2, 1), (2, 1, 1)]
+    assert grids["gradient"] == [(4, 2, 1), (1, 1, 1)]
+
+
 def test_large_tiles_agree_with_small_ones(monkeypatch):
     force(monkeypatch, "batched")
     network = NetworkSpec((13, 40, 30, 11), "relu", "squared_error", "identity")

@@ -25,6 +25,8 @@ from skmlp.network.specs import NetworkSpec
 UPDATE_BLOCKS = 2 if SMALL_BLOCKS else 1024
 # Graphs of so many steps are replayed; a step past the end of all plans does nothing.
 STEPS_PER_GRAPH = 8
+# Of one group: a grid has no more blocks in its third dimension.
+MOST_MODELS = 65535
 # With so many large tiles for each multiprocessor they are the better choice.
 LARGE_TILES_PER_MULTIPROCESSOR = 1
 
@@ -151,7 +153,7 @@ class Batch:
 
     def _launch_product(self, role: str, rows: int, columns: int, *arguments: Any) -> None:
         tile = self._tile(rows, columns)
-        grid = (-(-padded(columns) // tile.columns), -(-rows // tile.rows), self.n_models)
+        grid = (-(-rows // tile.rows), -(-padded(columns) // tile.columns), self.n_models)
         self.runtime.launch(layer_kernel(role, self.dtype, tile, self.precision), grid, *arguments)
 
     def _tile(self, rows: int, columns: int) -> Tile:

@@ -1,7 +1,8 @@
 """Kernels for one layer of many models of the same shape: the batched path.
 
-The third dimension of every grid counts models. A kernel works on the rows of one slab; blocks
-that lie beyond a model's rows, or whose model is done, return at once.
+The third dimension of every grid counts models, the first one rows: it alone may be longer than
+65535, as for the gradient where there are millions of features. A kernel works on the rows of one
+slab; blocks that lie beyond a model's rows, or whose model is done, return at once.
 """
 
 from collections.abc import Callable
@@ -142,8 +143,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         model = int64(cuda.blockIdx.z)
         thread = uint32(cuda.threadIdx.x)
         rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
-        first_row = int64(cuda.blockIdx.y) * tile_rows
-        first_column = int64(cuda.blockIdx.x) * tile_columns
+        first_row = int64(cuda.blockIdx.x) * tile_rows
+        first_column = int64(cuda.blockIdx.y) * tile_columns
         if first_row >= rows:
             return
         a = pointer_to(cuda.shared.array(a_size, real, 16))
@@ -180,8 +181,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         model = int64(cuda.blockIdx.z)
         thread = uint32(cuda.threadIdx.x)
         rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
-        first_row = int64(cuda.blockIdx.y) * tile_rows
-        first_column = int64(cuda.blockIdx.x) * tile_columns
+        first_row = int64(cuda.blockIdx.x) * tile_rows
+        first_column = int64(cuda.blockIdx.y) * tile_columns
         if first_row >= rows:
             return
         a = pointer_to(cuda.shared.array(a_size, real, 16))
@@ -221,8 +222,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         depth = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         if depth == 0:
             return
-        first_row = int64(cuda.blockIdx.y) * tile_rows
-        first_column = int64(cuda.blockIdx.x) * tile_columns
+        first_row = int64(cuda.blockIdx.x) * tile_rows
+        first_column = int64(cuda.blockIdx.y) * tile_columns
         a = pointer_to(cuda.shared.array(a_size, real, 16))
         b = pointer_to(cuda.shared.array(b_size, real, 16))
         totals = cuda.local.array(shape, real)
@@ -232,7 +233,7 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         left = inputs_of(layer, source, own_rows, own_work, group, slab)
         rows, columns = padded(layer.fan_in), padded(layer.fan_out)
         right = Operand(advance(own_work, layer.output_deltas), own_rows, int64(0), columns)
-        is_first = cuda.blockIdx.y == 0
+        is_first = cuda.blockIdx.x == 0
         column_sum = multiply_gradient(
             left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
         )

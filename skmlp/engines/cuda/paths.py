@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from skmlp.engines.base import FitTask
-from skmlp.engines.cuda.batched import BatchedGroup
+from skmlp.engines.cuda.batched import MOST_MODELS, BatchedGroup
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.resident_group import ResidentGroup, choose_residence, share_of_rows
 from skmlp.engines.cuda.runtime import Runtime
@@ -153,8 +153,9 @@ def make_groups(
         else:
             members.setdefault((path, 1, shape_of(tasks[i])), []).append(i)
     for (path, team, _), numbers in members.items():
-        own = [tasks[i] for i in numbers]
         if path == "resident":
-            yield ResidentGroup(runtime, own, team), numbers
-        else:
-            yield BatchedGroup(runtime, own, precision), numbers
+            yield ResidentGroup(runtime, [tasks[i] for i in numbers], team), numbers
+            continue
+        for start in range(0, len(numbers), MOST_MODELS):
+            some = numbers[start : start + MOST_MODELS]
+            yield BatchedGroup(runtime, [tasks[i] for i in some], precision), some
