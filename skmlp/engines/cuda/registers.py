@@ -25,8 +25,6 @@ from skmlp.engines.cuda.tiles import unrolled
 TILE_COLUMNS = 4
 # Matrices have memory for a multiple of so many rows.
 ROW_MULTIPLE = 8
-
-
 # Neighboring threads that share a tile, at most: what they add in the end costs more and more.
 MOST_PARTS = min(8, WARP_THREADS)
 
