@@ -133,9 +133,8 @@ def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
     from skmlp.engines.cuda import kernels
     from skmlp.engines.cuda.compilation import compile_ptx
 
-    small, large = kernels.tiles(dtype)
     for role in kernels.ROLES:
-        for tile in (small, large):
+        for tile in (*kernels.tiles(dtype), kernels.deep_tile()):
             size = tile.thread_rows * tile.thread_columns * tile.depth
             text = compile_ptx(kernels.layer_kernel(role, dtype, tile), (9, 0))
             kind = {"float32": "v4.f32", "float64": "v2.f64"}[dtype]
@@ -199,7 +198,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
     result = skmlp.warmup("float32", device="cuda", compute_capability=(7, 5))
     assert result.compiled == ()
     assert result.folder == str(tmp_path / "skmlp-cuda")
-    assert len(list(tmp_path.glob("*/*.cubin"))) == 13
+    assert len(list(tmp_path.glob("*/*.cubin"))) == 16
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(OSError, match="NUMBA_CACHE_DIR"):

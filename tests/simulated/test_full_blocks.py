@@ -61,12 +61,18 @@ def test_resident(units, n_samples, batch_size, team, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "is_large"), [("float64", False), ("float64", True), ("float32", True)]
+    ("dtype", "kind"),
+    [("float64", "small"), ("float32", "deep"), ("float64", "large"), ("float32", "large")],
 )
-def test_batched(is_large, dtype, monkeypatch, launched):
+def test_batched(kind, dtype, monkeypatch, launched):
     monkeypatch.setattr(paths, "forced_path", "batched")
-    monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", 0 if is_large else 10**9)
-    units, n_samples, batch_size = SHAPES[2 if is_large else 0]
+    n_large, n_few = {"small": (10**9, 0), "deep": (10**9, 10**9), "large": (0, 0)}[kind]
+    monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", n_large)
+    monkeypatch.setattr(batched, "FEW_TILES_PER_MULTIPROCESSOR", n_few)
+    small, large = kernels.tiles(dtype)
+    tile = {"small": small, "deep": kernels.deep_tile(), "large": large}[kind]
+    units, n_samples, batch_size = SHAPES[0 if kind == "small" else 2]
     check(units, n_samples, dtype, batch_size=batch_size)
-    tile = kernels.tiles(dtype)[is_large]
-    assert {f"{role}-{dtype}-{tile.name}" for role in kernels.ROLES} <= launched
+    # The last layer is not deep enough for slices to be of use in its backward product.
+    roles = kernels.ROLES if kind != "deep" else ("forward", "gradient")
+    assert {f"{role}-{dtype}-{tile.name}" for role in roles} <= launched

@@ -11,7 +11,7 @@ from skmlp.engines.base import FitTask, slab_rows
 from skmlp.engines.cuda.data import CudaData
 from skmlp.engines.cuda.device import BLOCK_THREADS, SMALL_BLOCKS
 from skmlp.engines.cuda.groups import FitGroup
-from skmlp.engines.cuda.kernels import batch_kernel, layer_kernel, step_kernel, tiles
+from skmlp.engines.cuda.kernels import batch_kernel, deep_tile, layer_kernel, step_kernel, tiles
 from skmlp.engines.cuda.layout import PaddedLayout, padded
 from skmlp.engines.cuda.losses import SOFTMAX
 from skmlp.engines.cuda.runtime import DeviceArray, Runtime
@@ -29,6 +29,8 @@ STEPS_PER_GRAPH = 8
 MOST_MODELS = 65535
 # With so many large tiles for each multiprocessor they are the better choice.
 LARGE_TILES_PER_MULTIPROCESSOR = 1
+# With so few small ones there is room for the threads of slices.
+FEW_TILES_PER_MULTIPROCESSOR = 2
 
 
 @dataclass(frozen=True)
@@ -151,16 +153,25 @@ class Batch:
         starts = range(0, self.batch_size, self.slab_size)
         return [Slab(start, min(self.slab_size, self.batch_size - start)) for start in starts]
 
-    def _launch_product(self, role: str, rows: int, columns: int, *arguments: Any) -> None:
-        tile = self._tile(rows, columns)
+    def _launch_product(
+        self, role: str, rows: int, depth: int, columns: int, *arguments: Any
+    ) -> None:
+        tile = self._tile(rows, depth, columns)
         grid = (-(-rows // tile.rows), -(-padded(columns) // tile.columns), self.n_models)
         self.runtime.launch(layer_kernel(role, self.dtype, tile, self.precision), grid, *arguments)
 
-    def _tile(self, rows: int, columns: int) -> Tile:
+    def _tile(self, rows: int, depth: int, columns: int) -> Tile:
         small, large = tiles(self.dtype, self.precision)
-        blocks = -(-rows // large.rows) * -(-columns // large.columns) * self.n_models
-        fills = blocks >= LARGE_TILES_PER_MULTIPROCESSOR * self.runtime.multiprocessors
-        return large if fills and min(rows, columns) > small.columns else small
+        deep = deep_tile(self.precision)
+        multiprocessors = self.runtime.multiprocessors
+
+        def count(tile: Tile) -> int:
+            return -(-rows // tile.rows) * -(-columns // tile.columns) * self.n_models
+
+        if count(large) >= LARGE_TILES_PER_MULTIPROCESSOR * multiprocessors:
+            return large if min(rows, columns) > small.columns else small
+        few = count(small) <= FEW_TILES_PER_MULTIPROCESSOR * multiprocessors
+        return deep if deep and few and depth > deep.depth else small
 
     def forward(self, slab: Slab, source: DeviceArray) -> None:
         """Compute the raw predictions of a slab from rows of `source`."""
@@ -177,6 +188,7 @@ class Batch:
             self._launch_product(
                 "forward",
                 slab.rows,
+                layer.fan_in,
                 layer.fan_out,
                 *(self.numbers, source, self.row_numbers, self.parameters, self.work),
                 *(layer, *tables),
@@ -206,6 +218,7 @@ class Batch:
             self._launch_product(
                 "backward",
                 slab.rows,
+                layer.fan_out,
                 layer.fan_in,
                 *(self.numbers, self.parameters, self.work, layer, *tables),
             )
@@ -213,6 +226,7 @@ class Batch:
             self._launch_product(
                 "gradient",
                 padded(layer.fan_in),
+                slab.rows,
                 layer.fan_out,
                 *(self.numbers, data.matrix.values, self.row_numbers, gradient, self.work),
                 *(layer, *tables),

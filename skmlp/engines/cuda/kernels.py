@@ -33,6 +33,8 @@ LAYER, GROUP, SLAB = tuple_type(Layer), tuple_type(Group), tuple_type(Slab)
 
 # A small tile lets a small product occupy many multiprocessors, a large one reads less.
 SMALL_TILE = Tile(32, 32, 16, 4, 4)
+# The small tile for products that have few of them but are deep: most of a tile's time is waiting.
+DEEP_TILE = Tile(32, 32, 16, 4, 4, slices=4)
 LARGE_TILES = {"float32": Tile(128, 128, 8, 8, 8), "float64": Tile(64, 64, 8, 4, 4)}
 # What a warp takes from shared memory at once for tensor cores lies in different banks if rows
 # are eight banks apart in tf32, four in bfloat16.
@@ -47,6 +49,7 @@ TENSOR_TILES = {
 BLOCKS_OF_PRODUCTS = 2
 # The simulator runs the threads of a block one after the other.
 SIMULATED_SMALL_TILE = Tile(16, 4, 4, 4, 4)
+SIMULATED_DEEP_TILE = Tile(16, 4, 4, 4, 4, slices=2)
 SIMULATED_LARGE_TILE = Tile(32, 8, 8, 8, 4)
 SIMULATED_TENSOR_TILE = Tile(32, 32, 16, 8, 4, padding=8)
 
@@ -86,6 +89,13 @@ def tiles(dtype: str, precision: str | None = None) -> tuple[Tile, Tile]:
     if SMALL_BLOCKS:
         return SIMULATED_SMALL_TILE, SIMULATED_LARGE_TILE
     return SMALL_TILE, LARGE_TILES[dtype]
+
+
+def deep_tile(precision: str | None = None) -> Tile | None:
+    """Return the tile for products with few tiles; None where there is no such."""
+    if precision is not None:
+        return None
+    return SIMULATED_DEEP_TILE if SMALL_BLOCKS else DEEP_TILE
 
 
 @cache
@@ -151,6 +161,6 @@ def kernels_for(dtypes: Iterable[str], capability: tuple[int, int]) -> Iterator[
         if dtype == "float32" and capability >= TENSOR_CAPABILITY:
             precisions += PRECISIONS
         for precision in precisions:
-            for tile in dict.fromkeys(tiles(dtype, precision)):
-                for role in ROLES:
+            for tile in dict.fromkeys((*tiles(dtype, precision), deep_tile(precision))):
+                for role in ROLES if tile else ():
                     yield layer_kernel(role, dtype, tile, precision)

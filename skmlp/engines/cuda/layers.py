@@ -66,49 +66,57 @@ def inputs_of(layer, source, row_numbers, work, group, slab):
 def product_function(
     dtype: str, tile: Tile, functions: TileFunctions, transposed: tuple[bool, bool]
 ) -> Any:
-    """Return a device function that computes a block's tile of ``left @ right`` in `totals`.
+    """Return a device function that computes a block's tile of ``left @ right``.
 
     The factors lie in memory as they are multiplied, or are `transposed`; as tiles they have the
-    dimension summed over outermost, so a left factor as it is counts as transposed. Where neither
-    is, the function returns what a thread's column of the right factor sums up to, to those blocks
-    that compute the first rows.
+    dimension summed over outermost, so a left factor as it is counts as transposed. The first
+    slice's threads have their numbers in `totals` then. Where neither factor is transposed, the
+    function returns what a thread's column of the right one sums up to, to those blocks that
+    compute the first rows.
     """
     zero = np.dtype(dtype).type(0)
-    clear, multiply = functions.clear, functions.multiply
+    clear, multiply, add_slices = functions.clear, functions.multiply, functions.add_slices
     begin_a, read_a, put_a, a_trips = functions.a[transposed[0]]
     begin_b, read_b, put_b, b_trips = functions.b[transposed[1]]
     a_shape, b_shape = (a_trips, 4), (b_trips, 4)
     tile_columns, tile_depth = tile.columns, tile.depth
-    b_ld = tile_columns + tile.padding
+    slice_size, stride = tile.slice_size, tile.depth * tile.slices
+    a_size, b_ld = tile_depth * (tile.rows + tile.padding), tile_columns + tile.padding
     sums_columns = not any(transposed)
     real = {"float32": float32, "float64": float64}[dtype]
 
     @device_function
-    def product(left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread):
+    def product(
+        left, right, depth, first_row, rows, first_column, columns, shared, totals, thread,
+        slice_number,
+    ):  # fmt: skip
         a_starts, a_held = cuda.local.array(a_trips, int64), cuda.local.array(a_shape, real)
         b_starts, b_held = cuda.local.array(b_trips, int64), cuda.local.array(b_shape, real)
+        a = advance(shared, uint32(slice_number * uint32(slice_size)))
+        b = advance(a, a_size)
         depth = uint32(depth)
         column_sum = zero
         clear(totals)
         begin_a(left, first_row, rows, a_starts, thread)
         begin_b(right, first_column, columns, b_starts, thread)
-        read_a(left, a_starts, uint32(0), depth, a_held, thread)
-        read_b(right, b_starts, uint32(0), depth, b_held, thread)
+        own_k = uint32(slice_number * uint32(tile_depth))
+        read_a(left, a_starts, own_k, depth, a_held, thread)
+        read_b(right, b_starts, own_k, depth, b_held, thread)
         k = uint32(0)
         while k < depth:
             put_a(a_held, a, thread)
             put_b(b_held, b, thread)
             synchronize()
             # The next tiles are under way while these are multiplied; past the end nothing is.
-            k = uint32(k + uint32(tile_depth))
-            read_a(left, a_starts, k, depth, a_held, thread)
-            read_b(right, b_starts, k, depth, b_held, thread)
+            k = uint32(k + uint32(stride))
+            read_a(left, a_starts, uint32(k + own_k), depth, a_held, thread)
+            read_b(right, b_starts, uint32(k + own_k), depth, b_held, thread)
             multiply(a, b, totals, thread)
             if sums_columns and first_row == 0 and thread < tile_columns:
                 for row in range(tile_depth):
                     column_sum += b[row * b_ld + thread]
             synchronize()
-        return column_sum
+        return add_slices(totals, column_sum, shared, thread, slice_number)
 
     return product
 
@@ -128,10 +136,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
     multiply_forward = product_function(dtype, tile, functions, (True, False))
     multiply_backward = product_function(dtype, tile, functions, (True, True))
     multiply_gradient = product_function(dtype, tile, functions, (False, False))
-    tile_rows, tile_columns, tile_depth = tile.rows, tile.columns, tile.depth
-    a_size = tile_depth * (tile_rows + tile.padding)
-    b_size = tile_depth * (tile_columns + tile.padding)
-
+    tile_rows, tile_columns = tile.rows, tile.columns
+    shared_size, group_threads = tile.shared_size, tile.group_threads
     quads_across = tile_columns // 4
 
     @device_function
@@ -147,8 +153,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         first_column = int64(cuda.blockIdx.y) * tile_columns
         if first_row >= rows:
             return
-        a = pointer_to(cuda.shared.array(a_size, real, 16))
-        b = pointer_to(cuda.shared.array(b_size, real, 16))
+        own_thread, slice_number = thread % group_threads, thread // group_threads
+        shared = pointer_to(cuda.shared.array(shared_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         own_parameters = advance(parameters, model * group.parameters)
@@ -157,10 +163,14 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         depth, columns = padded(layer.fan_in), padded(layer.fan_out)
         right = Operand(advance(own_parameters, layer.coefs), own_rows, int64(0), columns)
         multiply_forward(
-            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
-        )
+            left, right, depth, first_row, rows, first_column, columns, shared, totals, own_thread,
+            slice_number,
+        )  # fmt: skip
         outputs = advance(own_work, layer.outputs)
-        write(totals, outputs, columns, first_row, rows, first_column, columns, False, thread)
+        if slice_number == 0:
+            write(
+                totals, outputs, columns, first_row, rows, first_column, columns, False, own_thread
+            )
         synchronize()
         for place in range(thread, tile_rows * quads_across, threads):
             row = first_row + place // quads_across
@@ -185,8 +195,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         first_column = int64(cuda.blockIdx.y) * tile_columns
         if first_row >= rows:
             return
-        a = pointer_to(cuda.shared.array(a_size, real, 16))
-        b = pointer_to(cuda.shared.array(b_size, real, 16))
+        own_thread, slice_number = thread % group_threads, thread // group_threads
+        shared = pointer_to(cuda.shared.array(shared_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         coefs = advance(parameters, model * group.parameters + layer.coefs)
@@ -194,11 +204,15 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         left = Operand(advance(own_work, layer.output_deltas), numbers, int64(0), depth)
         right = Operand(coefs, numbers, int64(0), depth)
         multiply_backward(
-            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
-        )
+            left, right, depth, first_row, rows, first_column, columns, shared, totals, own_thread,
+            slice_number,
+        )  # fmt: skip
         deltas = advance(own_work, layer.input_deltas)
         inputs = advance(own_work, layer.inputs)
-        write(totals, deltas, columns, first_row, rows, first_column, columns, False, thread)
+        if slice_number == 0:
+            write(
+                totals, deltas, columns, first_row, rows, first_column, columns, False, own_thread
+            )
         synchronize()
         code = layer.input_activation
         for place in range(thread, tile_rows * quads_across, threads):
@@ -224,8 +238,8 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
             return
         first_row = int64(cuda.blockIdx.x) * tile_rows
         first_column = int64(cuda.blockIdx.y) * tile_columns
-        a = pointer_to(cuda.shared.array(a_size, real, 16))
-        b = pointer_to(cuda.shared.array(b_size, real, 16))
+        own_thread, slice_number = thread % group_threads, thread // group_threads
+        shared = pointer_to(cuda.shared.array(shared_size, real, 16))
         totals = cuda.local.array(shape, real)
         own_work = advance(work, model * group.workspace)
         own_gradient = advance(gradient, model * group.parameters)
@@ -235,11 +249,13 @@ def layer_kernels(dtype: str, tile: Tile, precision: str | None = None) -> Layer
         right = Operand(advance(own_work, layer.output_deltas), own_rows, int64(0), columns)
         is_first = cuda.blockIdx.x == 0
         column_sum = multiply_gradient(
-            left, right, depth, first_row, rows, first_column, columns, a, b, totals, thread
-        )
+            left, right, depth, first_row, rows, first_column, columns, shared, totals, own_thread,
+            slice_number,
+        )  # fmt: skip
         out = advance(own_gradient, layer.coefs)
         adds = slab.start > 0
-        write(totals, out, columns, first_row, rows, first_column, columns, adds, thread)
+        if slice_number == 0:
+            write(totals, out, columns, first_row, rows, first_column, columns, adds, own_thread)
         column = first_column + thread
         if is_first and thread < tile_columns and column < columns:
             place = layer.intercepts + column

@@ -15,7 +15,14 @@ import numpy as np
 from skmlp.engines.cuda import ptx
 from skmlp.engines.cuda.device import SIMULATED, device_function, uint32
 from skmlp.engines.cuda.memory import advance, select
-from skmlp.engines.cuda.tiles import Tile, TileFunctions, as_it_is, fetching_functions, unrolled
+from skmlp.engines.cuda.tiles import (
+    Tile,
+    TileFunctions,
+    add_no_slices,
+    as_it_is,
+    fetching_functions,
+    unrolled,
+)
 
 PIECE_ROWS = 16
 PIECE_COLUMNS = 8
@@ -95,6 +102,7 @@ def tensor_functions(precision: str, tile: Tile) -> TileFunctions:
         fetching_functions("float32", tile, tile.columns, prepare),
         clear,
         multiply,
+        add_no_slices,
         write,
         (pieces_down, PIECES_ACROSS, 4),
     )

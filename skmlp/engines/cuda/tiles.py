@@ -3,6 +3,8 @@
 A block of threads computes ``rows`` by ``columns`` numbers of a product ``A @ B``. It brings
 ``depth`` columns of A and rows of B at a time into shared memory, where both lie with the
 dimension summed over outermost, and each thread multiplies a small tile of its own in registers.
+Where a product has few tiles, and waiting for memory takes most of the time, slices of a block do
+so side by side.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp.engines.cuda.device import device_function, int64, uint32
+from skmlp.engines.cuda.device import device_function, int64, synchronize, uint32
 from skmlp.engines.cuda.memory import advance, load_four, store_four
 
 
@@ -30,6 +32,8 @@ class Tile:
     padding : int
         Elements between rows of shared memory, which keep them apart in its banks; a multiple
         of 4.
+    slices : int
+        Groups of threads that all compute the whole tile, each from a part of the depth.
     """
 
     rows: int
@@ -38,18 +42,39 @@ class Tile:
     thread_rows: int
     thread_columns: int
     padding: int = 4
+    slices: int = 1
 
     def __post_init__(self) -> None:
         # One thread each sums up a column for the gradient of its intercept.
-        assert self.threads >= self.columns
+        assert self.group_threads >= self.columns
+        # What the slices add up passes through the memory of their factors.
+        own = self.thread_rows * self.thread_columns + 1
+        assert (self.slices - 1) * self.group_threads * own <= self.shared_size
 
     @property
-    def threads(self) -> int:
+    def group_threads(self) -> int:
+        """Threads of one slice."""
         return (self.rows // self.thread_rows) * (self.columns // self.thread_columns)
 
     @property
+    def threads(self) -> int:
+        """Threads of the block."""
+        return self.group_threads * self.slices
+
+    @property
+    def slice_size(self) -> int:
+        """Elements of shared memory that one slice's factors take."""
+        return self.depth * (self.rows + self.columns + 2 * self.padding)
+
+    @property
+    def shared_size(self) -> int:
+        """Elements of shared memory."""
+        return self.slices * self.slice_size
+
+    @property
     def name(self) -> str:
-        return f"{self.rows}x{self.columns}x{self.depth}"
+        slices = f"x{self.slices}" if self.slices > 1 else ""
+        return f"{self.rows}x{self.columns}x{self.depth}{slices}"
 
 
 class Operand(NamedTuple):
@@ -75,6 +100,9 @@ class TileFunctions(NamedTuple):
         ``(totals)``: sets a thread's numbers to zero.
     multiply : callable
         ``(a, b, totals, thread)``: adds the product of the tiles in shared memory.
+    add_slices : callable
+        ``(totals, column_sum, shared, thread, slice)``: adds to the first slice's numbers those of
+        the others, after a barrier; returns its column sum.
     write : callable
         ``(totals, out, ld, first_row, rows, first_column, columns, accumulate, thread)``: writes
         (or adds) a thread's numbers to where they belong, within `rows` and `columns`.
@@ -86,6 +114,7 @@ class TileFunctions(NamedTuple):
     b: "tuple[Fetching, Fetching]"
     clear: Any
     multiply: Any
+    add_slices: Any
     write: Any
     shape: tuple[int, ...]
 
@@ -120,6 +149,37 @@ class Fetching(NamedTuple):
 @device_function
 def as_it_is(x):
     return x
+
+
+@device_function
+def add_no_slices(totals, column_sum, shared, thread, slice_number):
+    return column_sum
+
+
+def slices_function(tile: Tile) -> Any:
+    """Return `TileFunctions.add_slices`; the order of the sums is always the same."""
+    if tile.slices == 1:
+        return add_no_slices
+    slices, group, columns = tile.slices, tile.group_threads, tile.thread_columns
+    n_totals = tile.thread_rows * columns
+
+    @device_function
+    def add_slices(totals, column_sum, shared, thread, slice_number):
+        if slice_number > 0:
+            own = advance(shared, uint32((slice_number - 1) * (n_totals + 1) * group + thread))
+            for i in range(n_totals):
+                own[i * group] = totals[i // columns, i % columns]
+            own[n_totals * group] = column_sum
+        synchronize()
+        if slice_number == 0:
+            for other in range(slices - 1):
+                own = advance(shared, uint32(other * (n_totals + 1) * group + thread))
+                for i in range(n_totals):
+                    totals[i // columns, i % columns] += own[i * group]
+                column_sum += own[n_totals * group]
+        return column_sum
+
+    return add_slices
 
 
 def unrolled(body: Any, count: int, first: int = 0) -> Any:
@@ -165,7 +225,7 @@ def fetching_functions(
     padded by zeros. `prepare` is applied to every element.
     """
     zero = np.dtype(dtype).type(0)
-    block_depth, threads, ld = tile.depth, tile.threads, extent + tile.padding
+    block_depth, threads, ld = tile.depth, tile.group_threads, extent + tile.padding
     across, along = extent // 4, block_depth // 4
     trips = -(-block_depth * across // threads)
 
@@ -330,6 +390,7 @@ def tile_functions(dtype: str, tile: Tile) -> TileFunctions:
         fetching_functions(dtype, tile, tile.columns, as_it_is),
         clear,
         multiply,
+        slices_function(tile),
         write,
         (thread_rows, thread_columns),
     )
