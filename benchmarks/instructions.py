@@ -12,6 +12,8 @@ from typing import Any
 
 from benchmarks import measure
 from benchmarks.report import Table
+from skmlp.__main__ import compute_capability
+from skmlp.engines.cuda.discovery import INSTALL, discover
 
 # Multiplications by prefix, and the least part of a loop that makes it the loop of a product:
 # an instruction on tensor cores takes as long as several others.
@@ -21,17 +23,20 @@ FROM_MEMORY = ("LD.", "LDS", "LDG")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``instructions``."""
-    parser.add_argument("--compute-capability", default="9.0", metavar="X.Y")
+    parser.add_argument("--compute-capability", type=compute_capability, default=(9, 0),
+                        metavar="X.Y")  # fmt: skip
     parser.add_argument("--kernels", nargs="+", default=[""], metavar="TEXT",
                         help="only kernels whose name contains one of these")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> list[Table]:
     """Compile the chosen kernels and count."""
+    if discover().packages["numba-cuda"] is None:
+        raise ModuleNotFoundError(f"numba-cuda is missing: {INSTALL}")
     from skmlp.engines.cuda.compilation import compile_kernel
     from skmlp.engines.cuda.kernels import DTYPES, kernels_for
 
-    major, minor = map(int, arguments.compute_capability.split("."))
+    major, minor = arguments.compute_capability
     program = disassembler()
     rows = []
     for kernel in kernels_for(DTYPES, (major, minor)):
