@@ -76,9 +76,10 @@ def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
 
     Where registers do not suffice for that, they are left to fewer blocks.
     """
-    compiled = assemble(compile_ptx(kernel, capability), capability)
+    ptx = compile_ptx(kernel, capability)
+    compiled = assemble(ptx, capability)
     if kernel.blocks > 1 and re.search("[1-9][0-9]* bytes spill", compiled.report):
-        return compile_kernel(replace(kernel, blocks=1), capability)
+        return assemble(re.sub(r"\.minnctapersm \d+", ".minnctapersm 1", ptx), capability)
     return compiled
 
 
