@@ -18,7 +18,7 @@ from skmlp.network.specs import NetworkSpec
 
 # (units, rows, batch): tiles are shared by up to eight threads; more rows than tiles have; more
 # tiles than threads, and more columns than a large tile has.
-SHAPES = [((9, 37, 5), 70, 40), ((5, 6, 3), 20, 13), ((18, 140, 3), 45, 45)]
+SHAPES = [((9, 37, 5), 70, 40), ((5, 6, 3), 20, 13), ((35, 140, 3), 45, 45)]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
