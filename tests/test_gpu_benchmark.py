@@ -20,11 +20,10 @@ def load(monkeypatch):
     return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the simulator is slow there")
-def test_runs_in_the_simulator():
-    names = ["skmlp resident", "skmlp batched"]
+def run_in_the_simulator(*arguments):
+    """Run a command of the benchmarks; return the lines it prints."""
     process = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "gpu", "--rows", "small", "--only", *names],
+        [sys.executable, "-m", "benchmarks", *arguments],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
         cwd=ROOT,
         capture_output=True,
@@ -33,23 +32,21 @@ def test_runs_in_the_simulator():
     )
     assert process.returncode == 0, process.stderr
     assert "Simulated" in process.stdout
-    lines = [line for line in process.stdout.splitlines() if line.startswith("skmlp")]
+    return process.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the simulator is slow there")
+def test_runs_in_the_simulator():
+    names = ["skmlp resident", "skmlp batched"]
+    lines = run_in_the_simulator("gpu", "--rows", "small", "--only", *names)
     groups = ["ResidentGroup", "BatchedGroup", "ResidentGroup"]  # the last one of one block
-    assert [line.split()[-1] for line in lines] == groups
+    assert [line.split()[-1] for line in lines if line.startswith("skmlp")] == groups
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the simulator is slow there")
 def test_paths_in_the_simulator():
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "paths"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert process.returncode == 0, process.stderr
-    lines = [line.split() for line in process.stdout.splitlines() if line.startswith("tiny")]
+    printed = run_in_the_simulator("paths")
+    lines = [line.split() for line in printed if line.startswith("tiny")]
     assert [line[2] for line in lines[:-1]] == ["batched", "resident"]
     assert all(float(line[4].replace(",", "")) > 0 for line in lines)
     assert lines[-1][:2] == ["tiny", "2"]
