@@ -1,6 +1,5 @@
 """What one fit leaves for the next: where `warm_start` and `partial_fit` begin."""
 
-import copy
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -13,7 +12,7 @@ from skmlp.engines.base import OptimizerState
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.training.ordering import KeyedRowOrder, RowOrder
+from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -98,7 +97,7 @@ class Resuming:
         """Return the generator where the last fit left it, so that resuming goes on drawing."""
         if isinstance(self.random_state, Integral) and self._has_same_random_state():
             # A copy, so that a failing fit leaves the generator where it was.
-            return copy.deepcopy(self._random_state)
+            return copy_of(self._random_state)
         return check_random_state(self.random_state)
 
     def _has_same_random_state(self) -> bool:

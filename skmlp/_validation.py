@@ -174,12 +174,7 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
 
 def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
     """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
-    if (
-        is_small_and_plain(X)
-        and is_small_and_numeric(y)
-        and len(X) == len(y)
-        and (reset or matches_fit(estimator, X))
-    ):
+    if is_plain(X) and is_numeric(y) and len(X) == len(y) and (reset or matches_fit(estimator, X)):
         if reset:
             estimator.n_features_in_ = X.shape[1]
             vars(estimator).pop("feature_names_in_", None)
@@ -197,12 +192,8 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
     return as_rows(X), y
 
 
-# Up to this many values a look for NaN costs less than scikit-learn's general validation.
-SMALL_SIZE = 10_000
-
-
-def is_small_and_plain(X: Any) -> bool:
-    """Whether X is a small array of floats that general validation would hand back as it is.
+def is_plain(X: Any) -> bool:
+    """Whether X is an array of floats that general validation would hand back as it is.
 
     General validation takes longer than to predict a row. Whatever it would convert, name, warn
     of or refuse is left to it.
@@ -211,19 +202,33 @@ def is_small_and_plain(X: Any) -> bool:
         type(X) is np.ndarray
         and X.ndim == 2
         and (X.dtype == np.float64 or X.dtype == np.float32)
-        and 0 < X.size <= SMALL_SIZE
-        and bool(np.isfinite(X).all())
+        and X.size > 0
+        and is_finite(X)
     )
 
 
-def is_small_and_numeric(y: Any) -> bool:
-    """Whether y is a small array of numbers that general validation would hand back as it is."""
+def is_numeric(y: Any) -> bool:
+    """Whether y is an array of numbers that general validation would hand back as it is."""
     return (
         type(y) is np.ndarray
         and y.ndim in (1, 2)
-        and 0 < y.size <= SMALL_SIZE
-        and (y.dtype.kind in "biu" or (y.dtype.kind == "f" and bool(np.isfinite(y).all())))
+        and y.size > 0
+        and (y.dtype.kind in "biu" or (y.dtype.kind == "f" and is_finite(y)))
     )
+
+
+# For fewer values the quickest look is the plain one.
+FEW_VALUES = 1000
+
+
+def is_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether an array holds neither NaN nor infinity."""
+    if array.size < FEW_VALUES:
+        return bool(np.isfinite(array).all())
+    # A sum takes one pass and no memory, and is finite only if all it sums up is.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
 
 
 def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
@@ -235,7 +240,7 @@ def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
 
 def check_X(estimator: Any, X: Any) -> Any:
     """Validate data to predict for."""
-    if is_small_and_plain(X) and matches_fit(estimator, X):
+    if is_plain(X) and matches_fit(estimator, X):
         return X
     X = validate_data(
         estimator,

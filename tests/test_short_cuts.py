@@ -154,7 +154,8 @@ def both_ways(monkeypatch):
     def check(function):
         short = outcome(function)
         with monkeypatch.context() as patch:
-            patch.setattr(skmlp._validation, "SMALL_SIZE", 0)
+            patch.setattr(skmlp._validation, "is_plain", lambda X: False)
+            patch.setattr(skmlp._validation, "is_numeric", lambda y: False)
             patch.setattr(skmlp._targets, "plain_classes", lambda y: None)
             patch.setattr(skmlp._targets, "is_binary", lambda binarizer: False)
             long = outcome(function)

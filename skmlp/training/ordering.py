@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
 
 from skmlp.engines.base import IndexArray, KeyedOrders
 
@@ -113,6 +114,24 @@ class KeyedRowOrder:
     def branch(self) -> "KeyedRowOrder":
         """Return a copy that goes on by itself."""
         return copy.copy(self)
+
+
+class _NoSeed(ISeedSequence):
+    """Stands in for a seed where the state is set afterwards: drawing one takes a while."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
+        return np.zeros(n_words, dtype)
+
+
+def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
+    """Return a generator that goes on by itself; `copy.deepcopy` takes three times as long."""
+    state = random_state.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return copy.deepcopy(random_state)
+    no_seed: Any = _NoSeed()  # NumPy's types know its own class only
+    copied = np.random.RandomState(np.random.MT19937(no_seed))
+    copied.set_state(state)
+    return copied
 
 
 def fingerprint(random_state: np.random.RandomState) -> bytes:

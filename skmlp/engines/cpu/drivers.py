@@ -1,6 +1,7 @@
 """The loops over batches and slabs, compiled once for every network.
 
-A driver is called by every thread of a team at once (`skmlp.engines.cpu.team`).
+A driver is called by every thread of a team at once (`skmlp.engines.cpu.team`). Python calls it
+for all of them, and it brings them together (`skmlp.engines.cpu.crew`).
 """
 
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     backward_layer,
@@ -34,8 +36,9 @@ from skmlp.engines.cpu.tables import (
     output_table,
     rows_of_part,
     share_of_rows,
+    workspace_of,
 )
-from skmlp.engines.cpu.team import meet
+from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
     gradient_of_block,
@@ -45,9 +48,6 @@ from skmlp.engines.cpu.updates import (
     sum_of_losses,
     update_block,
 )
-
-# What stands for the number of a meeting after the team has been abandoned.
-NO_MEETING = -1
 
 INTO_PANELS, OUT_OF_PANELS = True, False
 
@@ -103,7 +103,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
     Threads that share the columns meet after each layer, others only where the next pass reads
-    what another one wrote. Returns the number of the last meeting, or `NO_MEETING`.
+    what another one wrote. Returns the number of the last meeting.
     """
     threads = team.threads
     order = pointer(slab.order, slab.position)
@@ -121,8 +121,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         gather_share(layers, source, work, order, first, last)
         if by_columns:
             meeting += 1
-            if not meet(team, meeting):
-                return NO_MEETING
+            meet(team, meeting)
     table = input_table(layers, work, thread)
     list_inputs(layers, source, work, order, slab.rows, table)
     parameters = pointer(model.parameters, 0)
@@ -131,26 +130,22 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         forward_layer(layers, source, work, parameters, order, layer, table, share)
         if by_columns:
             meeting += 1
-            if not meet(team, meeting):
-                return NO_MEETING
+            meet(team, meeting)
         table = output_table(work, layer + 1)
     if first < last:
         forward_output(layers, source, work, parameters, order, table, first, last)
         loss_pass(layers, source, work, model, blocks, order, first, last, scratch)
     if by_columns:
         meeting += 1
-        if not meet(team, meeting):
-            return NO_MEETING
+        meet(team, meeting)
     for layer in range(output - 1, 0, -1):
         backward_layer(layers, work, parameters, layer, share)
         if by_columns:
             meeting += 1
-            if not meet(team, meeting):
-                return NO_MEETING
+            meet(team, meeting)
     if not by_columns and threads > 2:
         meeting += 1
-        if not meet(team, meeting):
-            return NO_MEETING
+        meet(team, meeting)
     return meeting
 
 
@@ -217,16 +212,18 @@ def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, tea
 
 
 @jit()
-def add_slab(layers, source, model, work, blocks, slab, accumulate, team, thread):
+def add_slab(layers, source, model, work, blocks, slab, accumulate, board, threads, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
+    if thread == ALL:
+        threads = available_threads(board, threads)
+        work_for_all = (layers, source, model, work, blocks, slab, accumulate, board, threads)
+        return lead(work_for_all, board, threads)
+    team = Team(board, threads)
     if thread == 0:
-        list_workspace(layers, work)
+        list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
-    if not meet(team, 1):
-        return 0.0
+    meet(team, 1)
     meeting = propagate(layers, source, model, work, blocks, slab, team, thread, np.int64(1))
-    if meeting == NO_MEETING:
-        return 0.0
     nothing = (pointer(slab.order, 0), 0, 0)
     add_gradient(layers, source, model, work, blocks, slab, not accumulate, nothing, team, thread)
     # The losses of all rows are there when all threads are.
@@ -295,7 +292,7 @@ def train_on_batch(
 ):
     """Do a thread's share of one minibatch, the rows in `bounds` of all epochs' orders.
 
-    Returns the number of the last meeting, or `NO_MEETING`, and the sum of the rows' losses.
+    Returns the number of the last meeting and the sum of the rows' losses.
     """
     start, stop = bounds
     weight_sum, constants = step_data
@@ -307,29 +304,27 @@ def train_on_batch(
     for position in range(start, stop, plan.slab_size):
         slab = Slab(order, position, min(plan.slab_size, stop - position))
         meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
-        if meeting == NO_MEETING:
-            return meeting, loss
         is_first = position == start
         is_last = position + plan.slab_size >= stop
         ahead = rows_ahead(blocks, plan, position + slab.rows, team, thread)
         if is_there or not is_last:
             add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, team, thread)
             meeting += 1
-            if not meet(team, meeting):
-                return NO_MEETING, loss
+            meet(team, meeting)
         # Here the losses of all rows are there, and will be until the next meeting.
         loss += sum_of_losses(blocks, slab.rows)
         if is_last:
             data = (weight_sum, constants, is_there)
             update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
         meeting += 1
-        if not meet(team, meeting):
-            return NO_MEETING, loss
+        meet(team, meeting)
     return meeting, loss
 
 
 @jit()
-def run_batches(layers, source, model, work, blocks, plan, first_batch, last_batch, team, thread):
+def run_batches(
+    layers, source, model, work, blocks, plan, first_batch, last_batch, board, threads, thread
+):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
@@ -337,16 +332,25 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
     the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
     ``model.steps``. Returns whether all losses are finite. Denormal numbers are taken for zero.
     """
+    if thread == ALL:
+        threads = available_threads(board, threads)
+        work_for_all = (
+            *(layers, source, model, work, blocks, plan, first_batch, last_batch),
+            *(board, threads),
+        )
+        return lead(work_for_all, board, threads)
+    team = Team(board, threads)
     control = flush_denormals()
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
     step = model.steps[0]
     if thread == 0:
-        list_workspace(layers, work)
+        list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
-    is_fine = meet(team, meeting)
+    meet(team, meeting)
+    is_fine = True
     batch = first_batch
     while is_fine and batch < last_batch:
         epoch = batch // per_epoch
@@ -363,9 +367,6 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
         meeting, loss = train_on_batch(
             layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
         )
-        if meeting == NO_MEETING:
-            is_fine = False
-            continue
         loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
             plan.losses[epoch, 0] += loss * rows
@@ -373,7 +374,7 @@ def run_batches(layers, source, model, work, blocks, plan, first_batch, last_bat
             model.steps[0] = step
         is_fine = np.isfinite(loss)
     restore_denormals(control)
-    return is_fine
+    return 1.0 if is_fine else 0.0
 
 
 @inner
@@ -407,8 +408,8 @@ def exchange(layers, parameters, into_panels):
     exchange_parameters(layers, pointer(parameters, 0), into_panels)
 
 
-@jit()
-def predict_rows(layers, source, output, work, parameters, order, out):
+@inner
+def predict_piece(layers, source, output, work, parameters, order, out):
     """Write the outputs for the rows numbered in `order` to `out`, row after row."""
     last = layers.shape[0] - 1
     columns = layers[last, UNITS]
@@ -418,7 +419,7 @@ def predict_rows(layers, source, output, work, parameters, order, out):
     raw = pointer(work.buffer, layers[last, OUTPUTS])
     # Not literals: Numba would compile the passes once more for them.
     nothing, one = np.int64(0), np.int64(1)
-    list_workspace(layers, work)
+    list_workspace(layers, work, min(work.slab_size, order.size))
     for position in range(0, order.size, work.slab_size):
         rows = min(work.slab_size, order.size - position)
         used = pointer(order, position)
@@ -436,7 +437,43 @@ def predict_rows(layers, source, output, work, parameters, order, out):
 
 
 @jit()
-def predict_few_rows(layers, source, output, work, parameters, order, out):
-    """Do as `predict_rows` for a model whose parameters are not in panels yet."""
-    exchange_parameters(layers, pointer(parameters, 0), True)
-    predict_rows(layers, source, output, work, parameters, order, out)
+def predict_rows(
+    layers,
+    source,
+    output,
+    work,
+    parameters,
+    order,
+    out,
+    piece_rows,
+    is_first,
+    board,
+    threads,
+    thread,
+):
+    """Predict the rows numbered in `order`, in pieces that go to whichever thread comes first.
+
+    `work` holds a workspace for each thread. The first call for a model copies its parameters
+    into panels. Returns the number of rows that a thread has predicted.
+    """
+    if thread == ALL:
+        if is_first:
+            exchange_parameters(layers, pointer(parameters, 0), True)
+        threads = available_threads(board, threads)
+        work_for_all = (
+            *(layers, source, output, work, parameters, order, out, piece_rows, is_first),
+            *(board, threads),
+        )
+        return lead(work_for_all, board, threads)
+    team = Team(board, threads)
+    columns = layers[layers.shape[0] - 1, UNITS]
+    own = workspace_of(work, thread, threads)
+    done = 0.0
+    while True:
+        first = take_piece(team) * piece_rows
+        if first >= order.size:
+            return done
+        last = min(first + piece_rows, order.size)
+        piece = out[first * columns : last * columns]
+        predict_piece(layers, source, output, own, parameters, order[first:last], piece)
+        done += last - first

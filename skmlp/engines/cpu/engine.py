@@ -1,6 +1,5 @@
 """The CPU engine: fulfils the engine contract with the compiled drivers."""
 
-import threading
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,10 +19,10 @@ from skmlp.engines.base import (
     slab_rows,
 )
 from skmlp.engines.cpu import drivers
+from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
     constants_kernel,
     loss_kernel,
-    output_kernel,
     update_kernel,
 )
 from skmlp.engines.cpu.layout import (
@@ -33,15 +32,14 @@ from skmlp.engines.cpu.layout import (
     network_layout,
     packing_of_layers,
     parts_of_slab,
-    set_addresses,
     with_addresses,
 )
-from skmlp.engines.cpu.products import leading_dimension, padded
+from skmlp.engines.cpu.prediction import predict, useful_threads
+from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.registers import TILE_ROWS
-from skmlp.engines.cpu.rows import CpuData, RowSource, load_rows
+from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.tables import CONSTANTS_STRIDE, Blocks, Model, Slab
-from skmlp.engines.cpu.team import Crew, share_out
-from skmlp.engines.cpu.threads import effective_threads
+from skmlp.engines.cpu.threads import effective_threads, share_out
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec
 
@@ -49,15 +47,10 @@ from skmlp.network.specs import NetworkSpec
 SECONDS_PER_CALL = 0.05
 # A thread that is given fewer floating-point operations per step costs more than it saves.
 FLOPS_PER_THREAD = 5e5
+# Helpers that sleep are there some 50 us after they are called: so much work is worth a call.
+FLOPS_PER_CALL = 2e7
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
-PREDICT_SLAB_BYTES = 2**18
-# Prediction is shared out among threads in parts of about this much work, or this many rows.
-PREDICT_PART_FLOPS = 2e8
-PREDICT_PART_ROWS = 32768
-# So few rows of so small a network are predicted in memory that is kept from call to call.
-FEW_ROWS = 16
-FEW_COEFS = 2**17
 # Dense data sets smaller than this stay in cache from epoch to epoch.
 CACHED_BYTES = 2**19
 
@@ -173,7 +166,7 @@ class CpuTask:
         paying = int(self.flops_per_row * self.batch_size / FLOPS_PER_THREAD)
         return max(1, min(available, paying, self.slab_size // TILE_ROWS))
 
-    def advance(self, plan: EpochPlan, crew: Crew) -> EpochResult:
+    def advance(self, plan: EpochPlan) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
         orders = plan.explicit_orders()
         n_epochs, n_rows = orders.shape
@@ -193,18 +186,8 @@ class CpuTask:
             began = time.perf_counter()
             affordable = int(SECONDS_PER_CALL / (self.seconds_per_row * rows_per_batch))
             stop = min(last, batch + max(1, affordable))
-            is_finite = crew.call(
-                drivers.run_batches,
-                self.layers,
-                self.data.source,
-                self.model,
-                self.work,
-                self.blocks,
-                epochs,
-                batch,
-                stop,
-                threads=self.threads,
-            )
+            rows = (stop - batch) * rows_per_batch
+            is_finite = bool(self._call(drivers.run_batches, epochs, batch, stop, n_rows=rows))
             seconds = time.perf_counter() - began
             self.seconds_per_row = max(1e-9, seconds / (stop - batch) / rows_per_batch)
             batch = stop
@@ -216,21 +199,22 @@ class CpuTask:
         is_finite = is_finite and bool(np.isfinite(self._parameters).all())
         return EpochResult(means.tolist(), is_finite)
 
-    def add_slab(self, rows: IndexArray, start: int, crew: Crew) -> float:
+    def add_slab(self, rows: IndexArray, start: int) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
         slab = Slab(rows, start, min(self.slab_size, len(rows) - start))
-        loss = crew.call(
-            drivers.add_slab,
+        return self._call(drivers.add_slab, slab, int(start > 0), n_rows=slab.rows)
+
+    def _call(self, driver: Any, *arguments: Any, n_rows: int) -> float:
+        return call(
+            driver,
             self.layers,
             self.data.source,
             self.model,
             self.work,
             self.blocks,
-            slab,
-            int(start > 0),
-            threads=self.threads,
+            *arguments,
+            threads=self.threads if self.flops_per_row * n_rows >= FLOPS_PER_CALL else 1,
         )
-        return float(loss)
 
 
 class CpuEngine(Engine):
@@ -248,9 +232,8 @@ class CpuEngine(Engine):
         self._objective: tuple[Any, CpuTask] | None = None
 
     @cached_property
-    def _crew(self) -> Crew:
-        # A prediction of a few rows needs no threads, and would be done before they are counted.
-        return Crew(effective_threads(self._n_jobs))
+    def _threads(self) -> int:
+        return effective_threads(self._n_jobs)
 
     def load(
         self,
@@ -263,7 +246,7 @@ class CpuEngine(Engine):
         return load_rows(X, targets, sample_weight, np.dtype(dtype).name)
 
     def start(self, tasks: Sequence[FitTask]) -> "CpuRun":
-        return CpuRun(tasks, self._crew)
+        return CpuRun(tasks, self._threads)
 
     def loss_and_gradient(
         self,
@@ -279,7 +262,7 @@ class CpuEngine(Engine):
         loss = 0.0
         # Python sees signals between slabs, so a long pass can be interrupted.
         for start in range(0, len(rows), task.slab_size):
-            loss += task.add_slab(rows, start, self._crew)
+            loss += task.add_slab(rows, start)
         if data.sample_weight is None:
             weight_sum = float(len(rows))
         else:
@@ -298,7 +281,7 @@ class CpuEngine(Engine):
             if known_data is data and (known_network, known_rows) == (network, n_rows):
                 return task
         zeros = np.zeros(ParameterLayout(network.layer_units).size)
-        task = CpuTask(network, data, zeros, 0.0, n_rows, self._crew.threads)
+        task = CpuTask(network, data, zeros, 0.0, n_rows, self._threads)
         self._objective = ((network, data, n_rows), task)
         return task
 
@@ -310,93 +293,18 @@ class CpuEngine(Engine):
         data: CpuData,
         rows: IndexArray | None = None,
     ) -> FloatArray:
-        dtype = data.dtype
-        coefs = [np.ascontiguousarray(coef, dtype=dtype) for coef in coefs]
-        intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
         n_rows = data.n_rows if rows is None else len(rows)
-        out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-        if n_rows <= FEW_ROWS and network.n_coefs <= FEW_COEFS:
-            order = np.arange(n_rows) if rows is None else rows
-            few = few_rows_of(network, dtype, gathers=data.gathers)
-            few.predict(coefs, intercepts, data.source, order, out.reshape(-1))
-            return out
-        output = output_kernel(network.output_activation, dtype)
-        units = network.layer_units
-        row_bytes = out.itemsize * sum(leading_dimension(count, dtype) for count in units)
-        slab_size = min(max(PREDICT_SLAB_BYTES // row_bytes, 16), 1024, max(n_rows, 1))
-        part_rows = int(
-            min(max(PREDICT_PART_FLOPS // (2 * network.n_coefs), slab_size), PREDICT_PART_ROWS)
-        )
-        layout = network_layout(network, slab_size, dtype, gathers=data.gathers, backward=False)
-        packed = aligned_zeros(layout.parameters_size, dtype)
-        layers = with_addresses(layout.layers, coefs, intercepts)
-        drivers.exchange(layers, packed, drivers.INTO_PANELS)
-
-        # Fresh memory for each part would take longer to come from the system than the part.
-        own = threading.local()
-
-        def predict_part(start: int) -> None:
-            stop = min(start + part_rows, n_rows)
-            order = np.arange(start, stop) if rows is None else rows[start:stop]
-            if not hasattr(own, "work"):
-                own.work = make_workspace(network, layout, slab_size, 1, dtype)
-            part = out[start:stop].reshape(-1)
-            drivers.predict_rows(layers, data.source, output, own.work, packed, order, part)
-
-        if n_rows <= part_rows:
-            predict_part(0)
-        else:
-            share_out(predict_part, range(0, n_rows, part_rows), self._crew.threads)
-        return out
-
-
-class FewRows:
-    """Predicts a few rows at a time, in memory that is kept from call to call.
-
-    Allocating it anew would take longer than the prediction of a single row.
-    """
-
-    def __init__(self, network: NetworkSpec, dtype: str, *, gathers: bool) -> None:
-        layout = network_layout(network, FEW_ROWS, dtype, gathers=gathers, backward=False)
-        self._layers = layout.layers.copy()
-        self._packed = aligned_zeros(layout.parameters_size, dtype)
-        self._work = make_workspace(network, layout, FEW_ROWS, 1, dtype)
-        self._output = output_kernel(network.output_activation, dtype)
-
-    def predict(
-        self,
-        coefs: Sequence[FloatArray],
-        intercepts: Sequence[FloatArray],
-        source: RowSource,
-        order: IndexArray,
-        out: FloatArray,
-    ) -> None:
-        set_addresses(self._layers, coefs, intercepts)
-        drivers.predict_few_rows(
-            self._layers, source, self._output, self._work, self._packed, order, out
-        )
-
-
-# Each thread keeps the memory for the network it predicted with last.
-_last_used = threading.local()
-
-
-def few_rows_of(network: NetworkSpec, dtype: str, *, gathers: bool) -> FewRows:
-    key = (network, dtype, gathers)
-    if getattr(_last_used, "key", None) != key:
-        _last_used.few = FewRows(network, dtype, gathers=gathers)
-        _last_used.key = key
-    few: FewRows = _last_used.few
-    return few
+        threads = useful_threads(network, data.dtype, n_rows)
+        # Threads are not counted where one is enough: that takes longer than to predict a row.
+        threads = min(threads, self._threads) if threads > 1 else 1
+        return predict(network, coefs, intercepts, data, rows, threads)
 
 
 class CpuRun(Run):
     """Fits under way on the CPU."""
 
-    def __init__(self, tasks: Sequence[FitTask], crew: Crew) -> None:
-        self._crew = crew
-        # Several fits share no work: each one runs alone in its thread.
-        threads = crew.threads if len(tasks) == 1 else 1
+    def __init__(self, tasks: Sequence[FitTask], threads: int) -> None:
+        self._threads = threads
         self._names = [task.optimizer.name for task in tasks]
         self._tasks: list[CpuTask | None] = [
             CpuTask(
@@ -405,7 +313,8 @@ class CpuRun(Run):
                 task.parameters,
                 task.alpha,
                 task.batch_size,
-                threads,
+                # Several fits share no work: each one runs alone in its thread.
+                threads if len(tasks) == 1 else 1,
                 task.optimizer.name,
                 task.optimizer.settings,
                 task.optimizer_state,
@@ -426,10 +335,10 @@ class CpuRun(Run):
         def advance_one(index: int) -> None:
             plan = plans[index]
             assert plan is not None
-            results[index] = self._task(index).advance(plan, self._crew)
+            results[index] = self._task(index).advance(plan)
 
         if len(active) > 1:
-            share_out(advance_one, active, self._crew.threads)
+            share_out(advance_one, active, self._threads)
         else:
             for index in active:
                 advance_one(index)

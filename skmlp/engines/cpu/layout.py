@@ -146,17 +146,21 @@ def make_workspace(
     dtype: str,
     *,
     packs: bool = False,
+    copies: int = 1,
 ) -> Workspace:
-    """Allocate the scratch memory for slabs of `rows` rows."""
+    """Allocate the scratch memory for slabs of `rows` rows.
+
+    `copies` workspaces of one thread each can be had in one.
+    """
     panel_width = TILE_VECTORS * lanes_of(dtype)
     packed_columns = max(GROUP_BYTES // np.dtype(dtype).itemsize, panel_width) if packs else 0
     own = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
     own = padded(own, dtype)
     return Workspace(
-        buffer=aligned_zeros(layout.workspace_size, dtype),
-        tables=np.empty((2 * len(layout.layers) + 2 * threads) * rows, dtype=np.int64),
+        buffer=aligned_zeros(layout.workspace_size * copies, dtype),
+        tables=np.empty((2 * len(layout.layers) + 2 * threads) * rows * copies, dtype=np.int64),
         slab_size=rows,
-        scratch=aligned_zeros(own * threads, dtype),
+        scratch=aligned_zeros(own * threads * copies, dtype),
         scratch_size=own,
         packed=aligned_zeros(packed_columns * rows * threads, dtype),
         packed_size=packed_columns * rows,

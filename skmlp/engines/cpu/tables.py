@@ -178,6 +178,23 @@ def share_of_rows(rows, thread, threads):
 
 
 @jit(inline="always")
+def workspace_of(work, thread, threads):
+    """Return one of several workspaces that lie one after the other."""
+    buffer = work.buffer.size // threads
+    tables = work.tables.size // threads
+    return Workspace(
+        work.buffer[thread * buffer : (thread + 1) * buffer],
+        work.tables[thread * tables : (thread + 1) * tables],
+        work.slab_size,
+        work.scratch[thread * work.scratch_size : (thread + 1) * work.scratch_size],
+        work.scratch_size,
+        work.packed,
+        work.packed_size,
+        work.zeros,
+    )
+
+
+@jit(inline="always")
 def output_table(work, layer):
     return pointer(work.tables, layer * work.slab_size)
 
@@ -207,11 +224,11 @@ def list_packed(layers, work, threads, thread):
 
 
 @jit(inline="always")
-def list_workspace(layers, work):
-    """Fill the tables of the rows of the workspace."""
+def list_workspace(layers, work, rows):
+    """Fill the tables of the first rows of the workspace."""
     for layer in range(1, layers.shape[0]):
         ld = layers[layer, LD]
         outputs = pointer(work.buffer, layers[layer, OUTPUTS])
         deltas = pointer(work.buffer, layers[layer, DELTAS])
-        list_rows(outputs, ld, work.slab_size, output_table(work, layer))
-        list_rows(deltas, ld, work.slab_size, delta_table(layers, work, layer))
+        list_rows(outputs, ld, rows, output_table(work, layer))
+        list_rows(deltas, ld, rows, delta_table(layers, work, layer))

@@ -1,8 +1,11 @@
-"""How many threads a fit may use."""
+"""Threads of Python: how many a fit may use, and items shared out among them."""
 
 import multiprocessing
 import os
+import threading
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 import joblib
 import numba
@@ -43,3 +46,56 @@ def available_cores() -> int:
 def _count_cores(affinity: int | None, limit: str | None) -> int:
     """Count the cores; the arguments are what joblib looks at besides the container's limit."""
     return int(joblib.cpu_count())
+
+
+def uninterrupted(action: Callable[[], Any]) -> None:
+    """Carry an action to its end; a `KeyboardInterrupt` meanwhile is raised afterwards."""
+    interrupt = None
+    while True:
+        try:
+            action()
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def share_out(function: Callable[[int], None], items: Iterable[int], threads: int) -> None:
+    """Call `function` on every item, each in one of up to `threads` threads, this one included."""
+    remaining = iter(items)
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                with lock:
+                    item = next(remaining, None)
+                if item is None:
+                    return
+                function(item)
+        except BaseException as error:
+            errors.append(error)
+
+    helpers: list[threading.Thread] = []
+
+    def join() -> None:
+        for helper in helpers:
+            if helper.ident is not None:  # it was started
+                helper.join()
+
+    try:
+        for _ in range(threads - 1):
+            helpers.append(threading.Thread(target=work))
+            helpers[-1].start()
+    except RuntimeError:
+        pass  # no thread to be had: those there are do the work
+    except BaseException as error:
+        errors.append(error)
+    try:
+        work()
+    finally:
+        uninterrupted(join)
+    if errors:
+        raise errors[0]

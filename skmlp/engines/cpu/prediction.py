@@ -1,0 +1,134 @@
+"""Predictions: memory for them, and how their rows are shared out."""
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from skmlp.engines.base import IndexArray
+from skmlp.engines.cpu import drivers
+from skmlp.engines.cpu.crew import call
+from skmlp.engines.cpu.formula_kernels import output_kernel
+from skmlp.engines.cpu.layout import (
+    aligned_zeros,
+    make_workspace,
+    network_layout,
+    set_addresses,
+)
+from skmlp.engines.cpu.products import leading_dimension
+from skmlp.engines.cpu.rows import CpuData
+from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec
+
+SLAB_BYTES = 2**18
+MAX_SLAB_ROWS = 1024
+# Threads take pieces of about this much work, or this many rows.
+PIECE_FLOPS = 2e8
+PIECE_ROWS = 32768
+# So many pieces a thread take some 50 ms; then Python sees signals.
+PIECES_PER_CALL = 8
+# Memory for predictions by a network of so few coefficients is kept from call to call.
+KEPT_COEFS = 2**17
+
+
+class Sizes(NamedTuple):
+    """How many rows are worked on at once, and how many make a piece of work."""
+
+    slab_rows: int
+    piece_rows: int
+
+
+@lru_cache(maxsize=256)
+def sizes_for(network: NetworkSpec, dtype: str) -> Sizes:
+    itemsize = np.dtype(dtype).itemsize
+    row_bytes = itemsize * sum(leading_dimension(count, dtype) for count in network.layer_units)
+    slab_rows = min(max(SLAB_BYTES // row_bytes, 16), MAX_SLAB_ROWS)
+    piece_rows = min(max(int(PIECE_FLOPS / (2 * network.n_coefs)), slab_rows), PIECE_ROWS)
+    return Sizes(slab_rows, piece_rows)
+
+
+class Memory:
+    """What predictions by one network need: room for its parameters and for slabs of rows.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+    dtype : str
+    gathers : bool
+        Whether rows of X are copied.
+    threads : int
+        Each has a workspace of its own.
+    """
+
+    def __init__(self, network: NetworkSpec, dtype: str, gathers: bool, threads: int = 1) -> None:
+        rows = sizes_for(network, dtype).slab_rows
+        layout = network_layout(network, rows, dtype, gathers=gathers, backward=False)
+        self.layers = layout.layers.copy()
+        self.packed = aligned_zeros(layout.parameters_size, dtype)
+        self.work = make_workspace(network, layout, rows, 1, dtype, copies=threads)
+        self.output = output_kernel(network.output_activation, dtype)
+
+
+# Each thread keeps the memory for the network it predicted with last: to allocate it anew would
+# take longer than to predict a few rows.
+_last_used = threading.local()
+
+
+def memory_for(network: NetworkSpec, dtype: str, *, gathers: bool) -> Memory:
+    """Return memory for predictions by one thread, this thread's last one if it fits."""
+    if network.n_coefs > KEPT_COEFS:
+        return Memory(network, dtype, gathers)
+    key = (network, dtype, gathers)
+    if getattr(_last_used, "key", None) != key:
+        _last_used.key = None  # if what follows fails
+        _last_used.memory = Memory(network, dtype, gathers)
+        _last_used.key = key
+    memory: Memory = _last_used.memory
+    return memory
+
+
+def useful_threads(network: NetworkSpec, dtype: str, n_rows: int) -> int:
+    """Return how many threads there is work for."""
+    return max(1, -(-n_rows // sizes_for(network, dtype).piece_rows))
+
+
+def predict(
+    network: NetworkSpec,
+    coefs: Sequence[FloatArray],
+    intercepts: Sequence[FloatArray],
+    data: CpuData,
+    rows: IndexArray | None,
+    threads: int,
+) -> FloatArray:
+    """Return the network's outputs for some rows of the data, or all."""
+    dtype = data.dtype
+    coefs = [np.ascontiguousarray(coef, dtype=dtype) for coef in coefs]
+    intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
+    n_rows = data.n_rows if rows is None else len(rows)
+    out = np.empty((n_rows, network.n_outputs), dtype=dtype)
+    piece_rows = sizes_for(network, dtype).piece_rows
+    if threads == 1:
+        memory = memory_for(network, dtype, gathers=data.gathers)
+    else:
+        memory = Memory(network, dtype, data.gathers, threads)
+    set_addresses(memory.layers, coefs, intercepts)
+    rows_per_call = piece_rows * PIECES_PER_CALL * threads
+    for start in range(0, n_rows, rows_per_call):
+        stop = min(start + rows_per_call, n_rows)
+        order = np.arange(start, stop) if rows is None else rows[start:stop]
+        call(
+            drivers.predict_rows,
+            memory.layers,
+            data.source,
+            memory.output,
+            memory.work,
+            memory.packed,
+            order,
+            out[start:stop].reshape(-1),
+            piece_rows,
+            start == 0,
+            threads=threads,
+        )
+    return out
