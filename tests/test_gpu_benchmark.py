@@ -204,5 +204,10 @@ def test_results_are_written_again(load, monkeypatch, tmp_path):
     table = report.Table("title", ["a"], [{"a": 1}])
     path = report.save("gpu", [table], None, {"gpu": {"name": H100}})
     assert report.save("gpu", [table, table], path) == path
-    assert report.save("gpu", [table]) != path
-    assert len(list(tmp_path.iterdir())) == 2
+    another = report.save("gpu", [table])
+    assert another != path
+    path.unlink()  # an older one that is kept keeps its name
+    report.save("gpu-other", [table])
+    newest = report.save("gpu", [table])
+    assert newest.stem == another.stem.removesuffix("-2") + "-3"
+    assert len(list(tmp_path.iterdir())) == 3
