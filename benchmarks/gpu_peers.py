@@ -570,7 +570,7 @@ def start_sampling(
 
     He is asked whether he is ``"ready"``, to ``"prepare"`` the training, to ``"count"`` what takes
     about `span` seconds, and then any number of times for a ``"sample"``: the seconds per step (or
-    search) of so much work.
+    search) of so much work; or to ``"lengthen"`` it to twice as much.
     """
     competitor = COMPETITORS[row][name]
     importlib.import_module(competitor.package)
@@ -589,6 +589,9 @@ def start_sampling(
         assert training is not None
         if request == "count":
             units = count_units(training, span)
+            return {"units": units}
+        if request == "lengthen":
+            units *= 2
             return {"units": units}
         began = time.perf_counter()
         facts = training.run(units)

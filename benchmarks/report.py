@@ -93,23 +93,21 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit() -> str:
-    """Return the checked-out commit, with ``+changes`` where files differ from it.
+def git_commit(folder: Path = measure.ROOT) -> str:
+    """Return the commit checked out in `folder`, with ``+changes`` where files differ from it.
 
     In a copy without history it is what the environment variable ``BENCHMARKS_COMMIT`` says.
     """
-    commit = _git("rev-parse", "HEAD")
+    commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return os.environ.get("BENCHMARKS_COMMIT", "unknown")
-    return commit + ("+changes" if _git("status", "--porcelain") else "")
+    return commit + ("+changes" if _git(folder, "status", "--porcelain") else "")
 
 
-def _git(*arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     try:
         command = ["git", *arguments]
-        answer = subprocess.run(
-            command, cwd=measure.ROOT, capture_output=True, text=True, check=True
-        )
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return answer.stdout.strip()

@@ -1,6 +1,5 @@
 """``python -m benchmarks gpu`` on a machine without a GPU: that it runs, and what it says."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -11,13 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 H100 = "NVIDIA H100 80GB HBM3"
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Return a function that imports a module of the benchmarks, which are not installed."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def run_in_the_simulator(*arguments):
