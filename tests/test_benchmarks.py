@@ -259,7 +259,7 @@ def test_a_folder_without_skmlp_is_refused(load, tmp_path):
         checkout(str(tmp_path))
 
 
-@pytest.mark.parametrize("command", ["fit", "startup", "search"])
+@pytest.mark.parametrize("command", ["fit", "small", "predict", "startup", "search"])
 def test_commands_can_pit_trees_against_each_other(command, load, monkeypatch):
     """Every case that is compared is one that the command's module knows how to measure."""
     main = load("__main__")
