@@ -66,7 +66,9 @@ def main() -> None:
     for table in tables:
         print(report.render(table))
     if arguments.save and not getattr(COMMANDS[arguments.command], "SAVES_BY_ITSELF", False):
-        print(f"saved to {report.save(arguments.command, tables)}")
+        # Another subject: it must not take the place of the last comparison with others.
+        against = "-against" if getattr(arguments, "against", None) else ""
+        print(f"saved to {report.save(arguments.command + against, tables)}")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from functools import partial
 from typing import Any
 
-from benchmarks import measure
-from benchmarks.fit import FULL, QUICK, choose_epochs, seconds_per_step
+from benchmarks import measure, steady
+from benchmarks.fit import FULL, QUICK, step_sampler
 from benchmarks.peers import estimator_peer
 from benchmarks.report import Table
 from benchmarks.workloads import WORKLOADS, make_data
@@ -36,14 +35,13 @@ def run(arguments: argparse.Namespace) -> list[Table]:
             samplers = {}
             for activation in ACTIVATIONS:
                 fit = estimator_peer("skmlp", workload, X, y, {"activation": activation})
-                fit(1)
-                epochs = choose_epochs(fit, effort.span)
-                samplers[activation] = partial(seconds_per_step, fit, epochs, steps)
-            median = measure.medians(
-                measure.interleave(samplers, effort.repeats, effort.time_limit)
-            )
+                samplers[activation] = step_sampler(fit, effort.span, steps)
+            measurement = steady.measured(samplers, effort.repeats, effort.time_limit)
+            median = measurement.medians
             row: dict[str, Any] = {"workload": name, "dtype": dtype}
             row |= {f"{key} us": 1e6 * value for key, value in median.items()}
             row |= {f"{key}/relu": median[key] / median["relu"] for key in ACTIVATIONS[1:]}
-            rows.append(row)
-    return [Table("Activations: microseconds per step", list(rows[0]), rows)]
+            rows.append({**row, **measurement.facts, "label": f"{name} {dtype}"})
+    columns = [name for name in rows[0] if name not in (*steady.FACTS, "label")]
+    notes = steady.notes(rows, "label")
+    return [Table("Activations: microseconds per step", columns, rows, notes)]

@@ -2,7 +2,8 @@
 
 Every competitor lives in a process of its own, so that one that crashes, hangs or loses the GPU
 costs its own figure and no other. Samples are drawn in turns; what fails leaves its error in the
-table, and results are saved after each row.
+table, and results are saved after each row. What scatters, or passes under the arithmetic floor, is
+measured again for longer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import chips, measure, report
+from benchmarks import chips, measure, report, steady
 from benchmarks.gpu_peers import COMPETITORS, Case, Competitor, case_of
 from benchmarks.report import Table
 from benchmarks.workers import Deadline, Worker, WorkerError
@@ -168,12 +169,61 @@ def measure_row(
             for request in ("prepare", "count", "sample"):
                 ask(line, workers[name], request, own.left)
         sample_in_turns(lines, workers, effort.repeats - 1, deadline)
+        if not device.is_simulated:
+            sample_again(row, lines, workers, effort.repeats, device, deadline)
     finally:
         for worker in workers.values():
             worker.end()
         for worker in workers.values():
             worker.close()
     return list(lines.values())
+
+
+def sample_again(
+    row: str,
+    lines: Mapping[str, dict[str, Any]],
+    workers: Mapping[str, Worker],
+    repeats: int,
+    device: Device,
+    deadline: Deadline,
+) -> None:
+    """Draw all samples anew, of work twice as long, while there are doubts and enough time.
+
+    The doubts that remain are entered into the lines. All take part, since ratios are of samples
+    drawn in turns.
+    """
+    for attempt in range(steady.ATTEMPTS):
+        doubts = doubts_of(row, lines, device)
+        for name, line in lines.items():
+            line["doubts"] = {"time": doubts[name]} if name in doubts else {}
+            line["spread"] = steady.spread(line.get("samples", []))
+            line["attempts"] = attempt + 1
+        healthy = [line for line in lines.values() if "error" not in line]
+        needed = 2 * repeats * sum(line["sample seconds"] for line in healthy)
+        if not doubts or attempt == steady.ATTEMPTS - 1 or deadline.left < 1.5 * needed:
+            return
+        measure.progress(f"gpu, {row}, again for longer: {', '.join(doubts)}")
+        for name, line in lines.items():
+            ask(line, workers[name], "lengthen", deadline.left)
+            if "error" not in line:
+                before, line["samples"] = line["samples"], []
+                ask(line, workers[name], "sample", deadline.left)
+                line["samples"] = line["samples"] or before
+        sample_in_turns(lines, workers, repeats - 1, deadline)
+
+
+def doubts_of(row: str, lines: Mapping[str, dict[str, Any]], device: Device) -> dict[str, str]:
+    """Return what is wrong with the samples of some competitors."""
+    samples = {name: line["samples"] for name, line in lines.items() if line.get("samples")}
+    doubts = steady.scattered(samples)
+    case = case_of(row, device.is_simulated)
+    for name, figure in measure.medians(samples).items():
+        if isinstance(case, Case):
+            precision = COMPETITORS[row][name].precision
+            floor = chips.arithmetic_floor(case.workload, device.chip, precision)
+            if floor is not None and 1e6 * figure < floor:
+                doubts[name] = "is below the arithmetic floor: a faulty measurement"
+    return doubts
 
 
 def ask(line: dict[str, Any], worker: Worker, request: str, time_limit: float) -> None:
@@ -234,7 +284,8 @@ def make_table(row: str, lines: list[dict[str, Any]], device: Device) -> Table:
     if device.is_simulated:
         columns = ["competitor", "loss" if isinstance(case, Case) else "best score"]
     title = f"{TITLES[row]}{describe(case)}, on {device.name}"
-    return Table(title, [*columns, "remark"], rows, notes(row, case, device))
+    remarks = [*notes(row, case, device), *steady.notes(rows, "competitor")]
+    return Table(title, [*columns, "remark"], rows, remarks)
 
 
 def compare(

@@ -109,12 +109,10 @@ def prepare_skmlp(
 ) -> Training:
     """Train on the CUDA engine itself, by a path and blocks per model or by its own choice."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
-    from skmlp.engines.cuda import paths
     from skmlp.engines.cuda.engine import CudaEngine
+    from skmlp.engines.cuda.paths import PathPolicy
 
-    paths.forced_path = path
-    paths.forced_team = team
-    engine = CudaEngine(precision)
+    engine = CudaEngine(precision, PathPolicy(path, team))
     run = engine.start(tasks_of(case, engine))
     rows = np.arange(case.rows)
     first_epoch = 0
@@ -405,15 +403,14 @@ TINY_SEARCH = Search(((3,),), (1e-3,), (1e-3, 1e-2), folds=2, epochs=1, batch=20
 def prepare_search_skmlp(case: Search, device: str, path: str | None = None) -> Training:
     """Search with all fits as one list on the engine: scaling, fitting and scoring."""
     from skmlp.engines.base import EpochPlan, KeyedOrders
-    from skmlp.engines.cuda import paths
     from skmlp.engines.cuda.engine import CudaEngine
+    from skmlp.engines.cuda.paths import PathPolicy
     from skmlp.network.parameters import ParameterLayout
 
-    paths.forced_path = path
     X, y = case.data()
 
     def search() -> dict[str, Any]:
-        engine = CudaEngine()
+        engine = CudaEngine(policy=PathPolicy(path))
         folds = list(StratifiedKFold(case.folds).split(X, y))
         # One copy of X per fold, scaled by that fold's own training rows; fits name their rows.
         scaled = [StandardScaler().fit(X[train]).transform(X) for train, _ in folds]
@@ -573,7 +570,7 @@ def start_sampling(
 
     He is asked whether he is ``"ready"``, to ``"prepare"`` the training, to ``"count"`` what takes
     about `span` seconds, and then any number of times for a ``"sample"``: the seconds per step (or
-    search) of so much work.
+    search) of so much work; or to ``"lengthen"`` it to twice as much.
     """
     competitor = COMPETITORS[row][name]
     importlib.import_module(competitor.package)
@@ -592,6 +589,9 @@ def start_sampling(
         assert training is not None
         if request == "count":
             units = count_units(training, span)
+            return {"units": units}
+        if request == "lengthen":
+            units *= 2
             return {"units": units}
         began = time.perf_counter()
         facts = training.run(units)

@@ -71,15 +71,19 @@ def medians(samples: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in samples.items()}
 
 
-def matrix_rate_sampler(dtype: str) -> Callable[[], float]:
-    """Return a function that measures the rate of a large ``np.dot`` in FLOP/s."""
+def matrix_rate_sampler(dtype: str) -> Callable[[int], float]:
+    """Return a function that measures the rate of so many large ``np.dot`` in FLOP/s."""
     rng = np.random.default_rng(0)
     a = rng.random((_MATRIX_SIZE, _MATRIX_SIZE)).astype(dtype)
     product = np.empty_like(a)
     np.dot(a, a, out=product)
 
-    def rate() -> float:
-        return 2.0 * _MATRIX_SIZE**3 / seconds(lambda: np.dot(a, a, out=product))
+    def rate(products: int) -> float:
+        def multiply() -> None:
+            for _ in range(products):
+                np.dot(a, a, out=product)
+
+        return products * 2.0 * _MATRIX_SIZE**3 / seconds(multiply)
 
     return rate
 

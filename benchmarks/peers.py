@@ -21,13 +21,13 @@ from benchmarks.workloads import Array, Workload
 Fit = Callable[[int], None]
 Preparer = Callable[[Workload, Array, Array, int | None], Fit]
 
-_MODULES = {"skmlp": "skmlp", "sklearn": "sklearn.neural_network"}
+MODULES = {"skmlp": "skmlp", "sklearn": "sklearn.neural_network"}
 
 
 def make_model(package: str, task: Literal["classifier", "regressor"], /, **parameters: Any) -> Any:
     """Return an unfitted ``MLPClassifier`` or ``MLPRegressor`` of ``"skmlp"`` or ``"sklearn"``."""
     name = "MLPClassifier" if task == "classifier" else "MLPRegressor"
-    return getattr(importlib.import_module(_MODULES[package]), name)(**parameters)
+    return getattr(importlib.import_module(MODULES[package]), name)(**parameters)
 
 
 def fit_silently(model: Any, X: Array, y: Array) -> Any:

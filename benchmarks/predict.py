@@ -1,17 +1,17 @@
-"""Latency of ``predict_proba`` on one row; time and memory of it on a million rows."""
+"""Time of ``predict_proba`` on one row, on some and on a million; memory of it on these."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import importlib.util
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import measure
+from benchmarks import measure, steady, trees
 from benchmarks.peers import fit_silently, make_model
 from benchmarks.report import Table
+from benchmarks.steady import Measurement, Sampler
 from benchmarks.workloads import Array, make_target, random_rows
 
 DTYPES = ("float64", "float32")
@@ -19,18 +19,25 @@ PACKAGES = ("skmlp", "sklearn")
 # ONNX Runtime takes part where it and the converter are installed.
 ONNX_PACKAGES = ("onnxruntime", "skl2onnx")
 TRAINING_ROWS = 2000
+FEATURES = 64
+# Rows of a call, and calls of a sample.
+CALLS = {1: 300, 200: 100, 2000: 30}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``predict``."""
     parser.add_argument("--repeats", type=int, help="samples of each figure, median taken")
+    trees.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> list[Table]:
-    """Measure one row and many rows with both packages in both dtypes."""
+    """Measure few rows and many rows with both packages in both dtypes."""
     quick = arguments.quick
+    if arguments.against:
+        cases = [f"{rows} {dtype}" for rows in CALLS for dtype in DTYPES]
+        return [trees.compare(__name__, cases, "us", arguments, {})]
     return [
-        one_row(repeats=arguments.repeats or (5 if quick else 15), calls=50 if quick else 300),
+        some_rows(repeats=arguments.repeats or (5 if quick else 15)),
         many_rows(repeats=arguments.repeats or (1 if quick else 3), rows=10**5 if quick else 10**6),
     ]
 
@@ -72,41 +79,43 @@ def predictor(package: str, X: Array, hidden: tuple[int, ...], outputs: int) -> 
     return predict_proba
 
 
-def one_row(repeats: int, calls: int) -> Table:
-    """Return the table of microseconds per ``predict_proba`` of one row of 64 features."""
-    measure.progress("predict, one row")
-    samplers: dict[str, Callable[[], float]] = {}
-    for dtype in DTYPES:
-        X = random_rows(TRAINING_ROWS, 64, dtype, seed=0)
-        for package in competitors():
-            predict = predictor(package, X, (100,), 10)
-            samplers[f"{package} {dtype}"] = partial(_seconds_per_call, predict, X[:1], calls)
-    for sampler in samplers.values():
-        sampler()
-    median = measure.medians(measure.interleave(samplers, repeats))
-    rows = [
-        {
-            "dtype": dtype,
-            **{f"{name} us": 1e6 * median[f"{name} {dtype}"] for name in competitors()},
-            "sklearn/skmlp": median[f"sklearn {dtype}"] / median[f"skmlp {dtype}"],
-        }
-        for dtype in DTYPES
-    ]
-    title = "predict_proba of one row, 64 -> 100 -> 10: microseconds per call"
-    return Table(title, list(rows[0]), rows, [f"Medians of {repeats} x {calls} calls, in turns."])
+def some_rows(repeats: int) -> Table:
+    """Return the table of microseconds per ``predict_proba`` of one row and of some."""
+    names = competitors()
+    rows = []
+    for count in CALLS:
+        for dtype in DTYPES:
+            measure.progress(f"predict, {count} x {FEATURES}, {dtype}")
+            samplers = {name: call_sampler(name, count, dtype) for name in names}
+            measurement = steady.measured(samplers, repeats)
+            median = measurement.medians
+            row = {"X": f"{count} x {FEATURES}", "dtype": dtype}
+            row |= {f"{name} us": 1e6 * median[name] for name in names}
+            row |= {f"{name}/skmlp": median[name] / median["skmlp"] for name in names[1:]}
+            rows.append({**row, **measurement.facts, "label": f"{count} rows, {dtype}"})
+    title = f"predict_proba, {FEATURES} -> 100 -> 10: microseconds per call"
+    columns = [name for name in rows[0] if name not in (*steady.FACTS, "label")]
+    notes = [f"Medians of {repeats} samples, in turns.", *steady.notes(rows, "label")]
+    return Table(title, columns, rows, notes)
 
 
-def _seconds_per_call(predict: Callable[[Array], object], X: Array, calls: int) -> float:
-    def repeat() -> None:
-        for _ in range(calls):
-            predict(X)
+def case_sampler(case: str) -> Sampler:
+    """Return the sampler of skmlp's call for a case ``"<rows> <dtype>"``."""
+    rows, dtype = case.split()
+    return call_sampler("skmlp", int(rows), dtype)
 
-    return measure.seconds(repeat) / calls
+
+def call_sampler(package: str, rows: int, dtype: str) -> Sampler:
+    """Return the sampler of ``predict_proba``, after a first call."""
+    X = random_rows(TRAINING_ROWS, FEATURES, dtype, seed=0)
+    predict = predictor(package, X, (100,), 10)
+    predict(X[:rows])
+    return steady.repeated(partial(predict, X[:rows]), CALLS[rows])
 
 
 def many_rows(repeats: int, rows: int) -> Table:
     """Return the table of time and extra memory for `rows` rows, each in a child process."""
-    table = []
+    table: list[dict[str, Any]] = []
     for dtype in DTYPES:
         measure.progress(f"predict, {rows} rows, {dtype}")
         names = competitors()
@@ -118,20 +127,28 @@ def many_rows(repeats: int, rows: int) -> Table:
                     measure.run_in_child(child, package=package, dtype=dtype, rows=rows)
                 )
         seconds, extra = (
-            measure.medians({name: [one[key] for one in samples[name]] for name in names})
+            {name: [one[key] for one in samples[name]] for name in names}
             for key in ("seconds", "extra_bytes")
         )
+        median, memory = measure.medians(seconds), measure.medians(extra)
+        # Too long to be measured again; that it scatters is said all the same.
+        measurement = Measurement(seconds, steady.scattered(seconds), 1)
         table.append(
             {
                 "dtype": dtype,
-                **{f"{name} s": seconds[name] for name in names},
-                **{f"{name}/skmlp": seconds[name] / seconds["skmlp"] for name in names[1:]},
-                **{f"{name} extra MB": extra[name] / 1e6 for name in names},
+                **{f"{name} s": median[name] for name in names},
+                **{f"{name}/skmlp": median[name] / median["skmlp"] for name in names[1:]},
+                **{f"{name} extra MB": memory[name] / 1e6 for name in names},
+                **measurement.facts,
             }
         )
     title = f"predict_proba of {rows:,} x 50, hidden (100, 100), 2 classes"
-    notes = [f"Medians of {repeats} child processes. Extra memory: the peak beyond X and result."]
-    return Table(title, list(table[0]), table, notes)
+    notes = [
+        f"Medians of {repeats} child processes. Extra memory: the peak beyond X and result.",
+        *steady.notes(table, "dtype"),
+    ]
+    columns = [name for name in table[0] if name not in steady.FACTS]
+    return Table(title, columns, table, notes)
 
 
 def probe_many_rows(package: str, dtype: str, rows: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits
 
-from benchmarks import measure
+from benchmarks import measure, steady
 from benchmarks.report import Table
 from skmlp.engines.cpu.layout import aligned_zeros
 from skmlp.engines.cpu.pointers import advance, pointer
@@ -44,9 +44,12 @@ def run(arguments: argparse.Namespace) -> list[Table]:
             for shape in SHAPES:
                 measure.progress(f"products, {dtype}, {shape}")
                 rows.append(compare(shape, dtype, repeats))
-    notes = [f"The best of {repeats} samples, in turns: the rate without other load."]
-    title = "Products of one layer, one thread: GFLOP/s"
-    return [Table(title, list(rows[0]), rows, notes)]
+    notes = [
+        f"The best of {repeats} samples, in turns: the rate without other load.",
+        *steady.notes(rows, "label"),
+    ]
+    columns = [name for name in rows[0] if name not in (*steady.FACTS, "label")]
+    return [Table("Products of one layer, one thread: GFLOP/s", columns, rows, notes)]
 
 
 @njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -92,22 +95,13 @@ def compare(shape: tuple[int, int, int], dtype: str, repeats: int) -> dict[str, 
     }
     operations = 2 * rows * depth * columns
     calls = max(1, int(2e8 / operations))
-    samplers = {name: partial(seconds_per_call, call, calls) for name, call in functions.items()}
+    samplers = {name: steady.repeated(call, calls) for name, call in functions.items()}
     for sampler in samplers.values():
-        sampler()
-    best = {name: min(times) for name, times in measure.interleave(samplers, repeats).items()}
+        sampler(1)
+    measurement = steady.measured(samplers, repeats, judge=steady.lonely_best)
+    best = {name: min(times) for name, times in measurement.samples.items()}
     row: dict[str, Any] = {"rows x in x out": " x ".join(map(str, shape)), "dtype": dtype}
     row |= {name: operations / time / 1e9 for name, time in best.items()}
     row["forward/np.dot"] = best["np.dot forward"] / best["forward"]
     row["gradient/np.dot"] = best["np.dot gradient"] / best["gradient"]
-    return row
-
-
-def seconds_per_call(call: Callable[[], Any], calls: int) -> float:
-    """Return the mean time of a call."""
-
-    def repeat() -> None:
-        for _ in range(calls):
-            call()
-
-    return measure.seconds(repeat) / calls
+    return {**row, **measurement.facts, "label": f"{row['rows x in x out']} {dtype}"}

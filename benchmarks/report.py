@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from benchmarks import measure
 
 RESULTS = Path(os.environ.get("BENCHMARKS_RESULTS") or Path(__file__).resolve().parent / "results")
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+_NUMBER = re.compile(r"(-\d+)?")
 _PACKAGES = (
     *("numpy", "scipy", "numba", "numba-cuda", "cuda-core", "cuda-bindings", "scikit-learn"),
     *("torch", "jax", "onnxruntime"),
@@ -91,26 +93,32 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit() -> str:
-    """Return the checked-out commit, with ``+changes`` where files differ from it.
+def git_commit(folder: Path = measure.ROOT) -> str:
+    """Return the commit checked out in `folder`, with ``+changes`` where files differ from it.
 
     In a copy without history it is what the environment variable ``BENCHMARKS_COMMIT`` says.
     """
-    commit = _git("rev-parse", "HEAD")
+    commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return os.environ.get("BENCHMARKS_COMMIT", "unknown")
-    return commit + ("+changes" if _git("status", "--porcelain") else "")
+    return commit + ("+changes" if _git(folder, "status", "--porcelain") else "")
 
 
-def _git(*arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     try:
         command = ["git", *arguments]
-        answer = subprocess.run(
-            command, cwd=measure.ROOT, capture_output=True, text=True, check=True
-        )
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return answer.stdout.strip()
+
+
+def _free_path(stem: str) -> Path:
+    """Return a path that no result has, numbered after those of the same stem."""
+    names = [path.stem.removeprefix(stem) for path in RESULTS.glob(f"{stem}*.json")]
+    numbers = [1 if not name else int(name[1:]) for name in names if _NUMBER.fullmatch(name)]
+    last = max(numbers, default=0)
+    return RESULTS / (f"{stem}-{last + 1}.json" if last else f"{stem}.json")
 
 
 def save(
@@ -141,8 +149,6 @@ def save(
     }
     if path is None:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        stem = f"{now:%Y-%m-%d}-{command}"
-        taken = len(list(RESULTS.glob(f"{stem}*.json")))
-        path = RESULTS / (f"{stem}-{taken + 1}.json" if taken else f"{stem}.json")
+        path = _free_path(f"{now:%Y-%m-%d}-{command}")
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path

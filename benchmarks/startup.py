@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from benchmarks import measure
+from benchmarks import measure, steady, trees
+from benchmarks.peers import MODULES
 from benchmarks.report import Table
+from benchmarks.steady import Sampler
 
 _IMPORT = "import {module}"
 _FIRST_FIT = """
@@ -20,50 +22,73 @@ from {module} import MLPClassifier
 X = np.random.default_rng(0).standard_normal((200, 10))
 MLPClassifier((10,), max_iter=5, random_state=0).fit(X, X[:, 0] > 0)
 """
-_MODULES = {"skmlp": "skmlp", "sklearn": "sklearn.neural_network"}
+CASES = {"import": _IMPORT, "import and first fit": _FIRST_FIT}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``startup``."""
     parser.add_argument("--repeats", type=int, help="processes per figure, median taken")
+    trees.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> list[Table]:
     """Time fresh processes of both packages in turns; compile into an empty cache apart."""
+    if arguments.against:
+        return [trees.compare(__name__, list(CASES), "s", arguments, {})]
     repeats = arguments.repeats or (2 if arguments.quick else 9)
     compilations = 1 if arguments.quick else 3
-    samplers: dict[str, Callable[[], float]] = {}
-    for what, code in (("import", _IMPORT), ("import and first fit", _FIRST_FIT)):
-        for package, module in _MODULES.items():
-            sampler = partial(process_seconds, code.format(module=module))
-            sampler()  # fills the caches of bytecode, kernels and files
-            samplers[f"{package} {what}"] = sampler
-    measure.progress("startup, caches filled")
-    median = measure.medians(measure.interleave(samplers, repeats))
-    rows: list[dict[str, object]] = []
-    for what in ("import", "import and first fit"):
-        mine, other = median[f"skmlp {what}"], median[f"sklearn {what}"]
-        row = {"skmlp s": mine, "sklearn s": other, "skmlp - sklearn s": mine - other}
-        rows.append({"process": what, **row, "skmlp/sklearn": mine / other})
+    rows = [compare(case, repeats) for case in CASES]
     measure.progress("startup, compilation into an empty cache")
-    compiled = measure.medians(measure.interleave({"skmlp": first_fit_ever}, compilations))
-    rows.append({"process": "first fit ever, nothing compiled", "skmlp s": compiled["skmlp"]})
+    compiled = steady.measured({"skmlp": steady.repeated(first_fit_ever)}, compilations)
+    row = {"process": "first fit ever, nothing compiled", "skmlp s": compiled.medians["skmlp"]}
+    rows.append({**row, **compiled.facts})
     title = "Whole process, fresh interpreter: seconds"
-    notes = [f"Medians of {repeats} processes each, in turns; of {compilations} for compilation."]
-    return [Table(title, ["process", *list(rows[0])[1:]], rows, notes)]
+    notes = [
+        f"Medians of {repeats} processes each, in turns; of {compilations} for compilation.",
+        *steady.notes(rows, "process"),
+    ]
+    columns = ["process", "skmlp s", "sklearn s", "skmlp - sklearn s", "skmlp/sklearn"]
+    return [Table(title, columns, rows, notes)]
 
 
-def process_seconds(code: str, **environment: str) -> float:
-    """Return the wall time of a fresh interpreter that runs `code`."""
+def compare(case: str, repeats: int) -> dict[str, Any]:
+    """Return the row of one kind of process."""
+    measure.progress(f"startup, {case}")
+    samplers = {package: process_sampler(case, package) for package in MODULES}
+    measurement = steady.measured(samplers, repeats)
+    mine, other = (measurement.medians[package] for package in ("skmlp", "sklearn"))
+    return {
+        "process": case,
+        "skmlp s": mine,
+        "sklearn s": other,
+        "skmlp - sklearn s": mine - other,
+        "skmlp/sklearn": mine / other,
+        **measurement.facts,
+    }
+
+
+def case_sampler(case: str) -> Sampler:
+    """Return the sampler of one kind of process with skmlp."""
+    return process_sampler(case, "skmlp")
+
+
+def process_sampler(case: str, package: str) -> Sampler:
+    """Return the sampler of one kind of process."""
+    code = CASES[case].format(module=MODULES[package])
+    run_process(code)  # fills the caches of bytecode, kernels and files
+    return steady.repeated(partial(run_process, code))
+
+
+def run_process(code: str, **environment: str) -> None:
+    """Run `code` in a fresh interpreter."""
     command = [sys.executable, "-W", "ignore", "-c", code]
     environment = os.environ | environment
     # What is installed has its bytecode beside it; a checkout must be allowed to write its own.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    process = partial(subprocess.run, command, cwd=measure.ROOT, env=environment, check=True)
-    return measure.seconds(process)
+    subprocess.run(command, cwd=measure.ROOT, env=environment, check=True)
 
 
-def first_fit_ever() -> float:
-    """Return the time of a first fit that finds no compiled kernel on disk."""
+def first_fit_ever() -> None:
+    """Run a first fit that finds no compiled kernel on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        return process_seconds(_FIRST_FIT.format(module="skmlp"), NUMBA_CACHE_DIR=folder)
+        run_process(_FIRST_FIT.format(module="skmlp"), NUMBA_CACHE_DIR=folder)

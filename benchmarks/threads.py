@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks import measure
-from benchmarks.fit import FULL, QUICK, choose_epochs, seconds_per_step
+from benchmarks import measure, steady
+from benchmarks.fit import FULL, QUICK, step_sampler
 from benchmarks.peers import fit_silently, make_model, prepare_skmlp
 from benchmarks.report import Table
 from benchmarks.workloads import WORKLOADS, Workload, make_data
@@ -40,19 +39,18 @@ def run(arguments: argparse.Namespace) -> list[Table]:
             samplers = {}
             for threads in counts:
                 fit = prepare_skmlp(workload, X, y, threads)
-                fit(1)
-                epochs = choose_epochs(fit, effort.span)
-                samplers[str(threads)] = partial(seconds_per_step, fit, epochs, steps)
-            median = measure.medians(
-                measure.interleave(samplers, effort.repeats, effort.time_limit)
-            )
+                samplers[str(threads)] = step_sampler(fit, effort.span, steps)
+            measurement = steady.measured(samplers, effort.repeats, effort.time_limit)
+            median = measurement.medians
             row: dict[str, Any] = {"workload": name, "dtype": dtype}
             row |= {f"{n} us": 1e6 * median[str(n)] for n in counts}
             row |= {f"1/{n} threads": median[str(counts[0])] / median[str(n)] for n in counts[1:]}
             row["same bits"] = str(same_results(workload, X, y, counts))
-            rows.append(row)
+            rows.append({**row, **measurement.facts, "label": f"{name} {dtype}, threads"})
     title = "Threads: microseconds per step, and how many times faster than with one"
-    return [Table(title, list(rows[0]), rows, [f"{cores} cores."])]
+    columns = [name for name in rows[0] if name not in (*steady.FACTS, "label")]
+    notes = [f"{cores} cores.", *steady.notes(rows, "label")]
+    return [Table(title, columns, rows, notes)]
 
 
 def same_results(workload: Workload, X: Any, y: Any, counts: list[int]) -> bool:

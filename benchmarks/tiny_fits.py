@@ -14,9 +14,9 @@ from scipy import sparse
 
 from skmlp.engines.base import EpochPlan, FitTask, KeyedOrders, OptimizerState
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cuda import paths
 from skmlp.engines.cuda.discovery import discover
 from skmlp.engines.cuda.engine import CudaEngine
+from skmlp.engines.cuda.paths import PathPolicy
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -66,14 +66,12 @@ def main() -> int:
         *(("resident", team, dtype) for team in (1, 3) for dtype in ("float32", "float64")),
         *(("batched", 1, how) for how in TOLERANCES),
     ):
-        paths.forced_path = path
-        paths.forced_team = team
         is_rounded = how in ("tf32", "bf16")
         for is_sparse in (False, True):
             name = f"{path}, {team} block(s), {how}, {'CSR' if is_sparse else 'dense'}"
             data, dtype = (csr if is_sparse else X), ("float32" if is_rounded else how)
             try:
-                engine = CudaEngine(how if is_rounded else None)
+                engine = CudaEngine(how if is_rounded else None, PathPolicy(path, team))
                 loss = fit(engine, data, targets, network, batch, dtype)
             except Exception as problem:  # the other cases may work, or show what it is about
                 wrong += 1

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import measure
@@ -37,9 +38,13 @@ class Worker:
     ----------
     function : str
         ``"module:function"``, called in the process with `arguments`.
+    environment : dict, optional
+        Variables that the process has besides those of this one.
     """
 
-    def __init__(self, function: str, **arguments: Any) -> None:
+    def __init__(
+        self, function: str, *, environment: Mapping[str, str] | None = None, **arguments: Any
+    ) -> None:
         module, name = function.split(":")
         code = "from benchmarks.workers import answer_requests; answer_requests()"
         # Open as long as the process may write to it.
@@ -51,6 +56,7 @@ class Worker:
             stderr=self._errors,
             text=True,
             cwd=measure.ROOT,
+            env={**os.environ, **(environment or {})},
         )
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -69,8 +75,8 @@ class Worker:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
-    def ask(self, request: str, time_limit: float) -> Any:
-        """Return the answer to `request`.
+    def ask(self, request: Any, time_limit: float) -> Any:
+        """Return the answer to `request`, which JSON can hold.
 
         Raises
         ------

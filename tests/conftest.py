@@ -1,6 +1,7 @@
 """Small data sets and the helpers that several test modules share."""
 
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
@@ -116,6 +117,13 @@ def unchanged(fitted_state):
             assert not changed, f"attributes of the earlier fit were changed: {changed}"
 
     return check
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function that imports a module of the benchmarks, which are not installed."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture(scope="session")

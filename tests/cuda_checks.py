@@ -72,19 +72,15 @@ TOLERANCES = {
 }
 
 
-def force_path(path, monkeypatch):
-    """Have all fits take one of `PATHS`."""
-    from skmlp.engines.cuda import paths
-
-    monkeypatch.setattr(paths, "forced_path", path.split()[0])
-    monkeypatch.setattr(paths, "forced_team", 3 if path == "resident in teams" else 1)
-
-
-def make_engine(precision=None):
-    """Return a new CUDA engine."""
+def make_engine(precision=None, path=None):
+    """Return a new CUDA engine whose fits take one of `PATHS`, or the one that it chooses."""
     from skmlp.engines.cuda.engine import CudaEngine
+    from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 
-    return CudaEngine(precision)
+    if path is None:
+        return CudaEngine(precision, BY_ESTIMATE)
+    team = 3 if path == "resident in teams" else 1
+    return CudaEngine(precision, PathPolicy(path.split()[0], team))
 
 
 def network_of(key, activation="tanh", units=None):
@@ -113,20 +109,24 @@ def assert_close_run(actual, expected, tolerance):
         assert relative_error(own, theirs) <= tolerance.vectors
 
 
-def check_fit(network, problem, *, dtype="float64", precision=None, plan=None, **options):
+def check_fit(
+    network, problem, *, dtype="float64", precision=None, path=None, plan=None, **options
+):
     """Train two epochs on the device and on the CPU, there in double precision."""
     options.setdefault("batch_size", SIZES.batch_size)
     plan = plan or make_plan(problem[0].shape[0], n_epochs=2)
-    actual = run_epochs(make_engine(precision), network, problem, plan, dtype=dtype, **options)
+    engine = make_engine(precision, path)
+    actual = run_epochs(engine, network, problem, plan, dtype=dtype, **options)
     expected = run_epochs(CpuEngine(1), network, problem, plan, **options)
     assert_close_run(actual, expected, TOLERANCES[precision or dtype])
 
 
-def check_formulas(key, activation, solver, dtype, precision=None):
+def check_formulas(key, activation, solver, dtype, precision=None, path=None):
     """One network, unweighted and dense."""
     network = network_of(key, activation)
     X, targets, _ = make_problem(network, SIZES.n_samples)
-    check_fit(network, (X, targets, None), dtype=dtype, precision=precision, solver=solver)
+    how = {"dtype": dtype, "precision": precision, "path": path, "solver": solver}
+    check_fit(network, (X, targets, None), **how)
 
 
 def circumstances():
@@ -173,10 +173,10 @@ def circumstances():
 CIRCUMSTANCES = tuple(circumstances())
 
 
-def check_circumstances(name, dtype, solver="sgd"):
+def check_circumstances(name, dtype, path=None, solver="sgd"):
     """One of `circumstances`; sgd follows the gradient, so that an error cannot hide."""
     network, problem, options = circumstances()[name]
-    check_fit(network, problem, dtype=dtype, solver=solver, **options)
+    check_fit(network, problem, dtype=dtype, path=path, solver=solver, **options)
 
 
 def varied_tasks(engine, dtype="float64"):
@@ -211,10 +211,10 @@ def varied_tasks(engine, dtype="float64"):
     return tasks, plans
 
 
-def check_varied_list(dtype="float64"):
+def check_varied_list(dtype="float64", path=None):
     """A list of different fits, each as on the CPU by itself."""
     runs, results = [], []
-    for engine, own in ((make_engine(), dtype), (CpuEngine(1), "float64")):
+    for engine, own in ((make_engine(path=path), dtype), (CpuEngine(1), "float64")):
         tasks, plans = varied_tasks(engine, own)
         runs.append(engine.start(tasks))
         # A second call finds other plans, and a task that rests.
@@ -249,10 +249,10 @@ def assert_same_results(actual, expected):
         assert_array_equal(own, theirs)
 
 
-def check_keyed_orders(dtype):
+def check_keyed_orders(dtype, path):
     """Orders drawn on the device are those that the key stands for, subsets of rows included."""
     problem = make_problem(CLASSIFIER, SIZES.n_samples)
-    engine = make_engine()
+    engine = make_engine(path=path)
     task = make_task(engine, CLASSIFIER, problem, dtype=dtype, batch_size=SIZES.batch_size)
     every, some = np.arange(SIZES.n_samples), np.arange(3, SIZES.n_samples, 2)
     keyed = [
@@ -310,10 +310,10 @@ def check_prediction(dtype, monkeypatch, *, density=None):
             assert_allclose(some, expected[rows], atol=tolerance)
 
 
-def check_resuming(dtype):
+def check_resuming(dtype, path):
     """A fit that goes on from another one's state, in a run of its own, is that fit."""
     problem = make_problem(CLASSIFIER, SIZES.n_samples)
-    engine = make_engine()
+    engine = make_engine(path=path)
     task = make_task(engine, CLASSIFIER, problem, dtype=dtype, batch_size=SIZES.batch_size)
     orders = make_plan(SIZES.n_samples, n_epochs=4).orders
     whole = engine.start([task])
@@ -331,11 +331,11 @@ def check_resuming(dtype):
     assert_array_equal(task.optimizer_state.vectors, whole.optimizer_state(0, 0.01).vectors)
 
 
-def check_divergence():
+def check_divergence(path):
     """A plan ends with the first epoch whose loss is not finite; other fits do not notice."""
     network = network_of(("squared_error", "identity"), "identity")
     problem = make_problem(network, SIZES.n_samples)
-    engine = make_engine()
+    engine = make_engine(path=path)
     task = make_task(engine, network, problem, solver="sgd", batch_size=SIZES.batch_size)
     orders = np.tile(np.arange(SIZES.n_samples), (60 if SIMULATED else 200, 1))
     calm = make_plan(SIZES.n_samples, n_epochs=2)
@@ -367,13 +367,13 @@ def record_launches(monkeypatch):
     return names
 
 
-def check_group(n_models, dtype, precision=None):
+def check_group(n_models, dtype, precision=None, path=None):
     """Many fits of one network at once: the first, one in the middle and the last."""
     problem = make_problem(CLASSIFIER, SIZES.n_samples)
     results = []
     checked = sorted({0, n_models // 2, n_models - 1})
     for engine, own, members in (
-        (make_engine(precision), dtype, range(n_models)),
+        (make_engine(precision, path), dtype, range(n_models)),
         (CpuEngine(1), "float64", checked),
     ):
         base = make_task(engine, CLASSIFIER, problem, dtype=own, batch_size=SIZES.batch_size)

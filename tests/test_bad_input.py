@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse
+from engine_checks import SOLVERS, STOCHASTIC
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -311,7 +312,7 @@ BAD_WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("kind", BAD_WEIGHTS)
 def test_bad_sample_weight(fitted, unchanged, kind, solver):
     model, X, y = fitted
@@ -332,7 +333,7 @@ def test_bad_sample_weight_in_partial_fit(fitted, unchanged, kind):
 # --- Too few rows ---
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_one_row_can_be_fitted(data, solver):
     # As in scikit-learn.
     model = MLPRegressor(solver=solver, **SMALL).fit(data["X"][:1], data["numbers"][:1])
@@ -501,7 +502,7 @@ def test_too_many_positional_arguments():
         MLPRegressor("squared_error", (10,), "relu", "sgd")
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("sizes", [(10**9, 10**9), (10**6, 10**6), 10**13], ids=repr)
 def test_too_little_memory(fitted, unchanged, sizes, solver):
     # (10**9, 10**9) would be 8e18 bytes of weights.
@@ -608,7 +609,7 @@ def test_divergence_of_a_classifier_is_an_error(data, unchanged):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_values_that_overflow_are_an_error(data, unchanged, solver):
     X, y = data["X"] * 1e307, data["numbers"]
     model = MLPRegressor(**SMALL).fit(data["X"], y)
@@ -617,7 +618,7 @@ def test_values_that_overflow_are_an_error(data, unchanged, solver):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_divergence_in_partial_fit_keeps_the_model(data, unchanged, solver):
     X, y = data["X"] * 1e200, data["numbers"]
     model = MLPRegressor(solver=solver, **SMALL).fit(data["X"], y)

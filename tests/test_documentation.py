@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import runpy
@@ -95,6 +96,41 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing, missing
+
+
+NAME_OF_RESULT = re.compile(r"\d{4}-\d\d-\d\d-(?P<subject>[a-z-]+?)(-\d+)?\.json")
+
+
+def results_named():
+    """Return the names of results in all documents."""
+    texts = [path.read_text("utf-8") for path in DOCUMENTS]
+    return {match[0] for text in texts for match in NAME_OF_RESULT.finditer(text)}
+
+
+def superseded(folder):
+    """Return the names of results of which the folder has newer ones of the same subject."""
+    subjects = {}
+    for path in folder.iterdir():
+        match = NAME_OF_RESULT.fullmatch(path.name)
+        assert match, f"{path.name} is not named <date>-<subject>[-<number>].json"
+        time = json.loads(path.read_text("utf-8"))["time"]
+        subjects.setdefault(match["subject"], []).append((time, path.name))
+    return {name for results in subjects.values() for _, name in sorted(results)[:-1]}
+
+
+def test_results_are_the_newest_or_named():
+    """What no document refers to and a newer measurement has replaced is to be deleted."""
+    folder = ROOT / "benchmarks" / "results"
+    assert superseded(folder) <= results_named()
+    missing = [name for name in results_named() if not (folder / name).exists()]
+    assert not missing, missing
+
+
+def test_superseded_results_are_found(tmp_path):
+    times = {"2026-01-01-fit": "07", "2026-01-01-fit-2": "09", "2026-01-01-fit-against": "08"}
+    for name, hour in times.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"time": f"2026-01-01T{hour}:00:00"}))
+    assert superseded(tmp_path) == {"2026-01-01-fit.json"}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

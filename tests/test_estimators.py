@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 import sklearn
 import sklearn.neural_network
+from engine_checks import SOLVERS, STOCHASTIC
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -237,7 +238,7 @@ def test_fitted_attributes(make_problem, make_estimator, head, solver, early_sto
         assert getattr(ours, name) == getattr(theirs, name)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_attributes_agree_with_each_other(make_problem, solver):
     X, y = make_problem("multiclass")
     model = MLPClassifier(solver=solver, **SMALL).fit(X, y)
@@ -346,7 +347,7 @@ def test_layouts_of_targets_and_weights(make_problem, make_estimator, head):
 
 @pytest.mark.parametrize("container", ["csr_array", "csc_array", "csr_matrix", "csc_matrix"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("head", ["binary", "multi_regression"])
 def test_sparse_equals_dense(make_problem, make_estimator, head, solver, dtype, container):
     X, y = make_problem(head)
@@ -556,7 +557,7 @@ def test_prediction_takes_at_most_64_megabytes(run_python):
 # --- Learning in steps ---
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_partial_fit_over_chunks_with_all_classes_named(make_problem, solver):
     X, y = make_problem("multiclass", n_samples=300)
     order = np.argsort(y, kind="stable")
@@ -589,7 +590,7 @@ def test_partial_fit_with_string_classes(make_problem):
 
 
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_warm_start_goes_on(make_problem, estimator, solver):
     X, y = make_problem("binary")
     model = estimator(

@@ -1,6 +1,5 @@
 """``python -m benchmarks gpu`` on a machine without a GPU: that it runs, and what it says."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -11,13 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 H100 = "NVIDIA H100 80GB HBM3"
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Return a function that imports a module of the benchmarks, which are not installed."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def run_in_the_simulator(*arguments):
@@ -204,5 +196,10 @@ def test_results_are_written_again(load, monkeypatch, tmp_path):
     table = report.Table("title", ["a"], [{"a": 1}])
     path = report.save("gpu", [table], None, {"gpu": {"name": H100}})
     assert report.save("gpu", [table, table], path) == path
-    assert report.save("gpu", [table]) != path
-    assert len(list(tmp_path.iterdir())) == 2
+    another = report.save("gpu", [table])
+    assert another != path
+    path.unlink()  # an older one that is kept keeps its name
+    report.save("gpu-other", [table])
+    newest = report.save("gpu", [table])
+    assert newest.stem == another.stem.removesuffix("-2") + "-3"
+    assert len(list(tmp_path.iterdir())) == 3

@@ -4,19 +4,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+from engine_checks import HIDDEN
 from numpy.testing import assert_allclose
 from scipy import sparse
 
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import ParameterLayout
 from skmlp.network.specs import NetworkSpec
 
 ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
-HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 N_SAMPLES, N_FEATURES = 9, 4
 
 
@@ -24,9 +23,9 @@ def make_targets(network, rng):
     if network.loss_entry.is_categorical:
         return rng.integers(network.n_outputs, size=(N_SAMPLES, 1)).astype(float)
     shape = (N_SAMPLES, network.n_outputs)
-    if network.loss == "log_loss":
+    if network.output_activation == "logistic":
         return rng.integers(2, size=shape).astype(float)
-    if network.loss == "poisson":
+    if network.loss_entry.domain_minimum == 0.0:
         return rng.poisson(2.0, size=shape).astype(float)
     return rng.normal(size=shape)
 
@@ -45,7 +44,7 @@ def test_gradient_against_central_differences(engine_name, activation, key):
     """Several and single outputs, with and without weights and penalty, whole and short batch."""
     engine = ENGINES[engine_name]()
     rng = np.random.default_rng(0)
-    outputs = [3] if key[1] == "softmax" else [1, 3]
+    outputs = [3] if LOSSES[key].is_categorical else [1, 3]
     hidden_layers = [(), (5,), (4, 3)]
     weights = [None, rng.uniform(0.1, 2.0, size=N_SAMPLES)]
     batches = [None, np.array([7, 2, 5])]

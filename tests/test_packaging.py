@@ -84,10 +84,33 @@ def installed(tmp_path_factory):
     return python, site_packages
 
 
+def ask_git(*arguments):
+    """Return the lines that git prints about this checkout."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a checkout, which know what belongs to the project")
+    # The files may belong to someone else, in a container say.
+    return run("git", "-c", f"safe.directory={ROOT}", *arguments, cwd=ROOT).splitlines()
+
+
 def test_files_at_top_level():
-    names = ".gitignore .pre-commit-config.yaml CHANGELOG.md CONTRIBUTING.md LICENSE README.md"
-    for name in [*names.split(), "pyproject.toml", "setup.cfg", "skmlp/py.typed"]:
-        assert (ROOT / name).is_file(), name
+    """Exactly these: what builds, runs or installs left there does not slip in."""
+    names = {file.split("/")[0] for file in ask_git("ls-files")}
+    files = ".gitignore .pre-commit-config.yaml CHANGELOG.md CONTRIBUTING.md LICENSE README.md"
+    folders = ".ci benchmarks docs examples skmlp tests"
+    assert names == {*files.split(), *folders.split(), "pyproject.toml", "setup.cfg"}
+
+
+def test_packages_and_archives_are_ignored():
+    packages = [
+        f"skmlp-1.0.{end}" for end in ("whl", "egg", "zip", "tar", "tar.gz", "tgz", "tar.xz")
+    ]
+    pictures = [f"docs/design/plot.{end}" for end in ("png", "svg", "jpg", "pdf")]
+    # Of the names it is given, it prints those that are ignored.
+    assert ask_git("check-ignore", "--no-index", *packages, *pictures) == packages
+
+
+def test_files_that_must_be_there():
+    assert (ROOT / "skmlp" / "py.typed").is_file()
     for name in [".ci/run", ".ci/oldest"]:
         assert os.access(ROOT / name, os.X_OK), f"{name} is not executable"
 

@@ -16,6 +16,7 @@ import scipy.optimize
 import scipy.sparse
 import scipy.special
 import sklearn.neural_network
+from engine_checks import HIDDEN, SOLVERS, STOCHASTIC
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import train_test_split
 
@@ -90,7 +91,7 @@ def numerical_gradient(model, head, X, y, weights):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
-@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("activation", HIDDEN)
 @pytest.mark.parametrize("head", HEADS)
 def test_1_steps_follow_the_gradient_of_the_loss(
     make_problem, make_estimator, head, activation, weighted, alpha
@@ -464,7 +465,7 @@ def test_4_label_types(make_problem, labels):
 FULL_BATCH = {"hidden_layer_sizes": (6,), "random_state": 0, "alpha": 0.5, "shuffle": False}
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("head", HEADS)
 def test_5_weights_mean_rows(make_problem, make_estimator, unchanged, head, solver):
     X, y = make_problem(head)
@@ -491,7 +492,7 @@ def test_5_weights_mean_rows(make_problem, make_estimator, unchanged, head, solv
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("head", HEADS)
 def test_5_a_batch_without_weight_is_skipped(make_problem, make_estimator, head, solver, sparse):
     X, y = make_problem(head)
@@ -520,7 +521,7 @@ def test_5_read_only_weights_stay_as_they_are(make_problem, dtype):
 # --- 6. Silent divergence ---
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_6_divergence_is_loud(make_problem, solver):
     X, y = make_problem("regression")
     model = MLPRegressor(solver=solver, learning_rate_init=1e200, max_iter=2000, random_state=0)
@@ -561,7 +562,7 @@ ROUND_TRIPS = {
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("way", ROUND_TRIPS)
 @pytest.mark.parametrize("head", ["multiclass", "multi_regression"])
 def test_7_resuming_after_a_round_trip(
@@ -628,7 +629,7 @@ def test_7_resuming_after_a_round_trip_and_other_draws(make_problem, step, seed)
     assert_same_weights(history(round_trips=True), history(round_trips=False))
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_7_a_memory_mapped_model_can_be_resumed(make_problem, tmp_path, solver):
     X, y = make_problem("regression")
     params = {"solver": solver, "hidden_layer_sizes": (60,), "max_iter": 3, "random_state": 0}
@@ -737,7 +738,7 @@ def test_8_five_partial_fits_equal_five_epochs(make_problem, make_estimator, hea
     assert whole.t_ == parts.t_
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_8_partial_fits_after_a_fit_are_its_next_epochs(make_problem, solver):
     X, y = make_problem("multiclass")
     params = {"solver": solver, "hidden_layer_sizes": (6,), "batch_size": 9, "random_state": 0}
@@ -962,7 +963,7 @@ def test_10_absent_classes(make_problem):
     assert set(binary.predict(X)) <= {"a", "b"}
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("fitted", [np.float32, np.float64])
 @pytest.mark.parametrize("given", [np.float32, np.float64, np.int64])
 @pytest.mark.parametrize("head", ["binary", "multiclass", "regression"])

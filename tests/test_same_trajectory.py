@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn.neural_network
+from engine_checks import HIDDEN
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._base import LOSS_FUNCTIONS
 
@@ -19,7 +20,8 @@ import skmlp
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
-ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+# Those that scikit-learn has too.
+ACTIVATIONS = [name for name in HIDDEN if name in sklearn.neural_network._base.ACTIVATIONS]
 MOMENTUM = {
     "none": {"momentum": 0.0},
     "classical": {"momentum": 0.9, "nesterovs_momentum": False},

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from engine_checks import SOLVERS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
@@ -66,7 +67,7 @@ def test_schedules():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_estimator_on_the_reference_engine(monkeypatch, make_problem, solver, early_stopping):
     """The training code is the same for every engine; only the arithmetic differs."""
     X, y = make_problem("multiclass")

@@ -117,11 +117,28 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+# Softmax is ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``, with these three formulas.
+# How an engine loops over classes and samples is its own affair.
+
+
+def larger(score: float, largest: float) -> float:
+    # NaN is passed over unless it comes first: it spreads by the sum of the exponentials.
+    return score if score > largest else largest
+
+
+def shifted_exponential(score: float, largest: float) -> float:
+    # Subtracting the maximum changes no probability but keeps this from overflowing.
+    return exp(score - largest)
+
+
+def part_of_total(exponential: float, total: float) -> float:
+    return exponential / total
+
+
 def softmax(scores: Any, largest: Any) -> None:
     """Turn the scores of several samples into probabilities, in place.
 
-    ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``; subtracting the maximum changes
-    nothing but keeps the exponentials from overflowing. NaN makes its whole sample NaN.
+    NaN makes its whole sample NaN.
 
     Parameters
     ----------
@@ -136,10 +153,10 @@ def softmax(scores: Any, largest: Any) -> None:
         largest[i] = scores[0, i]
     for k in range(1, classes):
         for i in range(samples):
-            largest[i] = scores[k, i] if scores[k, i] > largest[i] else largest[i]
+            largest[i] = larger(scores[k, i], largest[i])
     for k in range(classes):
         for i in range(samples):
-            scores[k, i] = exp(scores[k, i] - largest[i])
+            scores[k, i] = shifted_exponential(scores[k, i], largest[i])
     total = largest
     for i in range(samples):
         total[i] = scores[0, i]
@@ -148,4 +165,4 @@ def softmax(scores: Any, largest: Any) -> None:
             total[i] += scores[k, i]
     for k in range(classes):
         for i in range(samples):
-            scores[k, i] /= total[i]
+            scores[k, i] = part_of_total(scores[k, i], total[i])

@@ -10,13 +10,14 @@ from engine_checks import make_plan, make_problem, make_task
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp.engines.cuda import batched, data, evaluation, ptx, simulation
+from skmlp.engines.cuda import batched, data, evaluation, losses, ptx, simulation
 from skmlp.engines.cuda.device import cuda, synchronize
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.layout import PaddedLayout
 from skmlp.engines.cuda.memory import SimulatedPointer, advance, load_four
 from skmlp.engines.cuda.runtime import SimulatedRuntime, runtime
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.network import activations
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import ParameterLayout
@@ -69,6 +70,27 @@ def test_gradient_against_central_differences():
     expected = [(loss(parameters + s) - loss(parameters - s)) / 2e-6 for s in shifts]
     actual = engine.loss_and_gradient(network, handle, parameters, 0.3)[1]
     assert_allclose(actual, expected, rtol=1e-6, atol=2e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "expected"),
+    [
+        ("shifted_exponential", lambda score, largest: largest - score, [2 / 3, 1 / 3, 0.0]),
+        ("larger", lambda score, largest: largest, np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()),
+        ("part_of_total", lambda exponential, total: -total, -np.exp([-2, -1, 0]).sum()),
+    ],
+)
+def test_softmax_is_made_of_the_registry_s_formulas(name, piece, expected, monkeypatch):
+    """A formula that is exchanged there is exchanged here: it is written once."""
+    monkeypatch.setattr(activations, name, piece)
+    monkeypatch.setattr(losses, "formulas", losses.formulas.__wrapped__)
+    functions = losses.output_functions.__wrapped__("float64")
+    z = np.array([1.0, 2.0, 3.0])
+    functions.activate_row(z, 3, losses.SOFTMAX)
+    assert_allclose(z, expected)
+    scores = np.array([1.0, 2.0, 3.0])[:, np.newaxis]
+    activations.softmax(scores, np.empty(1))
+    assert_allclose(scores[:, 0], expected)
 
 
 @pytest.mark.parametrize("key", LOSSES, ids="-".join)

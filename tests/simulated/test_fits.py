@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 from engine_checks import (
+    HIDDEN,
     PROBLEMS,
-    SETTINGS,
     TOLERANCE,
     assert_same_run,
     check_against_reference,
@@ -23,29 +23,31 @@ from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cuda import batched, engine, kernels, paths, resident, tables
 from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.engine import CudaEngine
+from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NetworkSpec
 
 PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
-HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
+# A team has more members than a short batch has rows for.
+TEAMS = {"batched": 1, "resident": 1, "team": 3}
 NETWORK = NetworkSpec((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
 @pytest.fixture(params=PATHS)
-def path(request, monkeypatch):
-    force(monkeypatch, request.param)
+def path(request):
+    """Return a path that all fits shall take."""
     return request.param
 
 
-def force(monkeypatch, path):
-    """Have fits take a path; a team has more members than a short batch has rows for."""
-    monkeypatch.setattr(paths, "forced_path", "batched" if path == "batched" else "resident")
-    monkeypatch.setattr(paths, "forced_team", 3 if path == "team" else 1)
+def make_engine(path):
+    """Return an engine whose fits take a path."""
+    return CudaEngine(
+        policy=PathPolicy("batched" if path == "batched" else "resident", TEAMS[path])
+    )
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def few_shared_bytes(monkeypatch):
 )
 @given(**{**PROBLEMS, "n_samples": st.integers(1, 40), "batch_size": st.integers(1, 40)})
 def test_equals_reference(path, **problem):
-    check_against_reference(CudaEngine, **problem)
+    check_against_reference(lambda: make_engine(path), **problem)
 
 
 @pytest.mark.parametrize("activation", HIDDEN)
@@ -71,7 +73,7 @@ def test_every_formula(path, activation, key):
     problem = make_problem(network, 11)
     for solver in OPTIMIZERS:
         options = {"batch_size": 4, "solver": solver}
-        actual = run_epochs(CudaEngine(), network, problem, **options)
+        actual = run_epochs(make_engine(path), network, problem, **options)
         expected = run_epochs(ReferenceEngine(), network, problem, **options)
         assert_allclose(actual[0], expected[0], rtol=1e-11)
         assert_allclose(actual[1], expected[1], rtol=1e-9, atol=1e-12)
@@ -89,8 +91,7 @@ def test_a_list_of_unlike_fits(path):
     problems = [make_problem(NETWORK, 17), make_problem(NETWORK, 12, seed=1, density=0.4)]
     plans = [make_plan(17, 2), make_plan(12, 1, seed=3), None, make_plan(12, 3, seed=4)] * 2
     results = []
-    for make_engine in (CudaEngine, ReferenceEngine):
-        compute = make_engine()
+    for compute in (make_engine(path), ReferenceEngine()):
         data = [compute.load(*problem, NETWORK, "float64") for problem in problems]
         tasks = []
         for i, (units, activation) in enumerate(shapes * 2):
@@ -106,7 +107,7 @@ def test_a_list_of_unlike_fits(path):
             vars(task)["data"] = data[i % 2]
             tasks.append(task)
         run = compute.start(tasks)
-        if make_engine is CudaEngine:
+        if isinstance(compute, CudaEngine):
             assert {type(group) for group, _ in run._members} == {PATHS[path]}
         first = run.advance(plans)
         run.retire(0)
@@ -129,7 +130,7 @@ def test_a_batch_in_pieces(path, dtype, density, monkeypatch):
     monkeypatch.setattr(batched, "slab_rows", lambda *_: 5)
     problem = make_problem(NETWORK, 45, density=density)
     options = {"batch_size": 40}
-    actual = run_epochs(CudaEngine(), NETWORK, problem, dtype=dtype, **options)
+    actual = run_epochs(make_engine(path), NETWORK, problem, dtype=dtype, **options)
     expected = run_epochs(ReferenceEngine(), NETWORK, problem, **options)
     assert_allclose(actual[0], expected[0], rtol=TOLERANCE[dtype])
     if dtype == "float64":
@@ -138,12 +139,11 @@ def test_a_batch_in_pieces(path, dtype, density, monkeypatch):
 
 def test_how_much_is_shared(monkeypatch):
     """From everything in shared memory to nothing, the result is the same."""
-    force(monkeypatch, "resident")
     problem = make_problem(NETWORK, 30)
     places, results = [], []
     for shared_bytes in (200_000, 8_000, 6_000, 4_400, 1_000):
         monkeypatch.setattr(SimulatedRuntime, "shared_bytes", shared_bytes)
-        compute = CudaEngine()
+        compute = make_engine("resident")
         task = make_task(compute, NETWORK, problem, batch_size=8)
         run = compute.start([task])
         ((group, _),) = run._members
@@ -166,22 +166,20 @@ def test_how_much_is_shared(monkeypatch):
         assert_array_equal(result, results[0])
 
 
-def test_the_paths_agree(monkeypatch):
+def test_the_paths_agree():
     problem = make_problem(NETWORK, 30)
     results = []
-    for forced in PATHS:
-        force(monkeypatch, forced)
-        results.append(run_epochs(CudaEngine(), NETWORK, problem, batch_size=8))
+    for path in PATHS:
+        results.append(run_epochs(make_engine(path), NETWORK, problem, batch_size=8))
     for result in results[1:]:
         assert_allclose(result[1], results[0][1], rtol=1e-12, atol=1e-14)
 
 
 def test_more_models_than_a_grid_has_room_for(monkeypatch):
     monkeypatch.setattr(paths, "MOST_MODELS", 2)
-    force(monkeypatch, "batched")
     problem = make_problem(NETWORK, 12)
     results = []
-    for compute in (CudaEngine(), ReferenceEngine()):
+    for compute in (make_engine("batched"), ReferenceEngine()):
         task = make_task(compute, NETWORK, problem)
         run = compute.start([task] * 5)
         if isinstance(compute, CudaEngine):
@@ -193,7 +191,6 @@ def test_more_models_than_a_grid_has_room_for(monkeypatch):
 
 def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
     """It alone may be longer than 65535: the gradient's rows are the features."""
-    force(monkeypatch, "batched")
     monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", 10**9)
     grids = {}
     launch = SimulatedRuntime.launch
@@ -204,7 +201,9 @@ def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
 
     monkeypatch.setattr(SimulatedRuntime, "launch", noting_launch)
     network = NetworkSpec((50, 7, 3), "relu", "log_loss", "softmax")
-    run_epochs(CudaEngine(), network, make_problem(network, 20), make_plan(20, 1), batch_size=20)
+    run_epochs(
+        make_engine("batched"), network, make_problem(network, 20), make_plan(20, 1), batch_size=20
+    )
     tile = kernels.tiles("float64")[0]
     assert (tile.rows, tile.columns) == (16, 4)
     assert grids["forward"] == [(2, 2, 1), (2, 1, 1)]
@@ -213,7 +212,6 @@ def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
 
 def test_all_tiles_agree(monkeypatch):
     """Small ones, small ones in slices, and large ones."""
-    force(monkeypatch, "batched")
     network = NetworkSpec((13, 40, 30, 11), "relu", "squared_error", "identity")
     problem = make_problem(network, 70)
     small, large = kernels.tiles("float64")
@@ -234,7 +232,7 @@ def test_all_tiles_agree(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(SimulatedRuntime, "launch", noting_launch)
-            results.append(run_epochs(CudaEngine(), network, problem, batch_size=66))
+            results.append(run_epochs(make_engine("batched"), network, problem, batch_size=66))
         assert {f"{role}-float64-{tile.name}" for role in kernels.ROLES} <= used
     for result in results[1:]:
         assert_allclose(result[1], results[0][1], rtol=1e-12, atol=1e-14)
@@ -292,7 +290,7 @@ def test_orders_that_the_device_draws(path):
     problem = make_problem(NETWORK, 23)
     results = []
     for explicit in (True, False):
-        compute = CudaEngine()
+        compute = make_engine(path)
         tasks = [make_task(compute, NETWORK, problem, batch_size=4) for _ in range(3)]
         for task in tasks:
             vars(task)["data"] = tasks[0].data
@@ -317,10 +315,10 @@ def test_orders_that_the_device_draws(path):
 def test_calls_of_any_number_of_steps(path, steps, monkeypatch):
     """Python may take over after any step, in the middle of an epoch, and also of a graph."""
     problem = make_problem(NETWORK, 29)
-    expected = run_epochs(CudaEngine(), NETWORK, problem, batch_size=4)
+    expected = run_epochs(make_engine(path), NETWORK, problem, batch_size=4)
     monkeypatch.setattr(engine, "SECONDS_PER_CALL", 0.0)
     monkeypatch.setattr(PATHS[path], "steps_per_call", steps)
-    actual = run_epochs(CudaEngine(), NETWORK, problem, batch_size=4)
+    actual = run_epochs(make_engine(path), NETWORK, problem, batch_size=4)
     assert_same_run(actual, expected)
 
 
@@ -329,7 +327,7 @@ def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
     clock = iter(range(10**6))
     monkeypatch.setattr(engine.time, "perf_counter", lambda: 0.001 * next(clock))
     problem = make_problem(NETWORK, 8)
-    compute = CudaEngine()
+    compute = make_engine(path)
     run = compute.start([make_task(compute, NETWORK, problem, batch_size=4)])
     ((group, _),) = run._members
     for _ in range(12):
@@ -355,7 +353,7 @@ def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    compute = CudaEngine()
+    compute = make_engine(path)
     task = make_task(compute, NETWORK, problem, batch_size=4)
     run = compute.start([task])
     plan = make_plan(29)
@@ -366,7 +364,7 @@ def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
     state = run.optimizer_state(0, 0.01)
     assert state.step == 3
     first_batches = EpochPlan(plan.orders[:1, :12], 0.01)
-    expected = run_epochs(CudaEngine(), NETWORK, problem, first_batches, batch_size=4)
+    expected = run_epochs(make_engine(path), NETWORK, problem, first_batches, batch_size=4)
     assert_array_equal(run.parameters(0), expected[1])
     assert_array_equal(state.vectors, expected[2].vectors)
     # The same run goes on with whatever plan comes next.
@@ -378,7 +376,7 @@ def test_a_batch_without_weight_is_passed_over(path):
     weight[4:8] = 0.0
     plan = EpochPlan(np.tile(np.arange(12), (2, 1)), 0.01)
     problem = X, targets, weight
-    actual = run_epochs(CudaEngine(), NETWORK, problem, plan, batch_size=4)
+    actual = run_epochs(make_engine(path), NETWORK, problem, plan, batch_size=4)
     expected = run_epochs(ReferenceEngine(), NETWORK, problem, plan, batch_size=4)
     assert actual[2].step == expected[2].step == 4
     assert_allclose(actual[0], expected[0], rtol=1e-12)
@@ -387,8 +385,8 @@ def test_a_batch_without_weight_is_passed_over(path):
 
 def test_weights_of_one_are_no_weights(path):
     X, targets, _ = make_problem(NETWORK, 12)
-    plain = run_epochs(CudaEngine(), NETWORK, (X, targets, None), batch_size=5)
-    weighted = run_epochs(CudaEngine(), NETWORK, (X, targets, np.ones(12)), batch_size=5)
+    plain = run_epochs(make_engine(path), NETWORK, (X, targets, None), batch_size=5)
+    weighted = run_epochs(make_engine(path), NETWORK, (X, targets, np.ones(12)), batch_size=5)
     assert_array_equal(plain[1], weighted[1])
 
 
@@ -399,7 +397,7 @@ def test_a_diverging_fit_ends_with_its_epoch_and_alone(path):
     X[5] = 1e300
     network = NetworkSpec((6, 4, 3), "relu", "squared_error", "identity")
     targets = np.tile(targets, (1, 3))
-    compute = CudaEngine()
+    compute = make_engine(path)
     tasks = [make_task(compute, network, (X, targets, None), batch_size=4) for _ in range(2)]
     vars(tasks[1])["data"] = tasks[0].data
     orders = np.array([[0, 1, 5, 2], [0, 1, 2, 3], [3, 2, 1, 0]])
@@ -422,7 +420,7 @@ def test_parameters_that_overflow_are_reported(path):
     """Every loss of the plan was finite, but the last update was not."""
     network = NetworkSpec((2, 1), "identity", "squared_error", "identity")
     problem = np.full((2, 2), 1e150), np.full((2, 1), 1e-3), None
-    compute = CudaEngine()
+    compute = make_engine(path)
     task = make_task(compute, network, problem, batch_size=2, solver="sgd")
     run = compute.start([task])
     (result,) = run.advance([EpochPlan(np.array([[0, 1]]), 1e300)])
@@ -433,14 +431,14 @@ def test_parameters_that_overflow_are_reported(path):
 def test_a_resumed_run_goes_on(path):
     problem = make_problem(NETWORK, 14)
     plan = make_plan(14, 4)
-    whole = run_epochs(CudaEngine(), NETWORK, problem, plan, batch_size=5)
-    compute = CudaEngine()
+    whole = run_epochs(make_engine(path), NETWORK, problem, plan, batch_size=5)
+    compute = make_engine(path)
     task = make_task(compute, NETWORK, problem, batch_size=5)
     run = compute.start([task])
     run.advance([EpochPlan(plan.orders[:3], 0.01)])
     vars(task)["parameters"] = run.parameters(0)
     vars(task)["optimizer_state"] = run.optimizer_state(0, 0.01)
-    run = CudaEngine().start([task])
+    run = make_engine(path).start([task])
     run.advance([EpochPlan(plan.orders[3:], 0.01)])
     assert_array_equal(run.parameters(0), whole[1])
 
@@ -450,14 +448,14 @@ def test_choosing_a_path():
     runtime = SimulatedRuntime()
     runtime.multiprocessors = 132
 
-    def choose(units, n_models, batch_size, precision=None):
+    def choose(units, n_models, batch_size, precision=None, policy=BY_ESTIMATE):
         network = NetworkSpec(units, "relu", "log_loss", "softmax")
         X, targets, _ = make_problem(network, 2)
         compute = CudaEngine()
         data = compute.load(X, targets, None, network, "float32")
         task = make_task(compute, network, (X, targets, None))
         vars(task).update(data=data, batch_size=batch_size)
-        (chosen,) = set(paths.choose_paths(runtime, [task] * n_models, precision))
+        (chosen,) = set(paths.choose_paths(runtime, [task] * n_models, precision, policy))
         return chosen
 
     assert choose((64, 100, 10), 1000, 200) == ("resident", 1)
@@ -466,13 +464,18 @@ def test_choosing_a_path():
     assert choose((4, 10, 3), 1, 20)[0] == "resident"
     assert choose((512, 1024, 10), 1, 256)[0] == "batched"
     assert choose((4, 10, 3), 1, 20, "tf32")[0] == "batched"
+    # What is decided beforehand counts; the rest is estimated as ever.
+    assert choose((512, 1024, 10), 1, 256, policy=PathPolicy("resident", 2)) == ("resident", 2)
+    assert choose((64, 100, 10), 30, 200, policy=PathPolicy("resident")) == ("resident", 4)
+    assert choose((64, 100, 10), 30, 200, policy=PathPolicy("batched"))[0] == "batched"
+    with pytest.raises(ValueError, match=r"path='resident' .* precision='tf32'.*path='batched'"):
+        choose((4, 10, 3), 1, 20, "tf32", PathPolicy("resident"))
 
 
 def test_settings_have_room():
     for name, entry in OPTIMIZERS.items():
         assert len(entry.settings) <= tables.MAX_SETTINGS, name
         assert len(entry.state_names) <= 2, name
-    assert SETTINGS.keys() == OPTIMIZERS.keys()
     columns = [v for k, v in vars(tables).items() if k.isupper() and isinstance(v, int)]
     assert max(columns) <= tables.N_INTEGERS
 
@@ -481,6 +484,6 @@ def test_settings_have_room():
 def test_tiny_data(path, n_rows, batch_size):
     problem = make_problem(NETWORK, n_rows)
     options = {"batch_size": batch_size}
-    actual = run_epochs(CudaEngine(), NETWORK, problem, **options)
+    actual = run_epochs(make_engine(path), NETWORK, problem, **options)
     expected = run_epochs(ReferenceEngine(), NETWORK, problem, **options)
     assert_allclose(actual[1], expected[1], rtol=1e-9, atol=1e-12)

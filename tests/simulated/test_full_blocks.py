@@ -10,8 +10,9 @@ import pytest
 from engine_checks import make_plan, make_problem, run_epochs
 from numpy.testing import assert_allclose
 
-from skmlp.engines.cuda import batched, device, kernels, paths
+from skmlp.engines.cuda import batched, device, kernels
 from skmlp.engines.cuda.engine import CudaEngine
+from skmlp.engines.cuda.paths import PathPolicy
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.specs import NetworkSpec
@@ -41,11 +42,11 @@ def test_sizes():
     assert kernels.tiles("float32")[1].threads == 256
 
 
-def check(units, n_samples, dtype, **options):
+def check(policy, units, n_samples, dtype, **options):
     network = NetworkSpec(units, "tanh", "log_loss", "softmax")
     problem = make_problem(network, n_samples)
     plan = make_plan(n_samples, 1)
-    actual = run_epochs(CudaEngine(), network, problem, plan, dtype=dtype, **options)
+    actual = run_epochs(CudaEngine(policy=policy), network, problem, plan, dtype=dtype, **options)
     expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
     assert_allclose(actual[0], expected[0], rtol=TOLERANCE[dtype])
     scale = np.abs(expected[1]).max()
@@ -56,11 +57,9 @@ def check(units, n_samples, dtype, **options):
     ("shape", "dtype", "team"),
     [(0, "float64", 1), (0, "float64", 2), (0, "float32", 1), (1, "float64", 1), (2, "float64", 1)],
 )
-def test_resident(shape, dtype, team, monkeypatch):
-    monkeypatch.setattr(paths, "forced_path", "resident")
-    monkeypatch.setattr(paths, "forced_team", team)
+def test_resident(shape, dtype, team):
     units, n_samples, batch_size = SHAPES[shape]
-    check(units, n_samples, dtype, batch_size=batch_size)
+    check(PathPolicy("resident", team), units, n_samples, dtype, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +67,13 @@ def test_resident(shape, dtype, team, monkeypatch):
     [("float64", "small"), ("float32", "deep"), ("float64", "large"), ("float32", "large")],
 )
 def test_batched(kind, dtype, monkeypatch, launched):
-    monkeypatch.setattr(paths, "forced_path", "batched")
     n_large, n_few = {"small": (10**9, 0), "deep": (10**9, 10**9), "large": (0, 0)}[kind]
     monkeypatch.setattr(batched, "LARGE_TILES_PER_MULTIPROCESSOR", n_large)
     monkeypatch.setattr(batched, "FEW_TILES_PER_MULTIPROCESSOR", n_few)
     small, large = kernels.tiles(dtype)
     tile = {"small": small, "deep": kernels.deep_tile(), "large": large}[kind]
     units, n_samples, batch_size = SHAPES[0 if kind == "small" else 2]
-    check(units, n_samples, dtype, batch_size=batch_size)
+    check(PathPolicy("batched"), units, n_samples, dtype, batch_size=batch_size)
     # The last layer is not deep enough for slices to be of use in its backward product.
     roles = kernels.ROLES if kind != "deep" else ("forward", "gradient")
     assert {f"{role}-{dtype}-{tile.name}" for role in roles} <= launched

@@ -262,7 +262,7 @@ def block_layout(
         for panel, first, last, _, _ in of_layer:
             vectors = columns_of_panel(panel, fan_out, lanes)[1]
             costs.append(vectors * -(-(last - first) // BLOCK_ROWS))
-        # A block belongs to the thread in whose part its middle lies.
+        # A block belongs to the thread in whose share its middle lies.
         middles = np.cumsum(costs) - np.array(costs) / 2
         fractions = np.vstack([np.arange(threads + 1) / threads, reached])
         shares.append(first_block + np.searchsorted(middles, sum(costs) * fractions))

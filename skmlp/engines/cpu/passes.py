@@ -106,7 +106,7 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
         for panel in range(panel_count(columns, lanes)):
             column, vectors, _ = columns_of_panel(panel, columns, lanes)
             first, last = share_of_panel(
-                column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+                column // lanes, vectors, all_vectors, share.rows, share.member, share.members
             )
             first, last = first + share.first, last + share.first
             if first < last:
@@ -114,11 +114,11 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
                     *(layers, source, work, parameters, order, layer, panel, table, first, last),
                     *(begin, part),
                 )
-                if share.parts > 1 and begin + part == depth:
+                if share.members > 1 and begin + part == depth:
                     activate_columns(
                         layers, work, layer + 1, column, vectors, first, last, share.scratch
                     )
-    if share.parts == 1:
+    if share.members == 1:
         ld = layers[layer + 1, LD]
         outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + share.first * ld)
         call_kernel(layers[layer + 1, ACTIVATE], (outputs, share.rows * ld))
@@ -210,18 +210,18 @@ def backward_layer(layers, work, parameters, layer, share):
         for panel in range(panel_count(columns, lanes)):
             column, vectors, _ = columns_of_panel(panel, columns, lanes)
             first, last = share_of_panel(
-                column // lanes, vectors, all_vectors, share.rows, share.part, share.parts
+                column // lanes, vectors, all_vectors, share.rows, share.member, share.members
             )
             first, last = first + share.first, last + share.first
             if first < last:
                 backward_panel(
                     layers, work, parameters, layer, panel, sources, first, last, share.scratch
                 )
-                if share.parts > 1 and sources[1] == stop:
+                if share.members > 1 and sources[1] == stop:
                     differentiate_columns(
                         layers, work, layer, column, vectors, first, last, share.scratch
                     )
-    if share.parts == 1:
+    if share.members == 1:
         ld = layers[layer, LD]
         outputs = pointer(work.buffer, layers[layer, OUTPUTS] + share.first * ld)
         deltas = pointer(work.buffer, layers[layer, DELTAS] + share.first * ld)

@@ -99,7 +99,7 @@ class Blocks(NamedTuple):
     """How the parameters are split, and what is summed up by piece.
 
     A slab's gradient is the sum of `parts`: 1 if the work is shared out by columns, 2 if it is by
-    rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's part of a
+    rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's share of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
     `packing` says for each layer what is copied together. Blocks are taken in the order of
     `sequence`.
@@ -116,30 +116,31 @@ class Blocks(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What a thread does of a slab's layers: some of its rows, and all panels or `part` of them.
+    """What a thread does of a slab's layers: which rows, and how much of each layer's panels.
 
-    `scratch` is memory of the thread's own.
+    The panels are shared out among `members`, of whom the thread is number `member`: the team if
+    the work is shared out by columns, else the thread alone. `scratch` is memory of its own.
     """
 
     first: Any
     rows: Any
-    part: Any
-    parts: Any
+    member: Any
+    members: Any
     scratch: Any
 
 
 @jit(inline="always")
-def share_of_panel(first_vector, vectors, all_vectors, rows, part, parts):
-    """Return the first and one past the last row that is computed of a panel.
+def share_of_panel(first_vector, vectors, all_vectors, rows, member, members):
+    """Return the first and one past the last row that a member computes of a panel.
 
-    Tiles are numbered panel after panel, weighted by their vectors, and each part gets an
+    Tiles are numbered panel after panel, weighted by their vectors, and each member gets an
     equal run of them.
     """
     tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
     before = first_vector * tiles
     total = all_vectors * tiles
-    begin = total * part // parts - before
-    end = total * (part + 1) // parts - before
+    begin = total * member // members - before
+    end = total * (member + 1) // members - before
     first = min(max((begin + vectors - 1) // vectors, 0), tiles)
     last = min(max((end + vectors - 1) // vectors, 0), tiles)
     return min(rows, first * TILE_ROWS), min(rows, last * TILE_ROWS)

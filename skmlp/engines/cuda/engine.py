@@ -21,7 +21,7 @@ from skmlp.engines.base import (
 from skmlp.engines.cuda.data import CudaData, load_data
 from skmlp.engines.cuda.evaluation import Objective, Predictor, rows_at_once
 from skmlp.engines.cuda.groups import FitGroup
-from skmlp.engines.cuda.paths import make_groups
+from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy, make_groups
 from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.runtime import Runtime, runtime
 from skmlp.network.parameters import FloatArray, ParameterLayout
@@ -53,12 +53,15 @@ class CudaEngine(Engine):
     ----------
     precision : {None, "tf32", "bf16"}
         What the factors of matrix products are rounded to.
+    policy : PathPolicy
+        What is not left to the engine's own choice of paths.
     """
 
     draws_orders = True
 
-    def __init__(self, precision: str | None = None) -> None:
+    def __init__(self, precision: str | None = None, policy: PathPolicy = BY_ESTIMATE) -> None:
         self._precision = precision
+        self._policy = policy
         # L-BFGS evaluates the same objective over and over: its memory is kept.
         self._objective: tuple[Any, Objective] | None = None
         self._predictor: tuple[Any, Predictor] | None = None
@@ -79,7 +82,7 @@ class CudaEngine(Engine):
             device.activate()
             for task in tasks:
                 check_precision(self._precision, task.data.dtype, device)
-            return CudaRun(device, tasks, self._precision)
+            return CudaRun(device, tasks, self._precision, self._policy)
 
     def loss_and_gradient(
         self,
@@ -161,12 +164,18 @@ def check_precision(precision: str | None, dtype: str, device: Runtime) -> None:
 class CudaRun(Run):
     """Fits under way on a GPU."""
 
-    def __init__(self, device: Runtime, tasks: Sequence[FitTask], precision: str | None) -> None:
+    def __init__(
+        self,
+        device: Runtime,
+        tasks: Sequence[FitTask],
+        precision: str | None,
+        policy: PathPolicy,
+    ) -> None:
         self._device = device
         self._names = [task.optimizer.name for task in tasks]
         self._places: list[tuple[FitGroup, int] | None] = [None] * len(tasks)
         self._members: list[tuple[FitGroup, list[int]]] = []
-        for group, members in make_groups(device, tasks, precision):
+        for group, members in make_groups(device, tasks, precision, policy):
             self._members.append((group, members))
             for i, member in enumerate(members):
                 self._places[member] = group, i

@@ -14,6 +14,7 @@ import numpy as np
 
 from skmlp.engines.cuda.device import SIMULATED, device_function
 from skmlp.engines.formulas import rebind
+from skmlp.network import activations
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
@@ -50,7 +51,8 @@ class Formulas(NamedTuple):
     update : callable
         ``(code, parameter, gradient, first, second, constants)``: the new parameter and two
         states; an optimizer with one state leaves the second as it is.
-    exp : callable
+    larger, shifted_exponential, part_of_total : callable
+        What softmax consists of, as in the registry.
     """
 
     activate: Any
@@ -59,7 +61,9 @@ class Formulas(NamedTuple):
     loss_gradient: Any
     step_constants: Any
     update: Any
-    exp: Any
+    larger: Any
+    shifted_exponential: Any
+    part_of_total: Any
 
 
 @cache
@@ -86,7 +90,9 @@ def formulas(dtype: str) -> Formulas:
         loss_gradient=chosen(LOSSES.values(), "gradient"),
         step_constants=chosen(OPTIMIZERS.values(), "constants", np.float64),
         update=chain(updates),
-        exp=ELEMENTARY["exp"],
+        larger=specialize(activations.larger),
+        shifted_exponential=specialize(activations.shifted_exponential),
+        part_of_total=specialize(activations.part_of_total),
     )
 
 

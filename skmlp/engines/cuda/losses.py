@@ -31,23 +31,28 @@ class OutputFunctions(NamedTuple):
 def output_functions(dtype: str) -> OutputFunctions:
     real = np.dtype(dtype).type
     chosen = formulas(dtype)
-    activate, exp = chosen.activate, chosen.exp
+    activate = chosen.activate
+    larger, shifted_exponential = chosen.larger, chosen.shifted_exponential
+    part_of_total = chosen.part_of_total
     loss_value, loss_gradient = chosen.loss_value, chosen.loss_gradient
     epsilon = real(np.finfo(dtype).eps)
     zero, one = real(0), real(1)
 
     @device_function
     def softmax_row(z, columns):
-        """``p[k] = exp(z[k] - max(z)) / sum(exp(z - max(z)))``, in place; NaN spreads."""
+        """Turn one sample's scores into probabilities, in place, as `activations.softmax` does.
+
+        One thread has the whole row, so that the sum is formed on the way.
+        """
         largest = z[0]
         for k in range(1, columns):
-            largest = z[k] if z[k] > largest else largest
+            largest = larger(z[k], largest)
         total = zero
         for k in range(columns):
-            z[k] = exp(z[k] - largest)
+            z[k] = shifted_exponential(z[k], largest)
             total += z[k]
         for k in range(columns):
-            z[k] /= total
+            z[k] = part_of_total(z[k], total)
 
     @device_function
     def activate_row(z, columns, output_activation):

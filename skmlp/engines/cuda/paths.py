@@ -16,11 +16,6 @@ from skmlp.network.specs import NetworkSpec
 
 logger = logging.getLogger("skmlp")
 
-# "resident", "batched", or None to choose; and blocks per model, or 0 to choose: for tests and
-# benchmarks.
-forced_path: str | None = None
-forced_team = 0
-
 # What the estimates below assume. None of it has been measured on a GPU yet.
 LAUNCH_SECONDS = 2e-6  # of one kernel in a graph
 PASS_SECONDS = 5e-7  # of one pass of a block over little data, its barriers included
@@ -30,6 +25,25 @@ BYTES_PER_SECOND = 3e12  # between the chip and its memory
 BYTES_OF_A_MULTIPROCESSOR = 3e10  # between a block and what other blocks wrote
 SMALLEST_TILE = 32
 TEAMS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class PathPolicy:
+    """What is decided beforehand, as tests and benchmarks do; the estimates decide the rest.
+
+    Attributes
+    ----------
+    path : {"resident", "batched"} or None
+        None is the path that is expected to be the faster one.
+    team : int
+        Blocks per model on the resident path; 0 for as many as are expected to be the fastest.
+    """
+
+    path: str | None = None
+    team: int = 0
+
+
+BY_ESTIMATE = PathPolicy()
 
 
 @dataclass(frozen=True)
@@ -107,10 +121,18 @@ def flops_of_step(network: NetworkSpec, batch_size: int, multiple: int) -> float
 
 
 def choose_paths(
-    runtime: Runtime, tasks: Sequence[FitTask], precision: str | None
+    runtime: Runtime,
+    tasks: Sequence[FitTask],
+    precision: str | None,
+    policy: PathPolicy = BY_ESTIMATE,
 ) -> list[tuple[str, int]]:
     """Return the path of each task, and the blocks per model on the resident one."""
     if precision is not None:
+        if policy.path == "resident":
+            raise ValueError(
+                f"path='resident' has no tensor cores, got precision={precision!r}. Set "
+                "path='batched', or precision=None."
+            )
         logger.info("batched path: precision=%r needs tensor cores", precision)
         return [("batched", 1)] * len(tasks)
     alike: dict[object, int] = {}
@@ -122,7 +144,7 @@ def choose_paths(
         if shape in chosen:
             continue
         expected = estimate(runtime, task, alike[shape], len(tasks))
-        chosen[shape] = forced_path or expected.path, forced_team or expected.team
+        chosen[shape] = policy.path or expected.path, policy.team or expected.team
         logger.info(
             "%s path for %d fits of %s, batch %d: %.0f us expected for a step on the resident "
             "path with %d blocks per fit, %.0f us on the batched one",
@@ -143,11 +165,11 @@ def shape_of(task: FitTask) -> tuple[object, ...]:
 
 
 def make_groups(
-    runtime: Runtime, tasks: Sequence[FitTask], precision: str | None
+    runtime: Runtime, tasks: Sequence[FitTask], precision: str | None, policy: PathPolicy
 ) -> Iterator[tuple[FitGroup, list[int]]]:
     """Yield groups that together hold all tasks, with the tasks' numbers."""
     members: dict[tuple[str, int, object], list[int]] = {}
-    for i, (path, team) in enumerate(choose_paths(runtime, tasks, precision)):
+    for i, (path, team) in enumerate(choose_paths(runtime, tasks, precision, policy)):
         if path == "resident":
             members.setdefault((path, team, id(tasks[i].data)), []).append(i)
         else:
