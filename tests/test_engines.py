@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +24,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 import skmlp.engines.base
+import skmlp.engines.cpu.crew
 import skmlp.engines.cpu.engine
-import skmlp.engines.cpu.team
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
@@ -47,6 +48,7 @@ NETWORK = NetworkSpec((20, 33, 17, 5), "tanh", "log_loss", "softmax")
 @pytest.fixture
 def always_parallel(monkeypatch):
     monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
 
 
 WIDE = NetworkSpec((20, 70, 70, 3), "tanh", "log_loss", "softmax")
@@ -90,10 +92,11 @@ def test_a_fit_that_gets_no_threads_is_the_same(batch_size, monkeypatch):
     problem = make_problem(NETWORK, 430)
     expected = run_epochs(CpuEngine(2), NETWORK, problem, batch_size=batch_size)
 
-    def refuse(*_):
+    def refuse(thread):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(skmlp.engines.cpu.team.Crew, "_start", refuse)
+    monkeypatch.setattr(skmlp.engines.cpu.crew, "_own", threading.local())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     actual = run_epochs(CpuEngine(2), NETWORK, problem, batch_size=batch_size)
     assert_same_run(actual, expected)
 
