@@ -29,7 +29,6 @@ from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
-    check_keywords,
     check_layers,
     check_memory,
     check_precision,
@@ -37,6 +36,7 @@ from skmlp._validation import (
     check_sample_weight,
     check_X,
 )
+from skmlp._vocabulary import check_keywords
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec

@@ -19,6 +19,7 @@ from skmlp._targets import (
     n_outputs,
 )
 from skmlp._validation import check_X_y
+from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
 
 
@@ -252,6 +253,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             precision=precision,
         )
 
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the network.
@@ -282,6 +284,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     @stochastic_only
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over the given data, going on from where the network is.

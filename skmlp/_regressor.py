@@ -15,6 +15,7 @@ from skmlp._validation import (
     check_target_domain,
     check_X_y,
 )
+from skmlp._vocabulary import answers_keywords
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import FloatArray
 
@@ -253,6 +254,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         )
         self.loss = loss
 
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the network.
@@ -283,6 +285,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     @stochastic_only
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over the given data, going on from where the network is.

@@ -3,11 +3,8 @@
 Every error names the parameter, the value received and the remedy.
 """
 
-import difflib
-import inspect
 import os
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -57,34 +54,6 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "device": [StrOptions({"cpu", "cuda", "auto"})],
     "precision": [StrOptions({"tf32", "bf16"}), None],
 }
-
-
-@cache
-def parameter_names(estimator_class: type) -> tuple[str, ...]:
-    """Return the names of the constructor's parameters, () where it takes any keyword."""
-    parameters = inspect.signature(estimator_class.__init__).parameters  # type: ignore[misc]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return ()
-    return tuple(name for name in parameters if name != "self")
-
-
-def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
-    """Refuse a misspelled constructor parameter and say which one was meant.
-
-    Raises
-    ------
-    TypeError
-        If a keyword is not a parameter.
-    """
-    names = parameter_names(estimator_class)
-    for keyword in keywords:
-        if not names or keyword in names:
-            continue
-        close = difflib.get_close_matches(keyword, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are: {', '.join(names)}."
-        raise TypeError(
-            f"{estimator_class.__name__}() got an unexpected keyword argument {keyword!r}. {hint}"
-        )
 
 
 def check_related_parameters(estimator: Any) -> None:
