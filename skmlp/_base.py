@@ -23,7 +23,13 @@ from skmlp._engine import (
     prediction_flops,
 )
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
-from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
+from skmlp._sklearn_compat import (
+    AnnouncedHooks,
+    CheckedParameters,
+    LinkedDocumentation,
+    lbfgs_options,
+    warn_unless_converged,
+)
 from skmlp._splitting import split_rows
 from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
@@ -95,7 +101,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
+class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
@@ -203,7 +209,9 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
                     "early_stopping=False, or use fit."
                 )
             resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
-            X, targets = self._prepare(X, y, reset=not resumes, incremental=incremental)
+            # Initial weights may have been assigned to an estimator that has seen no data.
+            reset = not (resumes and hasattr(self, "n_features_in_"))
+            X, targets = self._prepare(X, y, reset=reset, incremental=incremental)
             if sample_weight is not None:
                 sample_weight = check_sample_weight(sample_weight, X)
             with compilation_announced(self.verbose):
@@ -238,6 +246,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         start = self._start(network, dtype, resumes)
         if not resumes:
             self._forget()
+        self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.n_outputs_ = targets.n_outputs
         self.n_layers_ = len(network.layer_units)
         self.out_activation_ = network.output_activation

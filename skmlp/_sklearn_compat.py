@@ -1,5 +1,6 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
+import warnings
 from functools import cache
 from typing import Any, Self
 
@@ -18,8 +19,10 @@ from sklearn.utils.validation import _check_sample_weight
 from skmlp._vocabulary import keyword_hint, value_hint
 
 __all__ = [
+    "AnnouncedHooks",
     "CheckedParameters",
     "Interval",
+    "LinkedDocumentation",
     "Options",
     "StrOptions",
     "_check_partial_fit_first_call",
@@ -93,6 +96,61 @@ class CheckedParameters:
                 if is_choice and not constraint.is_satisfied_by(value):
                     hints.append(value_hint(name, value, sorted(constraint.options)))
         return list(filter(None, hints))
+
+
+WEIGHTS = "For initial weights, assign coefs_ and intercepts_ and fit with warm_start=True."
+COMPILED = "Losses and gradients are computed in compiled kernels, which cannot be overridden."
+SCORE = "early_stopping watches the accuracy, or R2; for all else, override score."
+# Methods of scikit-learn's networks that skmlp never calls, and what to do instead.
+UNUSED_HOOKS = {
+    "_backprop": COMPILED,
+    "_check_solver": "",
+    "_compute_loss_grad": COMPILED,
+    "_forward_pass": "Override predict.",
+    "_forward_pass_fast": "Override predict.",
+    "_init_coef": WEIGHTS,
+    "_initialize": WEIGHTS,
+    "_loss_grad_lbfgs": COMPILED,
+    "_predict": "Override predict.",
+    "_score": SCORE,
+    "_score_with_function": SCORE,
+    "_unpack": "",
+    "_update_no_improvement_count": "Set tol, n_iter_no_change and early_stopping.",
+    "_validate_input": "Override fit to change X and y first.",
+}
+
+
+class AnnouncedHooks:
+    """Warns, where a subclass is written, of overridden methods that nothing here calls."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        looked_at = [parent for parent in cls.__bases__ if issubclass(parent, AnnouncedHooks)]
+        old = {base for parent in looked_at for base in parent.__mro__}
+        own = [base for base in cls.__mro__ if base not in old]  # the class and what it mixes in
+        for name, remedy in UNUSED_HOOKS.items():
+            if any(name in vars(base) for base in own):
+                warnings.warn(
+                    f"{cls.__name__}.{name} overrides a private method of scikit-learn's networks "
+                    f"that skmlp never calls. {remedy}".rstrip(),
+                    stacklevel=3,  # beyond the metaclass, to the class statement
+                )
+
+
+class LinkedDocumentation:
+    """Lets scikit-learn's HTML representation describe parameters and fitted attributes.
+
+    It shows the texts of our docstrings, but only beside a link; the page that is true of nearly
+    all of them is that of the estimator whose name, parameters and attributes ours has.
+    """
+
+    _doc_link_module = "skmlp"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        return {
+            "estimator_module": "sklearn.neural_network",
+            "estimator_name": type(self).__name__,
+        }
 
 
 def lbfgs_options() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import copy
 import inspect
 import itertools
 import pickle
+import re
 import tracemalloc
 
 import joblib
@@ -39,10 +40,12 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
+from sklearn.utils.fixes import parse_version
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._regressor import r_squared
+from skmlp._sklearn_compat import UNUSED_HOOKS
 
 # Most fits are cut off after few epochs on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -177,6 +180,108 @@ def test_public_names():
     assert skmlp.__version__.split(".")[0].isdigit()
     assert MLPClassifier.__doc__
     assert MLPRegressor.__doc__
+
+
+HOOKS = [
+    name
+    for theirs in (sklearn.neural_network.MLPClassifier, sklearn.neural_network.MLPRegressor)
+    for cls in theirs.__mro__
+    if cls.__module__.startswith("sklearn.neural_network")
+    for name, value in vars(cls).items()
+    if name.startswith("_") and not name.startswith("__") and inspect.isroutine(value)
+]
+
+
+def test_hooks_of_scikit_learn_are_called_or_announced():
+    ours = {*dir(MLPClassifier), *dir(MLPRegressor)}
+    assert set(UNUSED_HOOKS) == set(HOOKS) - ours
+    assert {"_init_coef", "_backprop", "_forward_pass"} <= set(UNUSED_HOOKS)
+    assert {"_fit_stochastic", "_fit_lbfgs"} <= ours
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("hook", UNUSED_HOOKS)
+def test_an_overridden_hook_that_is_never_called_is_announced(estimator, hook):
+    message = rf"^Own\.{hook} overrides .* that skmlp never calls\."
+    with pytest.warns(UserWarning, match=message) as caught:
+        Own = type("Own", (estimator,), {hook: lambda self: None})
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=message):  # from a class that is mixed in
+        type("Own", (type("Mixin", (), {hook: lambda self: None}), estimator), {})
+    type("Heir", (Own,), {})  # has been told of
+
+
+def test_a_hook_is_announced_where_it_is_written():
+    with pytest.warns(UserWarning, match="assign coefs_ and intercepts_") as caught:
+
+        class Own(MLPClassifier):
+            def _init_coef(self, fan_in, fan_out, dtype):
+                raise AssertionError("is never called")
+
+    assert caught[0].filename == __file__
+
+
+def test_an_overridden_method_that_is_called_is_not_announced(make_problem):
+    class Counted(MLPRegressor):
+        def _fit_stochastic(self, *arguments):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super()._fit_stochastic(*arguments)
+
+    assert Counted(**SMALL).fit(*make_problem("regression")).calls == 1
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("head", HEADS)
+def test_initial_weights_may_be_assigned(make_problem, make_estimator, head, solver):
+    X, y = make_problem(head)
+    first = make_estimator(head, solver=solver, **SMALL).fit(X, y)
+    params = {"solver": solver, "warm_start": True, **SMALL, "random_state": 1}
+    fresh = make_estimator(head, **params)
+    fresh.coefs_ = [coef.copy() for coef in first.coefs_]
+    fresh.intercepts_ = [intercept.copy() for intercept in first.intercepts_]
+    fresh.fit(X, y)
+    assert fresh.n_features_in_ == 5
+    assert fresh.t_ == (0 if solver == "lbfgs" else 8 * len(X))
+    first.set_params(warm_start=True, random_state=1)
+    if solver == "lbfgs":  # without a random generator and an optimizer's state to go on with
+        assert_same_weights(fresh, first.fit(X, y))
+    assert fresh.loss_ < make_estimator(head, **{**params, "max_iter": 1}).fit(X, y).loss_
+
+
+# --- The HTML representation ---
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_html_links_to_the_page_of_scikit_learn(make_problem, ours, theirs):
+    page = theirs()._get_doc_link()
+    assert page.endswith(f"/sklearn.neural_network.{theirs.__name__}.html")
+    assert ours()._get_doc_link() == page
+    for model in (ours(dtype=np.float32), ours(**SMALL).fit(*make_problem("binary"))):
+        assert page in model._repr_html_()
+    assert page in make_pipeline(StandardScaler(), ours())._repr_html_()
+
+    class Own(ours):
+        pass
+
+    assert Own()._get_doc_link() == ""  # it has no page
+    assert "Own" in Own()._repr_html_()
+
+
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.8"),
+    reason="scikit-learn shows descriptions since 1.8",
+)
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_html_describes_every_parameter(make_problem, estimator):
+    shown = estimator()._repr_html_()
+    for name in estimator().get_params():
+        assert re.search(rf'<span class="param-doc-description"[^>]*>\s*{name}: ', shown), name
+    assert "Where to compute: on the CPU" in shown
+    if parse_version(sklearn.__version__) >= parse_version("1.9"):
+        model = estimator(early_stopping=True, **SMALL).fit(*make_problem("binary"))
+        shown = model._repr_html_()
+        for name in ("coefs_", "device_reason_", "best_validation_score_", "loss_"):
+            assert re.search(rf'<span class="param-doc-description"[^>]*>\s*{name}: ', shown), name
 
 
 # --- Fitted attributes ---
