@@ -108,7 +108,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     loss: str
     validation_scores_: list[float] | None
     best_validation_score_: float | None
-    best_loss_: float | None
+    best_loss_: np.float64 | None
     device_: str
     device_reason_: str
 
@@ -296,7 +296,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         # What an earlier stochastic fit would resume from belongs to weights now left behind.
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
-        self.loss_ = result.loss
+        self.loss_ = np.float64(result.loss)
         return result.parameters.astype(start.parameters.dtype)
 
     def _fit_stochastic(
@@ -428,7 +428,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         losses = trainer.history.losses
         self.n_iter_ = trainer.n_epochs
         self.t_ = trainer.samples_seen
-        self.loss_ = losses[-1] if losses else float("nan")
+        self.loss_ = np.float64(losses[-1] if losses else np.nan)
         self.loss_curve_ = [*(getattr(self, "loss_curve_", None) or []), *losses]
         if self.early_stopping:
             earlier = getattr(self, "validation_scores_", None) or []
@@ -438,7 +438,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         else:
             self.validation_scores_ = None
             self.best_validation_score_ = None
-            self.best_loss_ = trainer.patience.best
+            self.best_loss_ = np.float64(trainer.patience.best)
         self._no_improvement_count = trainer.patience.count
         self._optimizer = outcome.optimizer_state
         self._row_order = trainer.row_order
