@@ -41,6 +41,7 @@ from skmlp._validation import (
     check_related_parameters,
     check_sample_weight,
     check_X,
+    resolve_dtype,
 )
 from skmlp._vocabulary import check_keywords
 from skmlp.engines.base import Engine, FitTask, IndexArray
@@ -143,7 +144,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         epsilon: float,
         n_iter_no_change: float,
         max_fun: int,
-        dtype: str,
+        dtype: npt.DTypeLike,
         n_jobs: int | None,
         device: str,
         precision: str | None,
@@ -264,8 +265,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     def _fit_dtype(self, X: Any, resumes: bool) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
-        if self.dtype != "auto":
-            return self.dtype
+        dtype = resolve_dtype(self.dtype)
+        if dtype != "auto":
+            return dtype
         source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
         return "float32" if source == np.float32 else "float64"
 

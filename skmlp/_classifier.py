@@ -99,9 +99,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
-    dtype : {'auto', 'float32', 'float64'}, default='auto'
+    dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
+        What NumPy takes for one of the two, such as ``np.float32``, means the same.
     n_jobs : int or None, default=None
         Number of threads on the CPU. None means all cores where that pays, and one inside a
         joblib worker. Results do not depend on it.
@@ -218,7 +219,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        dtype: str = "auto",
+        dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
         precision: str | None = None,

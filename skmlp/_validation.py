@@ -18,6 +18,50 @@ from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
 
+DTYPES = ("float32", "float64")
+
+
+def resolve_dtype(dtype: Any) -> str:
+    """Return "auto", "float32" or "float64" for every way to write it.
+
+    NumPy knows more names of the latter two: ``np.float32``, ``np.dtype("f4")``, "single" and
+    ``float``, for instance.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is none of these.
+    """
+    if isinstance(dtype, str) and dtype == "auto":
+        return dtype
+    try:
+        found = None if dtype is None else np.dtype(dtype)  # None is float64 to NumPy
+    except (TypeError, ValueError):
+        found = None
+    for name in DTYPES:
+        if found is not None and found == np.dtype(name):
+            return name
+    raise ValueError(f"dtype must be {FloatOptions()}, got {dtype!r}.")
+
+
+class FloatOptions(StrOptions):
+    """Constraint of the parameter `dtype`."""
+
+    def __init__(self) -> None:
+        super().__init__({"auto", *DTYPES})
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it can be resolved."""
+        try:
+            resolve_dtype(val)
+        except ValueError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "'auto', 'float32', 'float64' or what NumPy takes for one of these two"
+
+
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
 SCHEDULES = {"constant", "invscaling", "adaptive"}
@@ -49,7 +93,7 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         Options(Real, {np.inf}),
     ],
     "max_fun": [Interval(Integral, 1, None, closed="left")],
-    "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "dtype": [FloatOptions()],
     "n_jobs": [Integral, None],
     "device": [StrOptions({"cpu", "cuda", "auto"})],
     "precision": [StrOptions({"tf32", "bf16"}), None],

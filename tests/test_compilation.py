@@ -15,6 +15,7 @@ from numba import carray, types
 from numba.core.caching import IndexDataCacheFile, NullCache
 
 import skmlp
+from skmlp import _warmup
 from skmlp.__main__ import main
 from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines.cpu import compilation
@@ -192,9 +193,29 @@ def test_nothing_is_left_to_compile_after_warmup(tmp_path):
     assert warm_up("both").startswith("Nothing to compile for float32 and float64")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.float32, ("float32",)),
+        (np.dtype("f8"), ("float64",)),
+        ("single", ("float32",)),
+        (float, ("float64",)),
+        (None, ("float32", "float64")),
+    ],
+    ids=repr,
+)
+def test_warmup_takes_what_numpy_takes_for_a_dtype(monkeypatch, dtype, expected):
+    prepared = []
+    monkeypatch.setattr(_warmup, "use_everything", prepared.append)
+    assert skmlp.warmup(dtype).dtypes == expected
+    assert tuple(prepared) == expected
+
+
 def test_warmup_refuses_what_it_cannot_do(monkeypatch):
     with pytest.raises(ValueError, match=r"dtype must be .* got 'float16'"):
         skmlp.warmup("float16")
+    with pytest.raises(ValueError, match=r"dtype='auto' names no precision\. Use None for both\."):
+        skmlp.warmup("auto")
 
     def refuse(py_func, key):
         raise RuntimeError("no locator available")

@@ -294,14 +294,11 @@ ATTRIBUTES = (
 
 
 def kind_of(value):
-    """Describe the type of an attribute, NumPy scalars counted among Python's numbers."""
+    """Describe the exact type of an attribute: a NumPy scalar has methods that a float lacks."""
     if isinstance(value, list):
         return ("list", *sorted({kind_of(item) for item in value}))
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of {value.ndim} dimensions"
-    for name, numbers in (("float", (float, np.floating)), ("int", (int, np.integer))):
-        if isinstance(value, numbers):
-            return name
     return type(value).__name__
 
 
@@ -360,7 +357,59 @@ def test_attributes_agree_with_each_other(make_problem, solver):
     assert all(c.flags.writeable for c in model.coefs_ + model.intercepts_)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_losses_have_the_methods_of_numpy(make_problem, solver):
+    model = MLPRegressor(solver=solver, **SMALL).fit(*make_problem("regression"))
+    assert model.loss_.round(3) == round(model.loss_.item(), 3)
+    if solver != "lbfgs":
+        assert model.best_loss_.round(3) == round(model.best_loss_.item(), 3)
+        model.set_params(warm_start=True).fit(*make_problem("regression"))
+        model.partial_fit(*make_problem("regression"))
+        assert type(model.loss_) is type(model.best_loss_) is np.float64
+
+
 # --- Data of every kind ---
+
+FLOAT32 = [np.float32, np.dtype("f4"), "f4", "single", np.dtype("float32"), "float32"]
+FLOAT64 = [np.float64, np.dtype("f8"), "f8", "double", float, "d", "float64"]
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [*((dtype, np.float32) for dtype in FLOAT32), *((dtype, np.float64) for dtype in FLOAT64)],
+    ids=repr,
+)
+def test_dtype_as_numpy_knows_it(make_problem, estimator, dtype, expected):
+    X, y = make_problem("binary")
+    model = estimator(dtype=dtype, **SMALL).fit(X.astype(np.float16), y)
+    assert model.get_params()["dtype"] is dtype
+    assert model.coefs_[0].dtype == expected
+    again = pickle.loads(pickle.dumps(clone(model))).fit(X.astype(np.float16), y)
+    assert again.get_params() == model.get_params()
+    assert_same_weights(again, model)
+    assert again.partial_fit(X, y).coefs_[0].dtype == expected
+    assert repr(model) == repr(clone(model))
+    assert "dtype" in model._repr_html_()
+
+
+def test_a_search_over_dtypes(make_problem):
+    X, y = make_problem("binary", n_samples=60)
+    dtypes = [np.float32, "float64", np.dtype("f4"), "auto"]
+    search = GridSearchCV(MLPClassifier(**SMALL), {"dtype": dtypes}, cv=2).fit(X, y)
+    assert list(search.cv_results_["param_dtype"]) == dtypes
+    score = search.cv_results_["mean_test_score"]
+    assert score[0] == score[2]
+    assert score[1] == score[3]
+
+
+def test_a_dtype_that_a_fitted_network_is_given(make_problem):
+    model = MLPRegressor(**SMALL).partial_fit(*make_problem("regression"))
+    # scikit-learn looks at parameters in the first call of partial_fit only.
+    with pytest.raises(ValueError, match=r"^dtype must be 'auto', 'float32'.*, got 'float16'\.$"):
+        model.set_params(dtype="float16").partial_fit(*make_problem("regression"))
+    model.set_params(dtype=np.float32).partial_fit(*make_problem("regression"))
+    assert model.coefs_[0].dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float64"])
