@@ -15,6 +15,7 @@ from skmlp._targets import (
     decode_labels,
     encode_labels,
     fit_binarizer,
+    is_correct,
     is_multilabel,
     n_outputs,
 )
@@ -392,10 +393,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
         """Return the accuracy; for multilabel targets all labels must be right."""
-        if self._output_activation() == "softmax":
-            correct = outputs.argmax(axis=1) == targets[:, 0]
-        else:
-            correct = ((outputs > 0.5) == targets).all(axis=1)
+        correct = is_correct(self._label_binarizer, outputs, targets)
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:

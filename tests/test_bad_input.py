@@ -1,8 +1,10 @@
 """Bad input: a clear error of the right type, and nothing of the caller's is changed."""
 
 import json
+import math
 import re
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -357,6 +359,50 @@ def test_no_validation_rows(fitted, unchanged):
     model.set_params(early_stopping=True, validation_fraction=0.0)
     with unchanged(X, y, model=model), pytest.raises(ValueError, match=r"validation_fraction"):
         model.fit(X, y)
+
+
+def parts(fraction, n_samples):
+    n_validation = math.ceil(fraction * n_samples)
+    return n_samples - n_validation, n_validation
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.2, 0.34, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("n_samples", [2, 3, 5, 8, 12, 30])
+@pytest.mark.parametrize("n_classes", [None, 1, 2, 3, 4])
+def test_a_split_is_an_error_or_a_warning_or_neither(
+    data, unchanged, n_classes, n_samples, fraction
+):
+    X, y = data["X"][:n_samples], np.arange(n_samples) % (n_classes or 1)
+    estimator = MLPRegressor if n_classes is None else MLPClassifier
+    earlier = data["numbers" if n_classes is None else "classes"]
+    model = estimator(**SMALL).fit(data["X"], earlier)
+    model.set_params(early_stopping=True, validation_fraction=fraction)
+    n_train, n_validation = parts(fraction, n_samples)
+    classes, counts = np.unique(y, return_counts=True)
+    lonely = len(classes) == 2 and counts.min() < 2 and n_train > 0
+    too_small = not lonely and (n_validation < 2 or n_train < (2 if len(classes) == 2 else 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if too_small:
+            with (
+                unchanged(model=model),
+                pytest.raises(
+                    ValueError, match=r"set is too small.*'validation_fraction'"
+                ) as error,
+            ):
+                model.fit(X, y)
+            part = "validation" if n_validation < 2 else "training"
+            assert str(error.value).startswith(f"The {part} set is too small")
+            assert f"validation_fraction={fraction} splits {n_samples} samples" in str(error.value)
+        elif lonely:
+            with unchanged(model=model), pytest.raises(ValueError, match="least populated class"):
+                model.fit(X, y)
+        else:
+            model.fit(X, y)
+            assert len(model.validation_scores_) == 3
+    about_the_split = [w for w in caught if w.category is not ConvergenceWarning]
+    random = len(classes) > 2 and (counts.min() < 2 or min(n_train, n_validation) < len(classes))
+    assert len(about_the_split) == (not too_small and random), about_the_split
 
 
 # --- Parameters ---
