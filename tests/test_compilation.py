@@ -193,6 +193,37 @@ def test_nothing_is_left_to_compile_after_warmup(tmp_path):
     assert warm_up("both").startswith("Nothing to compile for float32 and float64")
 
 
+WITHOUT_COMPILER = """
+import numpy as np
+from sklearn.base import clone
+import skmlp
+
+X, y = np.eye(4), np.arange(4)
+for estimator in (skmlp.MLPClassifier, skmlp.MLPRegressor):
+    model = clone(estimator(alpha=0.5)).set_params(max_iter=3)
+    repr(model), model._repr_html_(), model.get_params()
+    fitted = estimator(hidden_layer_sizes=())
+    fitted.coefs_, fitted.intercepts_ = [np.ones((4, 1))], [np.ones(1)]
+    fitted.out_activation_ = "identity"
+    calls = [lambda: model.fit(X, y), lambda: fitted.predict(X), lambda: skmlp.warmup("float32")]
+    for call in calls * 2:
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+    assert not hasattr(model, "coefs_")
+"""
+
+
+def test_a_numba_that_must_not_compile_is_named(run_python):
+    printed = run_python(WITHOUT_COMPILER, NUMBA_DISABLE_JIT="1").splitlines()
+    assert len(printed) == 12
+    assert set(printed) == {
+        "The environment variable NUMBA_DISABLE_JIT is set, but kernels compute only where Numba "
+        "compiles them. Unset it and start Python anew."
+    }
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"),
     [
