@@ -19,7 +19,7 @@ from skmlp._targets import (
     is_multilabel,
     n_outputs,
 )
-from skmlp._validation import check_X_y
+from skmlp._validation import as_numpy, check_X_y
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
 
@@ -308,6 +308,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The estimator after one more epoch.
         """
         with unchanged_on_error(self):
+            y, classes = as_numpy("y", y), as_numpy("classes", classes)
             if _check_partial_fit_first_call(self, classes):
                 self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
             return self._fit(X, y, sample_weight, incremental=True)

@@ -11,6 +11,7 @@ from skmlp._sklearn_compat import StrOptions, _fit_context
 from skmlp._targets import as_column_or_matrix
 from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
+    check_dense_target,
     check_numeric_target,
     check_target_domain,
     check_X_y,
@@ -324,6 +325,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
+        check_dense_target(y)
         X, y = check_X_y(self, X, y, y_numeric=True, reset=reset)
         check_numeric_target(y)
         y = as_column_or_matrix(y)

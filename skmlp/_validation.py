@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
@@ -185,6 +186,27 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
         )
 
 
+def as_numpy(name: str, array: Any) -> Any:
+    """Return an array of another library as one of NumPy; anything else stays what it is.
+
+    Raises
+    ------
+    ValueError
+        If NumPy cannot read the array, as where it lies on a GPU.
+    """
+    is_foreign = hasattr(array, "__dlpack__") or hasattr(array, "__array_namespace__")
+    if isinstance(array, np.ndarray) or not is_foreign:
+        return array
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
+        raise ValueError(
+            f"{name} is a {kind} on device {getattr(array, 'device', 'unknown')} that NumPy cannot "
+            f"read: {str(error).rstrip('.')}. Move it to the CPU and pass it as a NumPy array."
+        ) from error
+
+
 def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
     """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
     if (
@@ -199,8 +221,8 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
         return X, y
     X, y = validate_data(
         estimator,
-        X,
-        y,
+        as_numpy("X", X),
+        as_numpy("y", y),
         accept_sparse=["csr", "csc"],
         multi_output=True,
         y_numeric=y_numeric,
@@ -252,7 +274,7 @@ def check_X(estimator: Any, X: Any) -> Any:
         return X
     X = validate_data(
         estimator,
-        X,
+        as_numpy("X", X),
         accept_sparse=["csr", "csc"],
         dtype=(np.float64, np.float32),
         reset=False,
@@ -280,6 +302,20 @@ def check_numeric_target(y: npt.NDArray[Any]) -> None:
         )
 
 
+def check_dense_target(y: Any) -> None:
+    """Refuse sparse targets, which only a classifier takes, for multilabel targets.
+
+    Raises
+    ------
+    ValueError
+        If `y` is sparse.
+    """
+    if issparse(y):
+        raise ValueError(
+            f"y must be dense for a regressor, got a {type(y).__name__}. Use y.toarray()."
+        )
+
+
 def as_rows(X: Any) -> Any:
     """Return sparse X in CSR, whose rows can be gathered; leave dense X alone."""
     return X.tocsr() if hasattr(X, "tocsr") else X
@@ -293,6 +329,7 @@ def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
     ValueError
         If the length differs, or a weight is negative, or all are zero.
     """
+    sample_weight = as_numpy("sample_weight", sample_weight)
     weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
     if (weight < 0).any():
         raise ValueError(

@@ -140,6 +140,11 @@ BAD_CLASSES = {
         r"(?i)\by\b|label|target",
     ),
     "missing": (lambda y: None, "requires y to be passed.*None"),
+    # As in scikit-learn; only multilabel targets may be sparse.
+    "sparse column": (
+        lambda y: scipy.sparse.csr_array(y[:, None]),
+        r"Sparse data was passed for y.*\.toarray\(\)",
+    ),
 }
 
 BAD_NUMBERS = {
@@ -155,6 +160,15 @@ BAD_NUMBERS = {
     "complex": (lambda y: y + 1j, "Complex data not supported"),
     "three dimensions": (lambda y: np.zeros((30, 2, 2)), "dim 3"),
     "missing": (lambda y: None, "requires y to be passed.*None"),
+    "CSR": (lambda y: scipy.sparse.csr_array(y[:, None]), r"y .*csr_array.*y\.toarray\(\)"),
+    "CSC": (
+        lambda y: scipy.sparse.csc_matrix(np.column_stack([y, y])),
+        r"y .*csc_matrix.*y\.toarray\(\)",
+    ),
+    "COO": (
+        lambda y: scipy.sparse.coo_array(np.column_stack([y, y])),
+        r"y .*coo_array.*y\.toarray\(\)",
+    ),
 }
 
 
@@ -168,6 +182,22 @@ def test_bad_y_for_the_classifier(data, unchanged, kind):
         pytest.raises((ValueError, TypeError), match=message),
     ):
         model.fit(data["X"], bad)
+
+
+def test_sparse_column_of_classes_in_partial_fit(data, unchanged):
+    model = MLPClassifier(**SMALL).fit(data["X"], data["classes"])
+    bad = scipy.sparse.csr_array(data["classes"][:, None])
+    with unchanged(model=model), pytest.raises(TypeError, match=r"Sparse data was passed for y"):
+        model.partial_fit(data["X"], bad)
+
+
+@pytest.mark.parametrize("kind", ["CSR", "CSC", "COO"])
+def test_sparse_y_for_the_regressor_is_an_error_of_its_value(data, unchanged, kind):
+    make, message = BAD_NUMBERS[kind]
+    model = MLPRegressor(**SMALL).fit(data["X"], data["numbers"])
+    for method in ("fit", "partial_fit"):
+        with unchanged(model=model), pytest.raises(ValueError, match=message):
+            getattr(model, method)(data["X"], make(data["numbers"]))
 
 
 @pytest.mark.parametrize("kind", BAD_NUMBERS)
@@ -862,3 +892,53 @@ def test_another_number_of_outputs_is_named(make_problem):
     model = MLPRegressor(hidden_layer_sizes=(4,)).partial_fit(X, y)
     with pytest.raises(ValueError, match=r"y asks for 1 outputs, but the fitted network has 3"):
         model.partial_fit(X, y[:, 0])
+
+
+# --- Arrays of other libraries ---
+
+
+class Elsewhere:
+    """Stands for an array on a GPU, whose library refuses to copy it without being told."""
+
+    device = "gpu:0"
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.ndim = len(shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __dlpack__(self):
+        raise AssertionError("was read as a NumPy array")
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+
+def on_meta(shape):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    return torch.empty(shape, device="meta")
+
+
+def on_another_device(shape):
+    strict = pytest.importorskip("array_api_strict", reason="needs array-api-strict")
+    return strict.zeros(shape, device=strict.Device("device1"))
+
+
+@pytest.mark.parametrize("make", [Elsewhere, on_meta, on_another_device])
+def test_arrays_on_another_device(fitted, unchanged, make):
+    model, X, y = fitted
+    classes = {"classes": make((3,))} if isinstance(model, MLPClassifier) else {}
+    calls = {
+        "X": [lambda bad: model.fit(bad, y), model.predict, lambda bad: model.partial_fit(bad, y)],
+        "y": [lambda bad: model.fit(X, bad), lambda bad: model.partial_fit(X, bad)],
+        "sample_weight": [lambda bad: model.fit(X, y, sample_weight=bad)],
+        "classes": [lambda bad: model.partial_fit(X, y, classes=bad)] * len(classes),
+    }
+    for name, attempts in calls.items():
+        bad = make(X.shape if name == "X" else (3,) if name == "classes" else y.shape)
+        for attempt in attempts:
+            message = rf"^{name} is a \w+\.\w+ on device .*Move it to the CPU"
+            with unchanged(X, y, model=model), pytest.raises(ValueError, match=message):
+                attempt(bad)

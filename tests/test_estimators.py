@@ -412,6 +412,58 @@ def test_a_dtype_that_a_fitted_network_is_given(make_problem):
     assert model.coefs_[0].dtype == np.float32
 
 
+ARRAY_API = """
+import sys, warnings
+import numpy as np, sklearn
+from skmlp import MLPClassifier, MLPRegressor
+
+warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+rng = np.random.default_rng(0)
+others = []
+for name in ("torch", "array_api_strict"):
+    try:
+        others.append(__import__(name))
+    except ImportError:
+        print("without", name)
+SMALL = {"hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 0, "early_stopping": True}
+for n_samples in (60, 3000):  # looked at in short, and in general
+    X = rng.normal(size=(n_samples, 5))
+    weights = rng.uniform(0.5, 2.0, n_samples)
+    classes = X[:, :3].argmax(axis=1)
+    for estimator, y in (
+        (MLPClassifier, classes), (MLPClassifier, np.array(["a", "b", "c"])[classes]),
+        (MLPClassifier, (X[:, :3] > 0).astype(int)), (MLPRegressor, X[:, 0]),
+    ):
+        expected = estimator(**SMALL).fit(X, y, weights)
+        with sklearn.config_context(array_api_dispatch=True):
+            same = [estimator(**SMALL).fit(X, y, weights)]
+            score = same[0].score(X, y)
+            for xp in others if y.dtype.kind != "U" else ():
+                arrays = [xp.asarray(array) for array in (X, y, weights)]
+                same.append(estimator(**SMALL).fit(*arrays))
+                prediction = same[-1].predict(arrays[0])
+                assert type(prediction) is np.ndarray
+                np.testing.assert_array_equal(prediction, expected.predict(X))
+                if estimator is MLPClassifier and y.ndim == 1:
+                    parts = MLPClassifier(**{**SMALL, "early_stopping": False})
+                    parts.partial_fit(*arrays, classes=xp.asarray(np.arange(3)))
+                    assert type(parts.predict_proba(arrays[0])) is np.ndarray
+        assert score == expected.score(X, y)
+        for model in same:
+            for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
+                assert type(ours) is np.ndarray
+                np.testing.assert_array_equal(ours, theirs)
+print("done")
+"""
+
+
+def test_arrays_of_other_libraries_under_array_api_dispatch(run_python):
+    printed = run_python(ARRAY_API, SCIPY_ARRAY_API="1").splitlines()
+    assert printed[-1] == "done"
+    if len(printed) > 1:
+        pytest.skip(f"NumPy's arrays only: {', '.join(printed[:-1])}")
+
+
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float64"])
 @pytest.mark.parametrize("given", ["float32", "float64", "float16", "int64", "int8", "bool"])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
