@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 
 from skmlp._devices import show_devices
-from skmlp._warmup import DTYPES, warmup
+from skmlp._validation import DTYPES
+from skmlp._warmup import warmup
 
 
 def compute_capability(text: str) -> tuple[int, int]:

@@ -23,20 +23,27 @@ from skmlp._engine import (
     prediction_flops,
 )
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
-from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
+from skmlp._sklearn_compat import (
+    AnnouncedHooks,
+    CheckedParameters,
+    LinkedDocumentation,
+    lbfgs_options,
+    warn_unless_converged,
+)
 from skmlp._splitting import split_rows
 from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
-    check_keywords,
     check_layers,
     check_memory,
     check_precision,
     check_related_parameters,
     check_sample_weight,
     check_X,
+    resolve_dtype,
 )
+from skmlp._vocabulary import check_keywords
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -95,14 +102,14 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
+class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
     loss: str
     validation_scores_: list[float] | None
     best_validation_score_: float | None
-    best_loss_: float | None
+    best_loss_: np.float64 | None
     device_: str
     device_reason_: str
 
@@ -137,7 +144,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         epsilon: float,
         n_iter_no_change: float,
         max_fun: int,
-        dtype: str,
+        dtype: npt.DTypeLike,
         n_jobs: int | None,
         device: str,
         precision: str | None,
@@ -203,7 +210,9 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
                     "early_stopping=False, or use fit."
                 )
             resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
-            X, targets = self._prepare(X, y, reset=not resumes, incremental=incremental)
+            # Initial weights may have been assigned to an estimator that has seen no data.
+            reset = not (resumes and hasattr(self, "n_features_in_"))
+            X, targets = self._prepare(X, y, reset=reset, incremental=incremental)
             if sample_weight is not None:
                 sample_weight = check_sample_weight(sample_weight, X)
             with compilation_announced(self.verbose):
@@ -238,6 +247,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         start = self._start(network, dtype, resumes)
         if not resumes:
             self._forget()
+        self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.n_outputs_ = targets.n_outputs
         self.n_layers_ = len(network.layer_units)
         self.out_activation_ = network.output_activation
@@ -255,8 +265,9 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
 
     def _fit_dtype(self, X: Any, resumes: bool) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
-        if self.dtype != "auto":
-            return self.dtype
+        dtype = resolve_dtype(self.dtype)
+        if dtype != "auto":
+            return dtype
         source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
         return "float32" if source == np.float32 else "float64"
 
@@ -287,7 +298,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         # What an earlier stochastic fit would resume from belongs to weights now left behind.
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
-        self.loss_ = result.loss
+        self.loss_ = np.float64(result.loss)
         return result.parameters.astype(start.parameters.dtype)
 
     def _fit_stochastic(
@@ -419,7 +430,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         losses = trainer.history.losses
         self.n_iter_ = trainer.n_epochs
         self.t_ = trainer.samples_seen
-        self.loss_ = losses[-1] if losses else float("nan")
+        self.loss_ = np.float64(losses[-1] if losses else np.nan)
         self.loss_curve_ = [*(getattr(self, "loss_curve_", None) or []), *losses]
         if self.early_stopping:
             earlier = getattr(self, "validation_scores_", None) or []
@@ -429,7 +440,7 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         else:
             self.validation_scores_ = None
             self.best_validation_score_ = None
-            self.best_loss_ = trainer.patience.best
+            self.best_loss_ = np.float64(trainer.patience.best)
         self._no_improvement_count = trainer.patience.count
         self._optimizer = outcome.optimizer_state
         self._row_order = trainer.row_order

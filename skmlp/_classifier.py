@@ -15,10 +15,12 @@ from skmlp._targets import (
     decode_labels,
     encode_labels,
     fit_binarizer,
+    is_correct,
     is_multilabel,
     n_outputs,
 )
-from skmlp._validation import check_X_y
+from skmlp._validation import as_numpy, check_X_y
+from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
 
 
@@ -98,9 +100,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
-    dtype : {'auto', 'float32', 'float64'}, default='auto'
+    dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
+        What NumPy takes for one of the two, such as ``np.float32``, means the same.
     n_jobs : int or None, default=None
         Number of threads on the CPU. None means all cores where that pays, and one inside a
         joblib worker. Results do not depend on it.
@@ -217,7 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        dtype: str = "auto",
+        dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
         precision: str | None = None,
@@ -252,6 +255,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             precision=precision,
         )
 
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the network.
@@ -282,6 +286,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     @stochastic_only
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over the given data, going on from where the network is.
@@ -303,6 +308,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The estimator after one more epoch.
         """
         with unchanged_on_error(self):
+            y, classes = as_numpy("y", y), as_numpy("classes", classes)
             if _check_partial_fit_first_call(self, classes):
                 self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
             return self._fit(X, y, sample_weight, incremental=True)
@@ -388,10 +394,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
         """Return the accuracy; for multilabel targets all labels must be right."""
-        if self._output_activation() == "softmax":
-            correct = outputs.argmax(axis=1) == targets[:, 0]
-        else:
-            correct = ((outputs > 0.5) == targets).all(axis=1)
+        correct = is_correct(self._label_binarizer, outputs, targets)
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:

@@ -96,14 +96,20 @@ def cpu_engine() -> Callable[[int | None], Engine]:
 
     The many objects that this creates stay. A full garbage collection, which they would set off,
     takes a third of the time and finds nothing; a process that lives longer has it later.
+
+    Raises
+    ------
+    RuntimeError
+        If Numba is told not to compile.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        from skmlp.engines.cpu import CpuEngine
+        from skmlp.engines.cpu import CpuEngine, check_compiler
     finally:
         if was_enabled:
             gc.enable()
+    check_compiler()
     return CpuEngine
 
 

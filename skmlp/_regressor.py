@@ -11,10 +11,12 @@ from skmlp._sklearn_compat import StrOptions, _fit_context
 from skmlp._targets import as_column_or_matrix
 from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
+    check_dense_target,
     check_numeric_target,
     check_target_domain,
     check_X_y,
 )
+from skmlp._vocabulary import answers_keywords
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import FloatArray
 
@@ -100,9 +102,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
-    dtype : {'auto', 'float32', 'float64'}, default='auto'
+    dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
+        What NumPy takes for one of the two, such as ``np.float32``, means the same.
     n_jobs : int or None, default=None
         Number of threads on the CPU. None means all cores where that pays, and one inside a
         joblib worker. Results do not depend on it.
@@ -217,7 +220,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        dtype: str = "auto",
+        dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
         precision: str | None = None,
@@ -253,6 +256,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         )
         self.loss = loss
 
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the network.
@@ -283,6 +287,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     @stochastic_only
+    @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over the given data, going on from where the network is.
@@ -320,6 +325,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
+        check_dense_target(y)
         X, y = check_X_y(self, X, y, y_numeric=True, reset=reset)
         check_numeric_target(y)
         y = as_column_or_matrix(y)

@@ -148,6 +148,6 @@ class Resuming:
         )
         best_loss = getattr(self, "best_loss_", None)
         if resumes and best_loss is not None:
-            patience.best = best_loss
+            patience.best = float(best_loss)
             patience.count = getattr(self, "_no_improvement_count", 0)
         return patience

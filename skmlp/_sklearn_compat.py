@@ -1,18 +1,28 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
+import warnings
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import scipy
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+)
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight
 
+from skmlp._vocabulary import keyword_hint, value_hint
+
 __all__ = [
+    "AnnouncedHooks",
     "CheckedParameters",
     "Interval",
+    "LinkedDocumentation",
     "Options",
     "StrOptions",
     "_check_partial_fit_first_call",
@@ -24,9 +34,10 @@ __all__ = [
 
 
 class CheckedParameters:
-    """Adds `check_parameters` to scikit-learn's validation of constructor parameters.
+    """Adds answers to scikit-learn's validation of constructor parameters.
 
-    It runs first, where it can say more than "must be one of".
+    `check_parameters` runs first, where it can say more than "must be one of"; names and values
+    that other libraries use are answered with ours.
     """
 
     def check_parameters(self) -> None:
@@ -41,9 +52,105 @@ class CheckedParameters:
         """
         return super()._get_param_names()  # type: ignore[misc]
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their new values.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If a name is not that of a parameter. None has been set then.
+        """
+        names = self._get_param_names()
+        for name in params:
+            if name.partition("__")[0] not in names:
+                try:
+                    super().set_params(**{name: params[name]})  # type: ignore[misc]
+                except ValueError as error:
+                    hint = keyword_hint(name, names)
+                    raise ValueError(f"{error} {hint}".rstrip()) from None
+        return super().set_params(**params)  # type: ignore[misc]
+
     def _validate_params(self) -> None:
         self.check_parameters()
-        super()._validate_params()  # type: ignore[misc]
+        try:
+            super()._validate_params()  # type: ignore[misc]
+        except InvalidParameterError as error:
+            raise InvalidParameterError(" ".join([str(error), *self._value_hints()])) from None
+
+    def _value_hints(self) -> list[str]:
+        """Return a sentence for every value that has another name here."""
+        hints = []
+        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
+            for constraint in self._parameter_constraints.get(name, ()):  # type: ignore[attr-defined]
+                is_choice = isinstance(constraint, StrOptions)
+                if is_choice and not constraint.is_satisfied_by(value):
+                    hints.append(value_hint(name, value, sorted(constraint.options)))
+        return list(filter(None, hints))
+
+
+WEIGHTS = "For initial weights, assign coefs_ and intercepts_ and fit with warm_start=True."
+COMPILED = "Losses and gradients are computed in compiled kernels, which cannot be overridden."
+SCORE = "early_stopping watches the accuracy, or R2; for all else, override score."
+# Methods of scikit-learn's networks that skmlp never calls, and what to do instead.
+UNUSED_HOOKS = {
+    "_backprop": COMPILED,
+    "_check_solver": "",
+    "_compute_loss_grad": COMPILED,
+    "_forward_pass": "Override predict.",
+    "_forward_pass_fast": "Override predict.",
+    "_init_coef": WEIGHTS,
+    "_initialize": WEIGHTS,
+    "_loss_grad_lbfgs": COMPILED,
+    "_predict": "Override predict.",
+    "_score": SCORE,
+    "_score_with_function": SCORE,
+    "_unpack": "",
+    "_update_no_improvement_count": "Set tol, n_iter_no_change and early_stopping.",
+    "_validate_input": "Override fit to change X and y first.",
+}
+
+
+class AnnouncedHooks:
+    """Warns, where a subclass is written, of overridden methods that nothing here calls."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        looked_at = [parent for parent in cls.__bases__ if issubclass(parent, AnnouncedHooks)]
+        old = {base for parent in looked_at for base in parent.__mro__}
+        own = [base for base in cls.__mro__ if base not in old]  # the class and what it mixes in
+        for name, remedy in UNUSED_HOOKS.items():
+            if any(name in vars(base) for base in own):
+                warnings.warn(
+                    f"{cls.__name__}.{name} overrides a private method of scikit-learn's networks "
+                    f"that skmlp never calls. {remedy}".rstrip(),
+                    stacklevel=3,  # beyond the metaclass, to the class statement
+                )
+
+
+class LinkedDocumentation:
+    """Lets scikit-learn's HTML representation describe parameters and fitted attributes.
+
+    It shows the texts of our docstrings, but only beside a link; the page that is true of nearly
+    all of them is that of the estimator whose name, parameters and attributes ours has.
+    """
+
+    _doc_link_module = "skmlp"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        return {
+            "estimator_module": "sklearn.neural_network",
+            "estimator_name": type(self).__name__,
+        }
 
 
 def lbfgs_options() -> dict[str, Any]:

@@ -28,28 +28,48 @@ def split_rows(
     Raises
     ------
     ValueError
-        If fewer than two rows would be held out.
+        If a part would have fewer rows than it needs.
     """
-    too_small = (
-        "The validation set is too small. Increase 'validation_fraction' or the size of your "
-        f"dataset: validation_fraction={validation_fraction} of {n_samples} samples must hold "
-        "out at least two and leave at least one."
-    )
+    needed = (1, 2)
+    if stratify is not None:
+        counts = np.unique(stratify, return_counts=True)[1]
+        # scikit-learn itself says what is wrong with a class of a single sample.
+        is_alone = len(counts) > 1 and counts.min() == 1
+        needed = (1, 1) if is_alone else (len(counts), 2)
+    check_parts(n_samples, validation_fraction, needed)
     # Only early stopping needs it, and it imports a large part of scikit-learn.
     from sklearn.model_selection import train_test_split
 
-    n_validation = int(np.ceil(validation_fraction * n_samples))
-    if n_samples - n_validation < 1:
-        raise ValueError(too_small)
     train, validation = train_test_split(
         np.arange(n_samples),
         random_state=random_state,
         test_size=validation_fraction,
         stratify=stratify,
     )
-    if len(validation) < 2:
-        raise ValueError(too_small)
     return train, validation
+
+
+def check_parts(n_samples: int, validation_fraction: float, needed: tuple[int, int]) -> int:
+    """Return the number of rows to hold out.
+
+    Raises
+    ------
+    ValueError
+        If fewer rows are trained on, or held out, than are needed.
+    """
+    n_validation = int(np.ceil(validation_fraction * n_samples))
+    n_train = n_samples - n_validation
+    too_few_held_out = n_validation < needed[1]
+    if too_few_held_out or n_train < needed[0]:
+        part = "validation" if too_few_held_out else "training"
+        change = "Increase" if too_few_held_out else "Decrease"
+        raise ValueError(
+            f"The {part} set is too small. {change} 'validation_fraction' or increase the size of "
+            f"your dataset: validation_fraction={validation_fraction} splits {n_samples} samples "
+            f"into {n_train} to train on and {n_validation} to validate with, but at least "
+            f"{needed[0]} and {needed[1]} are needed."
+        )
+    return n_validation
 
 
 def classes_to_stratify(
@@ -65,7 +85,8 @@ def classes_to_stratify(
     if n_outputs == 1:
         return matrix
     n_samples = len(matrix)
-    n_validation = int(np.ceil(validation_fraction * n_samples))
+    # A split that cannot be made is an error soon after, not one to warn of.
+    n_validation = check_parts(n_samples, validation_fraction, (1, 2))
     counts = np.unique(matrix, return_counts=True)[1]
     if counts.min() >= 2 and min(n_validation, n_samples - n_validation) >= len(counts):
         return matrix

@@ -139,5 +139,16 @@ def decode_labels(binarizer: "LabelBinarizer", outputs: FloatArray) -> Any:
     return binarizer.inverse_transform(scores)
 
 
+def is_correct(
+    binarizer: "LabelBinarizer", outputs: FloatArray, targets: npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Return which samples `decode_labels` gives the label they were encoded from."""
+    if binarizer.y_type_ == "multiclass":
+        return np.asarray(outputs.argmax(axis=1) == targets[:, 0])
+    if len(binarizer.classes_) == 1:  # predicted whatever the output is
+        return np.ones(len(targets), dtype=bool)
+    return np.asarray(((outputs > 0.5) == targets).all(axis=1))
+
+
 def is_multilabel(y: Any) -> bool:
     return bool(type_of_target(y).startswith("multilabel"))

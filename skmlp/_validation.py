@@ -3,23 +3,65 @@
 Every error names the parameter, the value received and the remedy.
 """
 
-import difflib
-import inspect
 import os
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
+
+DTYPES = ("float32", "float64")
+
+
+def resolve_dtype(dtype: Any) -> str:
+    """Return "auto", "float32" or "float64" for every way to write it.
+
+    NumPy knows more names of the latter two: ``np.float32``, ``np.dtype("f4")``, "single" and
+    ``float``, for instance.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is none of these.
+    """
+    if isinstance(dtype, str) and dtype == "auto":
+        return dtype
+    try:
+        found = None if dtype is None else np.dtype(dtype)  # None is float64 to NumPy
+    except (TypeError, ValueError):
+        found = None
+    for name in DTYPES:
+        if found is not None and found == np.dtype(name):
+            return name
+    raise ValueError(f"dtype must be {FloatOptions()}, got {dtype!r}.")
+
+
+class FloatOptions(StrOptions):
+    """Constraint of the parameter `dtype`."""
+
+    def __init__(self) -> None:
+        super().__init__({"auto", *DTYPES})
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it can be resolved."""
+        try:
+            resolve_dtype(val)
+        except ValueError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "'auto', 'float32', 'float64' or what NumPy takes for one of these two"
+
 
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
@@ -52,39 +94,11 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
         Options(Real, {np.inf}),
     ],
     "max_fun": [Interval(Integral, 1, None, closed="left")],
-    "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "dtype": [FloatOptions()],
     "n_jobs": [Integral, None],
     "device": [StrOptions({"cpu", "cuda", "auto"})],
     "precision": [StrOptions({"tf32", "bf16"}), None],
 }
-
-
-@cache
-def parameter_names(estimator_class: type) -> tuple[str, ...]:
-    """Return the names of the constructor's parameters, () where it takes any keyword."""
-    parameters = inspect.signature(estimator_class.__init__).parameters  # type: ignore[misc]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return ()
-    return tuple(name for name in parameters if name != "self")
-
-
-def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
-    """Refuse a misspelled constructor parameter and say which one was meant.
-
-    Raises
-    ------
-    TypeError
-        If a keyword is not a parameter.
-    """
-    names = parameter_names(estimator_class)
-    for keyword in keywords:
-        if not names or keyword in names:
-            continue
-        close = difflib.get_close_matches(keyword, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are: {', '.join(names)}."
-        raise TypeError(
-            f"{estimator_class.__name__}() got an unexpected keyword argument {keyword!r}. {hint}"
-        )
 
 
 def check_related_parameters(estimator: Any) -> None:
@@ -172,6 +186,27 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
         )
 
 
+def as_numpy(name: str, array: Any) -> Any:
+    """Return an array of another library as one of NumPy; anything else stays what it is.
+
+    Raises
+    ------
+    ValueError
+        If NumPy cannot read the array, as where it lies on a GPU.
+    """
+    is_foreign = hasattr(array, "__dlpack__") or hasattr(array, "__array_namespace__")
+    if isinstance(array, np.ndarray) or not is_foreign:
+        return array
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
+        raise ValueError(
+            f"{name} is a {kind} on device {getattr(array, 'device', 'unknown')} that NumPy cannot "
+            f"read: {str(error).rstrip('.')}. Move it to the CPU and pass it as a NumPy array."
+        ) from error
+
+
 def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
     """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
     if is_plain(X) and is_numeric(y) and len(X) == len(y) and (reset or matches_fit(estimator, X)):
@@ -181,8 +216,8 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
         return X, y
     X, y = validate_data(
         estimator,
-        X,
-        y,
+        as_numpy("X", X),
+        as_numpy("y", y),
         accept_sparse=["csr", "csc"],
         multi_output=True,
         y_numeric=y_numeric,
@@ -244,7 +279,7 @@ def check_X(estimator: Any, X: Any) -> Any:
         return X
     X = validate_data(
         estimator,
-        X,
+        as_numpy("X", X),
         accept_sparse=["csr", "csc"],
         dtype=(np.float64, np.float32),
         reset=False,
@@ -272,6 +307,20 @@ def check_numeric_target(y: npt.NDArray[Any]) -> None:
         )
 
 
+def check_dense_target(y: Any) -> None:
+    """Refuse sparse targets, which only a classifier takes, for multilabel targets.
+
+    Raises
+    ------
+    ValueError
+        If `y` is sparse.
+    """
+    if issparse(y):
+        raise ValueError(
+            f"y must be dense for a regressor, got a {type(y).__name__}. Use y.toarray()."
+        )
+
+
 def as_rows(X: Any) -> Any:
     """Return sparse X in CSR, whose rows can be gathered; leave dense X alone."""
     return X.tocsr() if hasattr(X, "tocsr") else X
@@ -285,6 +334,7 @@ def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
     ValueError
         If the length differs, or a weight is negative, or all are zero.
     """
+    sample_weight = as_numpy("sample_weight", sample_weight)
     weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
     if (weight < 0).any():
         raise ValueError(

@@ -7,16 +7,15 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from skmlp._classifier import MLPClassifier
 from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
-from skmlp._validation import HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS
+from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
-
-DTYPES = ("float32", "float64")
 
 
 class Warmup(NamedTuple):
@@ -41,7 +40,7 @@ class Warmup(NamedTuple):
 
 
 def warmup(
-    dtype: str | None = None,
+    dtype: npt.DTypeLike | None = None,
     *,
     device: str = "cpu",
     compute_capability: tuple[int, int] | None = None,
@@ -58,8 +57,8 @@ def warmup(
 
     Parameters
     ----------
-    dtype : {'float32', 'float64'}, default=None
-        The precision to compile for. None means both.
+    dtype : {'float32', 'float64'} or dtype-like, default=None
+        The precision to compile for, ``np.float32`` and the like too. None means both.
     device : {'cpu', 'cuda'}, default='cpu'
         Where fits and predictions are to be computed.
     compute_capability : tuple of two int, default=None
@@ -91,12 +90,13 @@ def warmup(
     >>> len(skmlp.warmup("float32").compiled)  # doctest: +SKIP
     0
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype must be 'float32', 'float64' or None for both, got {dtype!r}.")
+    dtypes = DTYPES if dtype is None else (resolve_dtype(dtype),)
+    if dtypes == ("auto",):
+        raise ValueError("dtype='auto' names no precision. Use None for both.")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
     if device == "cuda":
-        return warmup_cuda(dtype, compute_capability)
+        return warmup_cuda(dtypes, compute_capability)
     if compute_capability is not None:
         raise ValueError(
             f"compute_capability={compute_capability!r} is about GPUs, but device='cpu'. Set "
@@ -111,7 +111,6 @@ def warmup(
             "Compiled kernels cannot be kept: neither the folder of the package nor the user's "
             "cache can be written. Set NUMBA_CACHE_DIR to a folder that can be."
         )
-    dtypes = DTYPES if dtype is None else (dtype,)
     compiled: list[str] = []
     began = time.perf_counter()
     with compilations_told_to(compiled.append), warnings.catch_warnings():
@@ -121,7 +120,7 @@ def warmup(
     return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
 
 
-def warmup_cuda(dtype: str | None, capability: tuple[int, int] | None) -> Warmup:
+def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> Warmup:
     """Compile every kernel of the CUDA engine."""
     found = discover()
     if found.packages["numba-cuda"] is None:
@@ -141,7 +140,6 @@ def warmup_cuda(dtype: str | None, capability: tuple[int, int] | None) -> Warmup
     from skmlp.engines.cuda.compilation import cache_folders, machine_code
     from skmlp.engines.cuda.kernels import kernels_for
 
-    dtypes = DTYPES if dtype is None else (dtype,)
     compiled: list[str] = []
     began = time.perf_counter()
     folder = ""

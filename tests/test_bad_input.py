@@ -1,8 +1,10 @@
 """Bad input: a clear error of the right type, and nothing of the caller's is changed."""
 
 import json
+import math
 import re
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -139,6 +141,11 @@ BAD_CLASSES = {
         r"(?i)\by\b|label|target",
     ),
     "missing": (lambda y: None, "requires y to be passed.*None"),
+    # As in scikit-learn; only multilabel targets may be sparse.
+    "sparse column": (
+        lambda y: scipy.sparse.csr_array(y[:, None]),
+        r"Sparse data was passed for y.*\.toarray\(\)",
+    ),
 }
 
 BAD_NUMBERS = {
@@ -154,6 +161,15 @@ BAD_NUMBERS = {
     "complex": (lambda y: y + 1j, "Complex data not supported"),
     "three dimensions": (lambda y: np.zeros((30, 2, 2)), "dim 3"),
     "missing": (lambda y: None, "requires y to be passed.*None"),
+    "CSR": (lambda y: scipy.sparse.csr_array(y[:, None]), r"y .*csr_array.*y\.toarray\(\)"),
+    "CSC": (
+        lambda y: scipy.sparse.csc_matrix(np.column_stack([y, y])),
+        r"y .*csc_matrix.*y\.toarray\(\)",
+    ),
+    "COO": (
+        lambda y: scipy.sparse.coo_array(np.column_stack([y, y])),
+        r"y .*coo_array.*y\.toarray\(\)",
+    ),
 }
 
 
@@ -167,6 +183,22 @@ def test_bad_y_for_the_classifier(data, unchanged, kind):
         pytest.raises((ValueError, TypeError), match=message),
     ):
         model.fit(data["X"], bad)
+
+
+def test_sparse_column_of_classes_in_partial_fit(data, unchanged):
+    model = MLPClassifier(**SMALL).fit(data["X"], data["classes"])
+    bad = scipy.sparse.csr_array(data["classes"][:, None])
+    with unchanged(model=model), pytest.raises(TypeError, match=r"Sparse data was passed for y"):
+        model.partial_fit(data["X"], bad)
+
+
+@pytest.mark.parametrize("kind", ["CSR", "CSC", "COO"])
+def test_sparse_y_for_the_regressor_is_an_error_of_its_value(data, unchanged, kind):
+    make, message = BAD_NUMBERS[kind]
+    model = MLPRegressor(**SMALL).fit(data["X"], data["numbers"])
+    for method in ("fit", "partial_fit"):
+        with unchanged(model=model), pytest.raises(ValueError, match=message):
+            getattr(model, method)(data["X"], make(data["numbers"]))
 
 
 @pytest.mark.parametrize("kind", BAD_NUMBERS)
@@ -360,6 +392,50 @@ def test_no_validation_rows(fitted, unchanged):
         model.fit(X, y)
 
 
+def parts(fraction, n_samples):
+    n_validation = math.ceil(fraction * n_samples)
+    return n_samples - n_validation, n_validation
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.2, 0.34, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("n_samples", [2, 3, 5, 8, 12, 30])
+@pytest.mark.parametrize("n_classes", [None, 1, 2, 3, 4])
+def test_a_split_is_an_error_or_a_warning_or_neither(
+    data, unchanged, n_classes, n_samples, fraction
+):
+    X, y = data["X"][:n_samples], np.arange(n_samples) % (n_classes or 1)
+    estimator = MLPRegressor if n_classes is None else MLPClassifier
+    earlier = data["numbers" if n_classes is None else "classes"]
+    model = estimator(**SMALL).fit(data["X"], earlier)
+    model.set_params(early_stopping=True, validation_fraction=fraction)
+    n_train, n_validation = parts(fraction, n_samples)
+    classes, counts = np.unique(y, return_counts=True)
+    lonely = len(classes) == 2 and counts.min() < 2 and n_train > 0
+    too_small = not lonely and (n_validation < 2 or n_train < (2 if len(classes) == 2 else 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if too_small:
+            with (
+                unchanged(model=model),
+                pytest.raises(
+                    ValueError, match=r"set is too small.*'validation_fraction'"
+                ) as error,
+            ):
+                model.fit(X, y)
+            part = "validation" if n_validation < 2 else "training"
+            assert str(error.value).startswith(f"The {part} set is too small")
+            assert f"validation_fraction={fraction} splits {n_samples} samples" in str(error.value)
+        elif lonely:
+            with unchanged(model=model), pytest.raises(ValueError, match="least populated class"):
+                model.fit(X, y)
+        else:
+            model.fit(X, y)
+            assert len(model.validation_scores_) == 3
+    about_the_split = [w for w in caught if w.category is not ConvergenceWarning]
+    random = len(classes) > 2 and (counts.min() < 2 or min(n_train, n_validation) < len(classes))
+    assert len(about_the_split) == (not too_small and random), about_the_split
+
+
 # --- Parameters ---
 
 BAD_PARAMETERS = [
@@ -404,6 +480,12 @@ BAD_PARAMETERS = [
     ("max_fun", 0),
     ("dtype", "float16"),
     ("dtype", None),
+    ("dtype", int),
+    ("dtype", complex),
+    ("dtype", object),
+    ("dtype", np.dtype(">f4")),
+    ("dtype", "f4,f4"),
+    ("dtype", 32),
     ("n_jobs", 0),
     ("n_jobs", 1.5),
     ("n_jobs", "all"),
@@ -811,3 +893,53 @@ def test_another_number_of_outputs_is_named(make_problem):
     model = MLPRegressor(hidden_layer_sizes=(4,)).partial_fit(X, y)
     with pytest.raises(ValueError, match=r"y asks for 1 outputs, but the fitted network has 3"):
         model.partial_fit(X, y[:, 0])
+
+
+# --- Arrays of other libraries ---
+
+
+class Elsewhere:
+    """Stands for an array on a GPU, whose library refuses to copy it without being told."""
+
+    device = "gpu:0"
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.ndim = len(shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __dlpack__(self):
+        raise AssertionError("was read as a NumPy array")
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+
+def on_meta(shape):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    return torch.empty(shape, device="meta")
+
+
+def on_another_device(shape):
+    strict = pytest.importorskip("array_api_strict", reason="needs array-api-strict")
+    return strict.zeros(shape, device=strict.Device("device1"))
+
+
+@pytest.mark.parametrize("make", [Elsewhere, on_meta, on_another_device])
+def test_arrays_on_another_device(fitted, unchanged, make):
+    model, X, y = fitted
+    classes = {"classes": make((3,))} if isinstance(model, MLPClassifier) else {}
+    calls = {
+        "X": [lambda bad: model.fit(bad, y), model.predict, lambda bad: model.partial_fit(bad, y)],
+        "y": [lambda bad: model.fit(X, bad), lambda bad: model.partial_fit(X, bad)],
+        "sample_weight": [lambda bad: model.fit(X, y, sample_weight=bad)],
+        "classes": [lambda bad: model.partial_fit(X, y, classes=bad)] * len(classes),
+    }
+    for name, attempts in calls.items():
+        bad = make(X.shape if name == "X" else (3,) if name == "classes" else y.shape)
+        for attempt in attempts:
+            message = rf"^{name} is a \w+\.\w+ on device .*Move it to the CPU"
+            with unchanged(X, y, model=model), pytest.raises(ValueError, match=message):
+                attempt(bad)

@@ -15,6 +15,7 @@ from numba import carray, types
 from numba.core.caching import IndexDataCacheFile, NullCache
 
 import skmlp
+from skmlp import _warmup
 from skmlp.__main__ import main
 from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines.cpu import compilation
@@ -192,9 +193,60 @@ def test_nothing_is_left_to_compile_after_warmup(tmp_path):
     assert warm_up("both").startswith("Nothing to compile for float32 and float64")
 
 
+WITHOUT_COMPILER = """
+import numpy as np
+from sklearn.base import clone
+import skmlp
+
+X, y = np.eye(4), np.arange(4)
+for estimator in (skmlp.MLPClassifier, skmlp.MLPRegressor):
+    model = clone(estimator(alpha=0.5)).set_params(max_iter=3)
+    repr(model), model._repr_html_(), model.get_params()
+    fitted = estimator(hidden_layer_sizes=())
+    fitted.coefs_, fitted.intercepts_ = [np.ones((4, 1))], [np.ones(1)]
+    fitted.out_activation_ = "identity"
+    calls = [lambda: model.fit(X, y), lambda: fitted.predict(X), lambda: skmlp.warmup("float32")]
+    for call in calls * 2:
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+    assert not hasattr(model, "coefs_")
+"""
+
+
+def test_a_numba_that_must_not_compile_is_named(run_python):
+    printed = run_python(WITHOUT_COMPILER, NUMBA_DISABLE_JIT="1").splitlines()
+    assert len(printed) == 12
+    assert set(printed) == {
+        "The environment variable NUMBA_DISABLE_JIT is set, but kernels compute only where Numba "
+        "compiles them. Unset it and start Python anew."
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.float32, ("float32",)),
+        (np.dtype("f8"), ("float64",)),
+        ("single", ("float32",)),
+        (float, ("float64",)),
+        (None, ("float32", "float64")),
+    ],
+    ids=repr,
+)
+def test_warmup_takes_what_numpy_takes_for_a_dtype(monkeypatch, dtype, expected):
+    prepared = []
+    monkeypatch.setattr(_warmup, "use_everything", prepared.append)
+    assert skmlp.warmup(dtype).dtypes == expected
+    assert tuple(prepared) == expected
+
+
 def test_warmup_refuses_what_it_cannot_do(monkeypatch):
     with pytest.raises(ValueError, match=r"dtype must be .* got 'float16'"):
         skmlp.warmup("float16")
+    with pytest.raises(ValueError, match=r"dtype='auto' names no precision\. Use None for both\."):
+        skmlp.warmup("auto")
 
     def refuse(py_func, key):
         raise RuntimeError("no locator available")

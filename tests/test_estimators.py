@@ -4,6 +4,7 @@ import copy
 import inspect
 import itertools
 import pickle
+import re
 import tracemalloc
 
 import joblib
@@ -40,10 +41,12 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
+from sklearn.utils.fixes import parse_version
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._regressor import r_squared
+from skmlp._sklearn_compat import UNUSED_HOOKS
 
 # Most fits are cut off after few epochs on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -180,6 +183,108 @@ def test_public_names():
     assert MLPRegressor.__doc__
 
 
+HOOKS = [
+    name
+    for theirs in (sklearn.neural_network.MLPClassifier, sklearn.neural_network.MLPRegressor)
+    for cls in theirs.__mro__
+    if cls.__module__.startswith("sklearn.neural_network")
+    for name, value in vars(cls).items()
+    if name.startswith("_") and not name.startswith("__") and inspect.isroutine(value)
+]
+
+
+def test_hooks_of_scikit_learn_are_called_or_announced():
+    ours = {*dir(MLPClassifier), *dir(MLPRegressor)}
+    assert set(UNUSED_HOOKS) == set(HOOKS) - ours
+    assert {"_init_coef", "_backprop", "_forward_pass"} <= set(UNUSED_HOOKS)
+    assert {"_fit_stochastic", "_fit_lbfgs"} <= ours
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("hook", UNUSED_HOOKS)
+def test_an_overridden_hook_that_is_never_called_is_announced(estimator, hook):
+    message = rf"^Own\.{hook} overrides .* that skmlp never calls\."
+    with pytest.warns(UserWarning, match=message) as caught:
+        Own = type("Own", (estimator,), {hook: lambda self: None})
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=message):  # from a class that is mixed in
+        type("Own", (type("Mixin", (), {hook: lambda self: None}), estimator), {})
+    type("Heir", (Own,), {})  # has been told of
+
+
+def test_a_hook_is_announced_where_it_is_written():
+    with pytest.warns(UserWarning, match="assign coefs_ and intercepts_") as caught:
+
+        class Own(MLPClassifier):
+            def _init_coef(self, fan_in, fan_out, dtype):
+                raise AssertionError("is never called")
+
+    assert caught[0].filename == __file__
+
+
+def test_an_overridden_method_that_is_called_is_not_announced(make_problem):
+    class Counted(MLPRegressor):
+        def _fit_stochastic(self, *arguments):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super()._fit_stochastic(*arguments)
+
+    assert Counted(**SMALL).fit(*make_problem("regression")).calls == 1
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("head", HEADS)
+def test_initial_weights_may_be_assigned(make_problem, make_estimator, head, solver):
+    X, y = make_problem(head)
+    first = make_estimator(head, solver=solver, **SMALL).fit(X, y)
+    params = {"solver": solver, "warm_start": True, **SMALL, "random_state": 1}
+    fresh = make_estimator(head, **params)
+    fresh.coefs_ = [coef.copy() for coef in first.coefs_]
+    fresh.intercepts_ = [intercept.copy() for intercept in first.intercepts_]
+    fresh.fit(X, y)
+    assert fresh.n_features_in_ == 5
+    assert fresh.t_ == (0 if solver == "lbfgs" else 8 * len(X))
+    first.set_params(warm_start=True, random_state=1)
+    if solver == "lbfgs":  # without a random generator and an optimizer's state to go on with
+        assert_same_weights(fresh, first.fit(X, y))
+    assert fresh.loss_ < make_estimator(head, **{**params, "max_iter": 1}).fit(X, y).loss_
+
+
+# --- The HTML representation ---
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_html_links_to_the_page_of_scikit_learn(make_problem, ours, theirs):
+    page = theirs()._get_doc_link()
+    assert page.endswith(f"/sklearn.neural_network.{theirs.__name__}.html")
+    assert ours()._get_doc_link() == page
+    for model in (ours(dtype=np.float32), ours(**SMALL).fit(*make_problem("binary"))):
+        assert page in model._repr_html_()
+    assert page in make_pipeline(StandardScaler(), ours())._repr_html_()
+
+    class Own(ours):
+        pass
+
+    assert Own()._get_doc_link() == ""  # it has no page
+    assert "Own" in Own()._repr_html_()
+
+
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.8"),
+    reason="scikit-learn shows descriptions since 1.8",
+)
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_html_describes_every_parameter(make_problem, estimator):
+    shown = estimator()._repr_html_()
+    for name in estimator().get_params():
+        assert re.search(rf'<span class="param-doc-description"[^>]*>\s*{name}: ', shown), name
+    assert "Where to compute: on the CPU" in shown
+    if parse_version(sklearn.__version__) >= parse_version("1.9"):
+        model = estimator(early_stopping=True, **SMALL).fit(*make_problem("binary"))
+        shown = model._repr_html_()
+        for name in ("coefs_", "device_reason_", "best_validation_score_", "loss_"):
+            assert re.search(rf'<span class="param-doc-description"[^>]*>\s*{name}: ', shown), name
+
+
 # --- Fitted attributes ---
 
 ATTRIBUTES = (
@@ -190,15 +295,16 @@ ATTRIBUTES = (
 
 
 def kind_of(value):
-    """Describe the type of an attribute, NumPy scalars counted among Python's numbers."""
+    """Describe the exact type of an attribute: a NumPy scalar has methods that a float lacks."""
     if isinstance(value, list):
         return ("list", *sorted({kind_of(item) for item in value}))
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of {value.ndim} dimensions"
-    for name, numbers in (("float", (float, np.floating)), ("int", (int, np.integer))):
-        if isinstance(value, numbers):
-            return name
     return type(value).__name__
+
+
+# Attributes of another type than scikit-learn's: there is one entry per epoch in every pickle.
+OTHER_KINDS = {"loss_curve_": ("list", "float")}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +337,8 @@ def test_fitted_attributes(make_problem, make_estimator, head, solver, early_sto
     for name in ATTRIBUTES:
         assert hasattr(ours, name) == hasattr(theirs, name), name
         if hasattr(theirs, name):
-            assert kind_of(getattr(ours, name)) == kind_of(getattr(theirs, name)), name
+            expected = OTHER_KINDS.get(name, kind_of(getattr(theirs, name)))
+            assert kind_of(getattr(ours, name)) == expected, name
     public = {name for name in vars(theirs) if name.endswith("_") and not name.startswith("_")}
     assert public <= set(ATTRIBUTES), "scikit-learn has a new attribute"
     for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
@@ -251,7 +358,111 @@ def test_attributes_agree_with_each_other(make_problem, solver):
     assert all(c.flags.writeable for c in model.coefs_ + model.intercepts_)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_losses_have_the_methods_of_numpy(make_problem, solver):
+    model = MLPRegressor(solver=solver, **SMALL).fit(*make_problem("regression"))
+    assert model.loss_.round(3) == round(model.loss_.item(), 3)
+    if solver != "lbfgs":
+        assert model.best_loss_.round(3) == round(model.best_loss_.item(), 3)
+        model.set_params(warm_start=True).fit(*make_problem("regression"))
+        model.partial_fit(*make_problem("regression"))
+        assert type(model.loss_) is type(model.best_loss_) is np.float64
+
+
 # --- Data of every kind ---
+
+FLOAT32 = [np.float32, np.dtype("f4"), "f4", "single", np.dtype("float32"), "float32"]
+FLOAT64 = [np.float64, np.dtype("f8"), "f8", "double", float, "d", "float64"]
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [*((dtype, np.float32) for dtype in FLOAT32), *((dtype, np.float64) for dtype in FLOAT64)],
+    ids=repr,
+)
+def test_dtype_as_numpy_knows_it(make_problem, estimator, dtype, expected):
+    X, y = make_problem("binary")
+    model = estimator(dtype=dtype, **SMALL).fit(X.astype(np.float16), y)
+    assert model.get_params()["dtype"] is dtype
+    assert model.coefs_[0].dtype == expected
+    again = pickle.loads(pickle.dumps(clone(model))).fit(X.astype(np.float16), y)
+    assert again.get_params() == model.get_params()
+    assert_same_weights(again, model)
+    assert again.partial_fit(X, y).coefs_[0].dtype == expected
+    assert repr(model) == repr(clone(model))
+    assert "dtype" in model._repr_html_()
+
+
+def test_a_search_over_dtypes(make_problem):
+    X, y = make_problem("binary", n_samples=60)
+    dtypes = [np.float32, "float64", np.dtype("f4"), "auto"]
+    search = GridSearchCV(MLPClassifier(**SMALL), {"dtype": dtypes}, cv=2).fit(X, y)
+    assert list(search.cv_results_["param_dtype"]) == dtypes
+    score = search.cv_results_["mean_test_score"]
+    assert score[0] == score[2]
+    assert score[1] == score[3]
+
+
+def test_a_dtype_that_a_fitted_network_is_given(make_problem):
+    model = MLPRegressor(**SMALL).partial_fit(*make_problem("regression"))
+    # scikit-learn looks at parameters in the first call of partial_fit only.
+    with pytest.raises(ValueError, match=r"^dtype must be 'auto', 'float32'.*, got 'float16'\.$"):
+        model.set_params(dtype="float16").partial_fit(*make_problem("regression"))
+    model.set_params(dtype=np.float32).partial_fit(*make_problem("regression"))
+    assert model.coefs_[0].dtype == np.float32
+
+
+ARRAY_API = """
+import sys, warnings
+import numpy as np, sklearn
+from skmlp import MLPClassifier, MLPRegressor
+
+warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+rng = np.random.default_rng(0)
+others = []
+for name in ("torch", "array_api_strict"):
+    try:
+        others.append(__import__(name))
+    except ImportError:
+        print("without", name)
+SMALL = {"hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 0, "early_stopping": True}
+for n_samples in (60, 3000):  # looked at in short, and in general
+    X = rng.normal(size=(n_samples, 5))
+    weights = rng.uniform(0.5, 2.0, n_samples)
+    classes = X[:, :3].argmax(axis=1)
+    for estimator, y in (
+        (MLPClassifier, classes), (MLPClassifier, np.array(["a", "b", "c"])[classes]),
+        (MLPClassifier, (X[:, :3] > 0).astype(int)), (MLPRegressor, X[:, 0]),
+    ):
+        expected = estimator(**SMALL).fit(X, y, weights)
+        with sklearn.config_context(array_api_dispatch=True):
+            same = [estimator(**SMALL).fit(X, y, weights)]
+            score = same[0].score(X, y)
+            for xp in others if y.dtype.kind != "U" else ():
+                arrays = [xp.asarray(array) for array in (X, y, weights)]
+                same.append(estimator(**SMALL).fit(*arrays))
+                prediction = same[-1].predict(arrays[0])
+                assert type(prediction) is np.ndarray
+                np.testing.assert_array_equal(prediction, expected.predict(X))
+                if estimator is MLPClassifier and y.ndim == 1:
+                    parts = MLPClassifier(**{**SMALL, "early_stopping": False})
+                    parts.partial_fit(*arrays, classes=xp.asarray(np.arange(3)))
+                    assert type(parts.predict_proba(arrays[0])) is np.ndarray
+        assert score == expected.score(X, y)
+        for model in same:
+            for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
+                assert type(ours) is np.ndarray
+                np.testing.assert_array_equal(ours, theirs)
+print("done")
+"""
+
+
+def test_arrays_of_other_libraries_under_array_api_dispatch(run_python):
+    printed = run_python(ARRAY_API, SCIPY_ARRAY_API="1").splitlines()
+    assert printed[-1] == "done"
+    if len(printed) > 1:
+        pytest.skip(f"NumPy's arrays only: {', '.join(printed[:-1])}")
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float64"])

@@ -460,6 +460,23 @@ def test_4_label_types(make_problem, labels):
     np.testing.assert_array_equal(model.predict(X), np.array(labels)[expected.predict(X)])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("label", [0, 1, 3, "only"])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_4_a_single_class_is_always_right(make_problem, label, solver, weighted):
+    X, _ = make_problem("binary", n_samples=60)
+    y = np.full(len(X), label)
+    weights = np.linspace(0.5, 2.0, len(X)) if weighted else None
+    # Too slow to learn anything: outputs stay on either side of one half.
+    model = MLPClassifier(
+        (4,), solver=solver, learning_rate_init=1e-9, early_stopping=True, random_state=0
+    ).fit(X, y, weights)
+    assert 0 < (model.predict_proba(X)[:, 1] > 0.5).mean() < 1
+    assert model.score(X, y, weights) == 1.0
+    assert set(model.validation_scores_) == {1.0}
+    assert model.best_validation_score_ == 1.0
+
+
 # --- 5. Weights ---
 
 FULL_BATCH = {"hidden_layer_sizes": (6,), "random_state": 0, "alpha": 0.5, "shuffle": False}

@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse
 import sklearn.neural_network
 from engine_checks import HIDDEN
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._base import LOSS_FUNCTIONS
 
@@ -168,6 +169,25 @@ def test_lbfgs(compare, activation, head):
         )
         assert ours.loss_ == pytest.approx(theirs.loss_, rel=LOSS_TOLERANCE)
     assert_no_differences(found)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1.0])
+def test_long_lbfgs_paths_part_but_end_equally_low(alpha):
+    X, y = load_diabetes(return_X_y=True)
+    y = (y - y.mean()) / y.std()
+    X = X / X.std(axis=0)
+    params = {"hidden_layer_sizes": (20,), "solver": "lbfgs", "alpha": alpha, "tol": 1e-6}
+    for seed in range(2):
+        losses = {}
+        for max_iter in (50, 500):
+            params.update(max_iter=max_iter, random_state=seed)
+            ours = skmlp.MLPRegressor(**params).fit(X, y)
+            theirs = sklearn.neural_network.MLPRegressor(**params).fit(X, y)
+            losses[max_iter] = ours.loss_, theirs.loss_
+            if max_iter == 50:
+                assert not differences(ours, theirs)
+        # What both have gained since is much more than what lies between their ends.
+        assert abs(np.subtract(*losses[500])) < 0.5 * (losses[50][0] - max(losses[500]))
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -177,3 +177,18 @@ def compile_kernel(py_func: Callable[..., Any], signature: Any, key: str) -> CFu
     kernel._cache = kernel_cache(py_func, key)
     kernel.compile()
     return kernel
+
+
+def check_compiler() -> None:
+    """Refuse to compute where Numba has been told to leave functions as they are.
+
+    Raises
+    ------
+    RuntimeError
+        If NUMBA_DISABLE_JIT is set.
+    """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "The environment variable NUMBA_DISABLE_JIT is set, but kernels compute only where "
+            "Numba compiles them. Unset it and start Python anew."
+        )
