@@ -7,7 +7,6 @@ import scipy
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "_check_sample_weight",
     "_fit_context",
     "lbfgs_options",
-    "warn_unless_converged",
 ]
 
 
@@ -50,8 +48,3 @@ def lbfgs_options() -> dict[str, Any]:
     """Return what keeps SciPy's L-BFGS-B silent; newer releases deprecate the option."""
     major, minor = (int(part) for part in scipy.__version__.split(".")[:2])
     return {} if (major, minor) >= (1, 15) else {"iprint": -1}
-
-
-def warn_unless_converged(result: Any, max_iter: int) -> None:
-    """Give scikit-learn's `ConvergenceWarning` if SciPy's minimizer did not succeed."""
-    _check_optimize_result("lbfgs", result, max_iter)

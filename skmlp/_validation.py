@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
 from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.bounds import euclidean_norm
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
 
@@ -172,8 +173,18 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
         )
 
 
-def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
-    """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
+def check_X_y(
+    estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool
+) -> tuple[Any, Any, float]:
+    """Validate training data; X keeps its precision and layout, and CSC becomes CSR.
+
+    Returns
+    -------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    y : ndarray
+    X_norm : float
+        Bound on the Euclidean norm of each row of X.
+    """
     if (
         is_small_and_plain(X)
         and is_small_and_numeric(y)
@@ -183,7 +194,7 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
         if reset:
             estimator.n_features_in_ = X.shape[1]
             vars(estimator).pop("feature_names_in_", None)
-        return X, y
+        return X, y, euclidean_norm(X)
     X, y = validate_data(
         estimator,
         X,
@@ -192,9 +203,22 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
         multi_output=True,
         y_numeric=y_numeric,
         dtype=(np.float64, np.float32),
+        ensure_all_finite=False,  # one pass over X finds that, and its norm
         reset=reset,
     )
-    return as_rows(X), y
+    X = as_rows(X)
+    X_norm = largest_row_norm(X)
+    if not np.isfinite(X_norm):
+        assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
+    return X, y, X_norm
+
+
+def largest_row_norm(X: Any) -> float:
+    """Return a bound on the Euclidean norm of each row of X; not finite if X is not."""
+    if not hasattr(X, "indptr"):
+        return euclidean_norm(X)
+    # Duplicate entries of a row and column add up, to no more than the sum of all magnitudes.
+    return float(np.sqrt(X.data.size)) * euclidean_norm(X.data)
 
 
 # Up to this many values a look for NaN costs less than scikit-learn's general validation.
