@@ -1,19 +1,25 @@
 """What the classifier and the regressor share: fitting, resuming and prediction."""
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._drafts import draft_of, take_over
+from skmlp._endings import (
+    DIVERGED,
+    OVERFLOWED,
+    interrupted_remark,
+    lbfgs_remarks,
+    remedy,
+    stochastic_remarks,
+)
 from skmlp._engine import (
     choose_for_fit,
     choose_for_prediction,
@@ -22,13 +28,13 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
+from skmlp._overflow import overflows
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
     AnnouncedHooks,
     CheckedParameters,
     LinkedDocumentation,
     lbfgs_options,
-    warn_unless_converged,
 )
 from skmlp._splitting import split_rows
 from skmlp._validation import (
@@ -44,18 +50,13 @@ from skmlp._validation import (
     resolve_dtype,
 )
 from skmlp._vocabulary import check_keywords
+from skmlp._warning import Remark, warn
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, ParameterLayout
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.lbfgs import minimize_lbfgs
-from skmlp.training.loop import Outcome, StopReason, Trainer, train
+from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.schedules import Schedule
-
-# How messages name this solver's failure; scikit-learn's users search for the first sentence.
-DIVERGED = (
-    "Solver produced non-finite parameter weights. The input data may contain large values and "
-    "need to be preprocessed."
-)
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,6 @@ class Targets:
     matrix: npt.NDArray[Any]
     n_outputs: int
     stratify: npt.NDArray[Any] | None
-
-
-@contextmanager
-def unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Give the estimator back its attributes if the block fails or is interrupted.
-
-    Fitted arrays are replaced, never written to, so a shallow copy is enough.
-    """
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def is_stochastic(estimator: Any) -> bool:
@@ -180,8 +166,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     # What the two estimators do differently
 
     @abstractmethod
-    def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
-        """Validate X and y and encode the targets."""
+    def _prepare(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, float, Targets]:
+        """Validate X and y, bound the norms of the rows of X, and encode the targets."""
 
     @abstractmethod
     def _output_activation(self) -> str:
@@ -201,33 +189,43 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     # Fitting
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
-        with unchanged_on_error(self):
-            hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
-            if incremental and self.early_stopping:
-                raise ValueError(
-                    "partial_fit does not support early_stopping=True. Set "
-                    "early_stopping=False, or use fit."
-                )
-            resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
-            # Initial weights may have been assigned to an estimator that has seen no data.
-            reset = not (resumes and hasattr(self, "n_features_in_"))
-            X, targets = self._prepare(X, y, reset=reset, incremental=incremental)
-            if sample_weight is not None:
-                sample_weight = check_sample_weight(sample_weight, X)
-            with compilation_announced(self.verbose):
-                self._learn(X, targets, sample_weight, hidden, resumes, incremental)
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, draft: Self | None = None
+    ) -> Self:
+        """Fit a draft, take over its state, and only then warn: a warning may be an exception."""
+        draft = draft_of(self) if draft is None else draft
+        remarks = draft._carry_out(X, y, sample_weight, incremental)
+        take_over(self, draft)
+        for remark in remarks:
+            warn(*remark)
         return self
+
+    def _carry_out(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Sequence[Remark]:
+        hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
+        if incremental and self.early_stopping:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True. Set "
+                "early_stopping=False, or use fit."
+            )
+        resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        # Initial weights may have been assigned to an estimator that has seen no data.
+        reset = not (resumes and hasattr(self, "n_features_in_"))
+        X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        with compilation_announced(self.verbose):
+            return self._learn(X, X_norm, targets, sample_weight, hidden, resumes, incremental)
 
     def _learn(
         self,
         X: Any,
+        X_norm: float,
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         hidden: tuple[int, ...],
         resumes: bool,
         incremental: bool,
-    ) -> None:
+    ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
         network = NetworkSpec(
             (X.shape[1], *hidden, targets.n_outputs),
@@ -255,13 +253,16 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self._random_state = start.random_state
         self._seed = self.random_state
         if self.solver == "lbfgs":
-            parameters = self._fit_lbfgs(engine, network, data, start)
+            parameters, remarks = self._fit_lbfgs(engine, network, data, start)
         else:
-            parameters = self._fit_stochastic(
+            parameters, remarks = self._fit_stochastic(
                 engine, network, data, start, targets, sample_weight, incremental
             )
+        if overflows(engine, network, data, parameters, X_norm, sample_weight):
+            raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         layout = ParameterLayout(network.layer_units)
         self.coefs_, self.intercepts_ = layout.views(parameters)
+        return remarks
 
     def _fit_dtype(self, X: Any, resumes: bool) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
@@ -273,7 +274,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     def _fit_lbfgs(
         self, engine: Engine, network: NetworkSpec, data: Any, start: Start
-    ) -> FloatArray:
+    ) -> tuple[FloatArray, Sequence[Remark]]:
         result = minimize_lbfgs(
             engine,
             network,
@@ -290,16 +291,17 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         is_finite = interrupted or np.isfinite(result.loss)
         if not (is_finite and np.isfinite(result.parameters).all()):
             raise ValueError(
-                f"{DIVERGED} solver='lbfgs' met a loss that is not finite: scale X, for instance "
-                f"with StandardScaler, or increase alpha={self.alpha}."
+                f"{DIVERGED} solver='lbfgs' met a loss that is not finite: {remedy(self)}"
             )
-        if not interrupted:
-            warn_unless_converged(result.scipy_result, self.max_iter)
+        if interrupted:
+            remarks = [interrupted_remark(result.n_iter)]
+        else:
+            remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
         # What an earlier stochastic fit would resume from belongs to weights now left behind.
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
         self.loss_ = np.float64(result.loss)
-        return result.parameters.astype(start.parameters.dtype)
+        return result.parameters.astype(start.parameters.dtype), remarks
 
     def _fit_stochastic(
         self,
@@ -310,7 +312,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
-    ) -> FloatArray:
+    ) -> tuple[FloatArray, Sequence[Remark]]:
         optimizer = OptimizerSpec(self.solver, self._optimizer_settings())
         schedule = self._schedule()
         rows: IndexArray = np.arange(len(targets.matrix))
@@ -342,9 +344,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             report=print if self.verbose else None,
         )
         [outcome] = train(engine, [trainer])
-        self._judge(trainer, incremental)
+        remarks = stochastic_remarks(self, trainer, incremental=incremental)
         self._remember(trainer, outcome, schedule)
-        return outcome.parameters
+        return outcome.parameters, remarks
 
     def _optimizer_settings(self) -> tuple[float, ...]:
         names = OptimizerSpec(self.solver, ()).entry.settings
@@ -358,10 +360,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         if self.batch_size == "auto":
             return min(200, n_train)
         if self.batch_size > n_train:
-            warnings.warn(
+            warn(
                 f"Got `batch_size` less than 1 or larger than sample size ({self.batch_size} for "
-                f"{n_train} training samples). It is going to be clipped.",
-                stacklevel=2,
+                f"{n_train} training samples). It is going to be clipped."
             )
         return int(min(self.batch_size, n_train))
 
@@ -399,31 +400,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             return self._validation_score(held_out, outputs, weight)
 
         return score
-
-    def _judge(self, trainer: Trainer, incremental: bool) -> None:
-        """Raise or warn if the fit did not end as hoped."""
-        if trainer.stop_reason is StopReason.DIVERGED:
-            epoch = trainer.n_epochs
-            remedy = (
-                f"The fit diverged in epoch {epoch}: lower "
-                f"learning_rate_init={self.learning_rate_init}, or scale X and y, for instance "
-                "with StandardScaler."
-            )
-            if trainer.best is None:
-                raise ValueError(f"{DIVERGED} {remedy}")
-            warnings.warn(
-                f"{remedy} The weights with the best validation score so far "
-                f"({trainer.best.score:.4g}) are kept.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        elif trainer.stop_reason is StopReason.MAX_ITER and not incremental:
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                "optimization hasn't converged yet. Increase max_iter, or learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
 
     def _remember(self, trainer: Trainer, outcome: Outcome, schedule: Schedule) -> None:
         """Set the fitted attributes of the stochastic solvers."""

@@ -1,12 +1,13 @@
 """The multilayer perceptron classifier."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
-from skmlp._base import BaseMLP, Targets, stochastic_only, unchanged_on_error
+from skmlp._base import BaseMLP, Targets, stochastic_only
+from skmlp._drafts import draft_of
 from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
@@ -22,6 +23,9 @@ from skmlp._targets import (
 from skmlp._validation import as_numpy, check_X_y
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import LabelBinarizer
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -193,6 +197,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     loss = "log_loss"
     classes_: npt.NDArray[Any]
+    _label_binarizer: "LabelBinarizer"
 
     def __init__(
         self,
@@ -278,8 +283,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            If a parameter or the data are invalid, or if the fit diverges. The estimator then
-            is as it was before.
+            If a parameter or the data are invalid, or if the fit diverges: a loss, a weight or
+            a prediction for the training data is not finite. The estimator then is as it was
+            before.
         RuntimeError
             If ``device='cuda'`` and no GPU can be used. Again nothing has changed.
         """
@@ -307,11 +313,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : MLPClassifier
             The estimator after one more epoch.
         """
-        with unchanged_on_error(self):
-            y, classes = as_numpy("y", y), as_numpy("classes", classes)
-            if _check_partial_fit_first_call(self, classes):
-                self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
-            return self._fit(X, y, sample_weight, incremental=True)
+        draft = draft_of(self)
+        y, classes = as_numpy("y", y), as_numpy("classes", classes)
+        if _check_partial_fit_first_call(draft, classes):
+            draft._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
+        return self._fit(X, y, sample_weight, incremental=True, draft=draft)
 
     def predict(self, X: Any) -> Any:
         """Predict class labels.
@@ -369,8 +375,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         with np.errstate(divide="ignore"):
             return np.log(probability, out=probability)
 
-    def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
-        X, y = check_X_y(self, X, y, y_numeric=False, reset=reset)
+    def _prepare(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, float, Targets]:
+        X, y, X_norm = check_X_y(self, X, y, y_numeric=False, reset=reset)
         y = as_column_or_matrix(y)
         if hasattr(self, "classes_") and (self.warm_start or incremental):
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
@@ -382,7 +390,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         stratify = None
         if self.early_stopping and self.solver != "lbfgs":
             stratify = classes_to_stratify(matrix, outputs, self.validation_fraction)
-        return X, Targets(matrix, outputs, stratify)
+        return X, X_norm, Targets(matrix, outputs, stratify)
 
     def _output_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"

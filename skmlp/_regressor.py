@@ -279,8 +279,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         ValueError
-            If a parameter or the data are invalid, or if the fit diverges. The estimator then
-            is as it was before.
+            If a parameter or the data are invalid, or if the fit diverges: a loss, a weight or
+            a prediction for the training data is not finite. The estimator then is as it was
+            before.
         RuntimeError
             If ``device='cuda'`` and no GPU can be used. Again nothing has changed.
         """
@@ -324,15 +325,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
-    def _prepare(self, X: Any, y: Any, *, reset: bool, incremental: bool) -> tuple[Any, Targets]:
+    def _prepare(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, float, Targets]:
         check_dense_target(y)
-        X, y = check_X_y(self, X, y, y_numeric=True, reset=reset)
+        X, y, X_norm = check_X_y(self, X, y, y_numeric=True, reset=reset)
         check_numeric_target(y)
         y = as_column_or_matrix(y)
         matrix = y.reshape(len(y), -1)
         loss = LOSSES[self.loss, self._output_activation()]
         check_target_domain(matrix, loss.domain_minimum, self.loss, loss.domain)
-        return X, Targets(matrix, matrix.shape[1], None)
+        return X, X_norm, Targets(matrix, matrix.shape[1], None)
 
     def _output_activation(self) -> str:
         return OUTPUT_ACTIVATIONS[self.loss]

@@ -13,7 +13,6 @@ from sklearn.utils._param_validation import (
     StrOptions,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight
 
 from skmlp._vocabulary import keyword_hint, value_hint
@@ -29,7 +28,6 @@ __all__ = [
     "_check_sample_weight",
     "_fit_context",
     "lbfgs_options",
-    "warn_unless_converged",
 ]
 
 
@@ -157,8 +155,3 @@ def lbfgs_options() -> dict[str, Any]:
     """Return what keeps SciPy's L-BFGS-B silent; newer releases deprecate the option."""
     major, minor = (int(part) for part in scipy.__version__.split(".")[:2])
     return {} if (major, minor) >= (1, 15) else {"iprint": -1}
-
-
-def warn_unless_converged(result: Any, max_iter: int) -> None:
-    """Give scikit-learn's `ConvergenceWarning` if SciPy's minimizer did not succeed."""
-    _check_optimize_result("lbfgs", result, max_iter)

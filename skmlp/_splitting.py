@@ -1,10 +1,9 @@
 """The held-out rows of early stopping."""
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
 
+from skmlp._warning import warn
 from skmlp.engines.base import IndexArray
 
 
@@ -90,11 +89,9 @@ def classes_to_stratify(
     counts = np.unique(matrix, return_counts=True)[1]
     if counts.min() >= 2 and min(n_validation, n_samples - n_validation) >= len(counts):
         return matrix
-    warnings.warn(
+    warn(
         "The validation set of early_stopping cannot be stratified: a class has a single sample, "
         f"or {n_validation} held-out samples are too few for {len(counts)} classes. The split is "
-        "random instead. Increase validation_fraction or drop rare classes to change that.",
-        UserWarning,
-        stacklevel=2,
+        "random instead. Increase validation_fraction or drop rare classes to change that."
     )
     return None

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from skmlp._warning import warn
 from skmlp.network.parameters import FloatArray
 
 if TYPE_CHECKING:
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Flatten a single column, with scikit-learn's warning."""
     if y.ndim == 2 and y.shape[1] == 1:
-        return np.asarray(column_or_1d(y, warn=True))
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape "
+            "of y to (n_samples, ), for example using ravel().",
+            DataConversionWarning,
+        )
+        return np.asarray(column_or_1d(y))
     return y
 
 

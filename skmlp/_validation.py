@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import issparse
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
 from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.bounds import euclidean_norm
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
 
@@ -207,13 +208,25 @@ def as_numpy(name: str, array: Any) -> Any:
         ) from error
 
 
-def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
-    """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
+def check_X_y(
+    estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool
+) -> tuple[Any, Any, float]:
+    """Validate training data; X keeps its precision and layout, and CSC becomes CSR.
+
+    Returns
+    -------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    y : ndarray
+    X_norm : float
+        Bound on the Euclidean norm of each row of X.
+    """
     if is_plain(X) and is_numeric(y) and len(X) == len(y) and (reset or matches_fit(estimator, X)):
-        if reset:
-            estimator.n_features_in_ = X.shape[1]
-            vars(estimator).pop("feature_names_in_", None)
-        return X, y
+        X_norm = euclidean_norm(X)
+        if np.isfinite(X_norm) or is_finite(X):
+            if reset:
+                estimator.n_features_in_ = X.shape[1]
+                vars(estimator).pop("feature_names_in_", None)
+            return X, y, X_norm
     X, y = validate_data(
         estimator,
         as_numpy("X", X),
@@ -222,13 +235,26 @@ def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -
         multi_output=True,
         y_numeric=y_numeric,
         dtype=(np.float64, np.float32),
+        ensure_all_finite=False,  # one pass over X finds that, and its norm
         reset=reset,
     )
-    return as_rows(X), y
+    X = as_rows(X)
+    X_norm = largest_row_norm(X)
+    if not np.isfinite(X_norm):
+        assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
+    return X, y, X_norm
+
+
+def largest_row_norm(X: Any) -> float:
+    """Return a bound on the Euclidean norm of each row of X; not finite if X is not."""
+    if not hasattr(X, "indptr"):
+        return euclidean_norm(X)
+    # Duplicate entries of a row and column add up, to no more than the sum of all magnitudes.
+    return float(np.sqrt(X.data.size)) * euclidean_norm(X.data)
 
 
 def is_plain(X: Any) -> bool:
-    """Whether X is an array of floats that general validation would hand back as it is.
+    """Whether X, if finite, is an array that general validation would hand back as it is.
 
     General validation takes longer than to predict a row. Whatever it would convert, name, warn
     of or refuse is left to it.
@@ -238,7 +264,6 @@ def is_plain(X: Any) -> bool:
         and X.ndim == 2
         and (X.dtype == np.float64 or X.dtype == np.float32)
         and X.size > 0
-        and is_finite(X)
     )
 
 
@@ -275,7 +300,7 @@ def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
 
 def check_X(estimator: Any, X: Any) -> Any:
     """Validate data to predict for."""
-    if is_plain(X) and matches_fit(estimator, X):
+    if is_plain(X) and matches_fit(estimator, X) and is_finite(X):
         return X
     X = validate_data(
         estimator,

@@ -56,6 +56,16 @@ def test_activation_against_scipy(name):
     assert_allclose(values, INDEPENDENT[name](POINTS), rtol=4 * EPSILON)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in ACTIVATIONS.items() if entry.hidden])
+def test_values_are_bounded_or_no_larger_than_their_argument(name):
+    """What bounds a network's outputs believes."""
+    entry = ACTIVATIONS[name]
+    for z in (*POINTS, -1e300, 1e300):
+        with np.errstate(over="ignore"):
+            value = abs(entry.value(z))
+        assert value <= (abs(z) if np.isinf(entry.largest) else entry.largest)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_against_many_digits(name):
     """As it is written, a formula loses no digits."""

@@ -29,6 +29,9 @@ class Activation:
         that the pre-activation need not be kept.
     init_gain : float
         `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
+    largest : float
+        Bound on the magnitude of a value. Without one, a value never is larger in magnitude than
+        its pre-activation (of those that may be hidden).
     hidden : bool
         Whether users may choose it for hidden layers.
     reference : str
@@ -40,6 +43,7 @@ class Activation:
     value: Callable[[float], float]
     derivative: Callable[[float], float]
     init_gain: float = 6.0
+    largest: float = float("inf")
     hidden: bool = True
     reference: str = ""
 
@@ -95,6 +99,7 @@ ACTIVATIONS: dict[str, Activation] = {
             logistic,
             logistic_derivative,
             init_gain=2.0,
+            largest=1.0,
             reference="Rumelhart, Hinton & Williams (1986), Nature 323",
         ),
         Activation(
@@ -102,6 +107,7 @@ ACTIVATIONS: dict[str, Activation] = {
             2,
             hyperbolic_tangent,
             hyperbolic_tangent_derivative,
+            largest=1.0,
             reference="LeCun et al. (1998), Efficient BackProp",
         ),
         Activation("relu", 3, relu, relu_derivative, reference="Nair & Hinton (2010), ICML"),

@@ -1,6 +1,5 @@
 """The L-BFGS solver: SciPy's minimizer around an engine's loss and gradient."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ class LbfgsResult:
     parameters : ndarray of shape (n_parameters,)
     loss : float
     scipy_result : OptimizeResult or None
-        None if the user interrupted the fit.
+        None if the user interrupted the fit, which is left to the caller to mention.
     n_iter : int
     """
 
@@ -90,6 +89,5 @@ def minimize_lbfgs(
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise
-        warnings.warn("Training interrupted by user.", stacklevel=2)
         return LbfgsResult(progress.parameters, progress.loss, None, progress.n_iter)
     return LbfgsResult(result.x, float(result.fun), result, min(result.nit, max_iter))

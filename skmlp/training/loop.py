@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -109,6 +108,7 @@ class Trainer:
         self.learning_rate = task.optimizer_state.learning_rate
         self.best: Best | None = None
         self.stop_reason: StopReason | None = None
+        self.interrupted = False
         self.row_order = row_order
         self._rows = np.asarray(rows, dtype=np.int64)
         self._random_state = random_state
@@ -213,8 +213,8 @@ class Outcome:
 def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     """Run several fits to their ends on one engine.
 
-    The first `KeyboardInterrupt` ends all of them with what they have learned, and a warning;
-    a second one soon after is passed on.
+    The first `KeyboardInterrupt` ends all of them with what they have learned, and is left to
+    the caller to mention; a second one soon after is passed on.
     """
     run = engine.start([trainer.task for trainer in trainers])
     try:
@@ -228,8 +228,8 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise
-        warnings.warn("Training interrupted by user.", stacklevel=2)
         for trainer in trainers:
+            trainer.interrupted = True
             trainer.stop_reason = trainer.stop_reason or StopReason.INTERRUPTED
     return [finish(trainer, run, index) for index, trainer in enumerate(trainers)]
 

@@ -1,0 +1,65 @@
+"""Bounds on what a network computes: whether its outputs can overflow, without computing them."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec
+
+# A BLAS library sums so few squares in the calling thread, without waking others.
+VALUES_PER_SUM = 8192
+# A smaller square may underflow; enough for either precision.
+LOST_SQUARE = float(np.finfo(np.float32).tiny)
+# Of the largest number, and of its logarithm: room for rounding errors.
+SAFE_SHARE = 1 / 16
+SAFE_EXPONENT_SHARE = 0.9
+
+
+def euclidean_norm(values: FloatArray) -> float:
+    """Return at least the Euclidean norm of an array; not finite if the array is not.
+
+    It is infinite also where a square overflows.
+    """
+    values = np.asarray(values)
+    shape = (-1, 1) if values.flags.forc else (len(values), -1)
+    values = values.reshape(shape, order="A")  # a view
+    step = max(1, VALUES_PER_SUM // values.shape[1])
+    total = values.size * LOST_SQUARE
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        total += float(np.vdot(part, part))  # which does not warn of overflow, as `dot` does
+    return math.sqrt(total)
+
+
+def cannot_overflow(
+    network: NetworkSpec, parameter_norm: float, input_norm: float, dtype: npt.DTypeLike
+) -> bool:
+    """Whether the outputs are finite for certain; False means that they may be or not.
+
+    With `a` the values of a layer, those of the next one before its activation are
+    ``|W' a + b| <= |(W, b)| (|a| + 1)``, and an activation either is bounded or enlarges nothing.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+    parameter_norm : float
+        Euclidean norm of all parameters, and so a bound on that of each layer's.
+    input_norm : float
+        Bound on the Euclidean norm of each row of X.
+    dtype : {"float32", "float64"}
+        Precision of the computation.
+    """
+    largest = float(np.finfo(dtype).max)
+    bounded_by = ACTIVATIONS[network.activation].largest
+    norm = input_norm
+    for units in network.layer_units[1:]:
+        raw_norm = parameter_norm * (norm + 1.0)
+        if not raw_norm < SAFE_SHARE * largest:
+            return False
+        norm = raw_norm if math.isinf(bounded_by) else bounded_by * math.sqrt(units)
+    if network.output_activation == "exp":
+        return raw_norm < SAFE_EXPONENT_SHARE * math.log(largest)
+    return True
