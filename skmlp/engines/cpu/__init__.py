@@ -1,6 +1,6 @@
 """The CPU engine: Numba kernels over flat parameters, parallel within a batch."""
 
-from skmlp.engines.cpu.compilation import cache_folder
+from skmlp.engines.cpu.disk_cache import history
 from skmlp.engines.cpu.engine import CpuEngine
 
-__all__ = ["CpuEngine", "cache_folder"]
+__all__ = ["CpuEngine", "history"]
