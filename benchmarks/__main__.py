@@ -8,6 +8,7 @@ import sys
 from benchmarks import (
     accuracy,
     activations,
+    cold_start,
     fit,
     gpu,
     instructions,
@@ -31,6 +32,7 @@ COMMANDS = {
     "search": search,
     "predict": predict,
     "startup": startup,
+    "coldstart": cold_start,
     "memory": memory,
     "accuracy": accuracy,
     "gpu": gpu,

@@ -443,8 +443,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         flops = prediction_flops(X.shape[0], network.n_coefs)
         device = choose_for_prediction(self.device, flops)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
-        data = engine.load(X, None, None, network, dtype)
-        return engine.predict(network, coefs, intercepts, data)
+        with compilation_announced(False):
+            data = engine.load(X, None, None, network, dtype)
+            return engine.predict(network, coefs, intercepts, data)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,16 +4,23 @@ Numba, which takes a while to import, lies behind it.
 """
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from skmlp.engines.base import Engine
 from skmlp.engines.cuda.discovery import discover
-from skmlp.engines.listeners import compilations_told_to
+from skmlp.engines.listeners import unwatch, watch
 
 COMPILING = "Compiling kernels (once per machine and precision) ..."
+WAITING = "Waiting for another process that compiles kernels (once per machine and precision) ..."
+# Seconds of compilation after which users are told without having asked for it.
+LONG = 2.0
 # device="auto" takes a GPU for this much work or more: about ten seconds of a CPU at 1e11
 # operations per second, beside the seconds that CUDA takes to start. An estimate, not measured.
 PAYING_FLOPS = 1e12
@@ -126,18 +133,75 @@ def make_engine(device: str, n_jobs: int | None, precision: str | None) -> Engin
     return cuda_engine()(precision) if device == "cuda" else cpu_engine()(n_jobs)
 
 
-@contextmanager
-def compilation_announced(verbose: bool | int) -> Iterator[None]:
-    """Print a line when the block first compiles something, which takes seconds."""
-    if not verbose:
-        yield
-        return
-    compiled: list[str] = []
+class compilation_announced:
+    """Say when the block compiles kernels, or waits for another process that does.
 
-    def announce(kernel: str) -> None:
-        if not compiled:
-            print(COMPILING, flush=True)
-        compiled.append(kernel)
+    That takes seconds, and users wonder. With `verbose` the first compilation prints a line. When
+    compilations have taken long, the log is told, and how long they took at the end of the block;
+    so is, once per process, who sits before a terminal or a notebook.
+    """
 
-    with compilations_told_to(announce):
-        yield
+    _has_told_user = False
+
+    def __init__(self, verbose: bool | int) -> None:
+        self._verbose = bool(verbose)
+        self._lock = threading.Lock()  # not for all objects: a forked child has others
+        self._depth = 0
+        self._seconds = 0.0
+        self._is_logged = False
+
+    def __enter__(self) -> Self:
+        watch(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        unwatch(self)
+        if self._is_logged:
+            logging.getLogger("skmlp").info("Compiling took %.1f s.", self._seconds)
+
+    def begin(self, is_waiting: bool) -> None:
+        line = WAITING if is_waiting else COMPILING
+        if self._verbose:
+            self._verbose = False
+            type(self)._has_told_user = True
+            print(line, flush=True)
+        with self._lock:
+            self._depth += 1
+            if self._depth > 1:
+                return
+            self._began = time.monotonic()
+            if not self._is_logged:
+                self._timer = threading.Timer(LONG - self._seconds, self._tell, [line])
+                self._timer.daemon = True
+                # No thread can be had where there are too many, or at the interpreter's end.
+                with suppress(RuntimeError):
+                    self._timer.start()
+
+    def end(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._timer.cancel()
+                self._seconds += time.monotonic() - self._began
+
+    def _tell(self, line: str) -> None:
+        """Say that it takes long; called by the timer, in a thread of its own."""
+        with self._lock:
+            if self._depth == 0:  # it ended at that moment
+                return
+            self._is_logged = True
+            tells_user, type(self)._has_told_user = not self._has_told_user, True
+            logging.getLogger("skmlp").info(line)
+            if tells_user and is_watched():
+                with suppress(OSError, ValueError):  # a terminal that is gone
+                    print(f"skmlp: {line}", file=sys.stderr, flush=True)
+
+
+def is_watched() -> bool:
+    """Tell whether someone reads what is written to standard error: a terminal, a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # None, or closed
+        return False

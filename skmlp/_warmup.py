@@ -2,8 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ class Warmup(NamedTuple):
     compiled : tuple of str
         Names of the kernels it compiled; empty if all were in the cache.
     folder : str
-        Where compiled kernels are kept.
+        Where they are kept: those it compiled, or else those it found.
     seconds : float
         How long it took.
     """
@@ -50,10 +52,10 @@ def warmup(
     Kernels are compiled when a machine first needs them, which takes seconds, and kept on disk.
     Called when a container or a CI image is built, this leaves nothing to compile to those who
     use it; called again, it compiles nothing. They must find the same folder (the package's own
-    ``__pycache__``, or that in the environment variable ``NUMBA_CACHE_DIR``) and compute on the
-    same kind of processor. Where images move between kinds, Numba's variables
-    ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places, name one that all
-    of them can stand in for.
+    ``__pycache__``, or that in the environment variable ``NUMBA_CACHE_DIR``), which they need not
+    be able to write, and compute on the same kind of processor. Where images move between kinds,
+    Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places,
+    name one that all of them can stand in for.
 
     Parameters
     ----------
@@ -68,8 +70,8 @@ def warmup(
     Returns
     -------
     result : Warmup
-        A named tuple of `dtypes`, the names of the kernels `compiled`, the `folder` they are
-        kept in, and the `seconds` it took.
+        A named tuple of `dtypes`, the names of the kernels `compiled`, the `folder` that kernels
+        are kept in, and the `seconds` it took.
 
     Raises
     ------
@@ -78,7 +80,8 @@ def warmup(
     RuntimeError
         If CUDA's compilers are not installed, or there is no GPU to compile for.
     OSError
-        If there is no folder to keep compiled kernels in.
+        If something is to be compiled, and cannot be kept: there is no folder for it, or that in
+        ``NUMBA_CACHE_DIR`` cannot be written.
 
     Examples
     --------
@@ -103,21 +106,54 @@ def warmup(
             "device='cuda', or leave it out."
         )
     # Numba takes a while to import.
-    from skmlp.engines.cpu import cache_folder
+    from skmlp.engines.cpu import history
 
-    folder = cache_folder()
-    if folder is None:
-        raise OSError(
-            "Compiled kernels cannot be kept: neither the folder of the package nor the user's "
-            "cache can be written. Set NUMBA_CACHE_DIR to a folder that can be."
-        )
-    compiled: list[str] = []
     began = time.perf_counter()
-    with compilations_told_to(compiled.append), warnings.catch_warnings():
+    with compiling_to_keep(device) as compiled, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for precision in dtypes:
             use_everything(precision)
+    if history.failures:  # before the warm-up perhaps: what is in memory is not looked for on disk
+        raise OSError(
+            f"Compiled kernels could not be kept: {history.failures[-1]}. Set NUMBA_CACHE_DIR to a "
+            "folder that can be written and has room, and start anew."
+        )
+    folder = main_folder(device, history.folders)
     return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
+
+
+def main_folder(device: str, used: Sequence[Path]) -> str:
+    """Return the folder that is stored in, or else that in which others have stored."""
+    from skmlp.engines.folders import place_to_store
+
+    store = place_to_store(device)
+    return str(store if store in used or not used else used[-1])
+
+
+@contextmanager
+def compiling_to_keep(device: str) -> Iterator[list[str]]:
+    """List the names of the kernels that the block compiles; refuse to if they cannot be kept.
+
+    In a fit a folder that cannot be written is passed over, even if the user chose it; who
+    compiles ahead relies on it.
+    """
+    from skmlp.engines.folders import cache_folders, chosen_folder, place_to_store
+
+    compiled: list[str] = []
+    store, chosen = place_to_store(device), chosen_folder(device)
+
+    def keep(kernel: str) -> None:
+        if store is None or chosen not in (None, store):
+            folders = [chosen] if chosen is not None else list(cache_folders(device))
+            tried = " nor ".join(str(folder) for folder in folders)
+            raise OSError(
+                f"Compiled kernels cannot be kept: {tried} cannot be written. Set NUMBA_CACHE_DIR "
+                "to a folder that can be."
+            )
+        compiled.append(kernel)
+
+    with compilations_told_to(keep):
+        yield compiled
 
 
 def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> Warmup:
@@ -137,21 +173,18 @@ def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> 
             f"compute_capability={capability!r} is below {MINIMUM_CAPABILITY!r}, the oldest that "
             "can be used."
         )
-    from skmlp.engines.cuda.compilation import cache_folders, machine_code
+    from skmlp.engines.cuda.compilation import machine_code
     from skmlp.engines.cuda.kernels import kernels_for
 
-    compiled: list[str] = []
     began = time.perf_counter()
-    folder = ""
-    with compilations_told_to(compiled.append):
-        for kernel in kernels_for(dtypes, capability):
-            folder = machine_code(kernel, capability).folder
-    if not folder:
-        tried = " nor ".join(str(folder) for folder in cache_folders())
+    with compiling_to_keep("cuda") as compiled:
+        kernels = [machine_code(kernel, capability) for kernel in kernels_for(dtypes, capability)]
+    if not all(kernel.folder for kernel in kernels):
         raise OSError(
-            f"Compiled kernels cannot be kept: {tried} cannot be written. Set NUMBA_CACHE_DIR to "
-            "a folder that can be."
+            "Compiled kernels could not be kept. Set NUMBA_CACHE_DIR to a folder that can be "
+            "written and has room."
         )
+    folder = main_folder("cuda", [Path(kernel.folder) for kernel in kernels])
     return Warmup(dtypes, tuple(compiled), folder, time.perf_counter() - began)
 
 

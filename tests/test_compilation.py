@@ -1,9 +1,11 @@
 """Compiled code: what is cached, what invalidates it, and what it must not depend on."""
 
+import ast
 import gc
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +15,14 @@ import numpy as np
 import pytest
 from numba import carray, types
 from numba.core.caching import IndexDataCacheFile, NullCache
+from numba.core.codegen import JITCPUCodegen
 
 import skmlp
 from skmlp import _warmup
-from skmlp.__main__ import main
 from skmlp._engine import COMPILING, compilation_announced, cpu_engine
-from skmlp.engines.cpu import compilation
-from skmlp.engines.cpu.compilation import NoCache, inner, jit
+from skmlp.engines import folders
+from skmlp.engines.cpu import compilation, disk_cache
+from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
@@ -46,11 +49,13 @@ model.fit(X, X[:, 0] > 0).predict(X)
 PRINT_COEFS = "print([coef.tobytes().hex() for coef in model.coefs_])"
 
 
-def start_python(script, cache):
-    """Start a new process that keeps its kernels in `cache`."""
-    root = Path(skmlp.__file__).parents[1]
+ROOT = Path(skmlp.__file__).parents[1]
+
+
+def start_python(script, cache, root=ROOT):
+    """Start a new process that keeps its kernels in `cache`, with the package in `root`."""
     return subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-P", "-c", script],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,10 +73,10 @@ def printed_by(process):
     return printed
 
 
-def functions_compiled_by(script, cache):
+def functions_compiled_by(script, cache, root=ROOT):
     """Names of all functions that a script compiles in a new process."""
     script = f"{COUNT_COMPILATIONS}{script}\nprint(*compiled)"
-    return printed_by(start_python(script, cache)).split()
+    return printed_by(start_python(script, cache, root)).split()
 
 
 def compiled_functions(cache, layers="(5,)", activation="tanh"):
@@ -79,15 +84,44 @@ def compiled_functions(cache, layers="(5,)", activation="tanh"):
     return functions_compiled_by(FIT.format(layers=layers, activation=activation), cache)
 
 
+@pytest.fixture(scope="module")
+def first_fits(tmp_path_factory):
+    """Return a folder that three first fits at once have filled, and what each of them printed."""
+    cache = tmp_path_factory.mktemp("cache")
+    fit = FIT.format(layers="(5,)", activation="tanh")
+    script = f"{COUNT_COMPILATIONS}{fit}\n{PRINT_COEFS}\nprint(*compiled)"
+    processes = [start_python(script, cache) for _ in range(3)]
+    return cache, [printed_by(process) for process in processes]
+
+
+@pytest.fixture
+def filled_cache(first_fits, tmp_path):
+    """Return a folder with what a fit and a prediction with the activation tanh need."""
+    cache, _ = first_fits
+    return Path(shutil.copytree(cache, tmp_path / "cache"))
+
+
 @pytest.mark.slow
-def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(tmp_path):
-    first = compiled_functions(tmp_path)
-    assert {"run_batches", "predict_rows", "activate", "hyperbolic_tangent"} <= set(first)
-    assert compiled_functions(tmp_path) == []
-    assert compiled_functions(tmp_path, layers="(7, 4, 3)") == []
-    other = compiled_functions(tmp_path, activation="relu")
+def test_second_process_compiles_nothing_and_a_new_architecture_no_driver(filled_cache):
+    assert compiled_functions(filled_cache) == []
+    assert compiled_functions(filled_cache, layers="(7, 4, 3)") == []
+    other = compiled_functions(filled_cache, activation="relu")
     assert {"activate", "relu", "backpropagate", "relu_derivative"} <= set(other)
     assert not {"run_batches", "predict_rows", "forward_layer"} & set(other)
+
+
+@pytest.mark.slow
+def test_an_edited_formula_compiles_no_driver(filled_cache, tmp_path):
+    ignore = shutil.ignore_patterns("__pycache__")
+    package = Path(shutil.copytree(ROOT / "skmlp", tmp_path / "skmlp", ignore=ignore))
+    fit = FIT.format(layers="()", activation="tanh").replace(".predict(X)", "")
+    # Where a package lies is no part of what its kernels come from.
+    assert functions_compiled_by(fit, filled_cache, tmp_path) == []
+    with (package / "network" / "losses.py").open("a") as file:
+        file.write("# changed\n")
+    compiled = functions_compiled_by(fit, filled_cache, tmp_path)
+    assert {"loss_and_delta", "update_parameters", "step_constants"} <= set(compiled)
+    assert not {"run_batches", "exchange_parameters", "propagate", "update_block"} & set(compiled)
 
 
 COUNT_REFRESHES = """
@@ -105,28 +139,31 @@ print(double(np.arange(2)) == [0, 2])
 
 
 @pytest.mark.slow
-def test_cached_kernels_are_loaded_without_preparing_to_compile(tmp_path):
+def test_cached_kernels_are_loaded_without_preparing_to_compile(filled_cache):
     """And compiling in the same process afterwards, with arrays and lists, still works."""
     fit = FIT.format(layers="(5,)", activation="tanh")
-    compiled_functions(tmp_path)
     script = COUNT_REFRESHES + fit + COMPILE_MORE
-    refreshed, doubled = printed_by(start_python(script, tmp_path)).split()
-    assert refreshed == "0" or not compilation.NEEDS_RUNTIME_ONLY
+    refreshed, doubled = printed_by(start_python(script, filled_cache)).split()
+    assert refreshed == "0" or not disk_cache.NEEDS_RUNTIME_ONLY
     assert doubled == "True"
     # With a release of Numba that has not been tried:
-    module = "skmlp.engines.cpu.compilation"
+    module = "skmlp.engines.cpu.disk_cache"
     script = f"import {module}\n{module}.NEEDS_RUNTIME_ONLY = False\n{fit}"
-    assert functions_compiled_by(script, tmp_path) == []
+    assert functions_compiled_by(script, filled_cache) == []
 
 
 @pytest.mark.slow
-def test_concurrent_first_fits_agree_and_leave_a_complete_cache(tmp_path):
-    script = FIT.format(layers="(5,)", activation="tanh") + PRINT_COEFS
-    processes = [start_python(script, tmp_path) for _ in range(3)]
-    first, *others = [printed_by(process) for process in processes]
-    assert others == [first, first]
-    assert compiled_functions(tmp_path) == []
-    assert printed_by(start_python(script, tmp_path)) == first
+def test_concurrent_first_fits_agree_and_compile_everything_once(first_fits):
+    cache, printed = first_fits
+    coefs, compiled = zip(*(lines.splitlines() for lines in printed), strict=True)
+    assert len(set(coefs)) == 1
+    drivers = [name for names in compiled for name in names.split()]
+    # (Others are compiled anew within each formula kernel, in the process that compiles it.)
+    for once in ("run_batches", "predict_rows", "activate", "backpropagate", "update_parameters"):
+        assert drivers.count(once) == 1, once
+    assert "hyperbolic_tangent" in drivers
+    again = start_python(FIT.format(layers="(5,)", activation="tanh") + PRINT_COEFS, cache)
+    assert printed_by(again).splitlines() == [coefs[0]]
 
 
 # Every kernel of the registries, and fits that no warm-up would think of.
@@ -174,7 +211,6 @@ for X, solver, dtype, n_jobs in product(inputs, ("adam", "lbfgs"), {dtypes}, (1,
 @pytest.mark.slow
 def test_nothing_is_left_to_compile_after_warmup(tmp_path):
     """One precision and then both, as each must be complete by itself."""
-    root = Path(skmlp.__file__).parents[1]
 
     def warm_up(dtype):
         script = f"from skmlp.__main__ import main; main(['warmup', '--dtype', '{dtype}'])"
@@ -184,7 +220,7 @@ def test_nothing_is_left_to_compile_after_warmup(tmp_path):
     assert re.match(r"Compiled [1-9]\d* kernels for float32 in ", said)
     folder = Path(re.search(r"kept in (.+)\.$", said)[1])
     assert folder.is_relative_to(tmp_path)
-    assert not folder.is_relative_to(root)
+    assert not folder.is_relative_to(ROOT)
     assert list(folder.glob("*.nbi"))
     assert functions_compiled_by(EVERYTHING.format(dtypes=["float32"]), tmp_path) == []
     assert re.match(r"Compiled [1-9]\d* kernels for float32 and float64 in ", warm_up("both"))
@@ -242,42 +278,89 @@ def test_warmup_takes_what_numpy_takes_for_a_dtype(monkeypatch, dtype, expected)
     assert tuple(prepared) == expected
 
 
-def test_warmup_refuses_what_it_cannot_do(monkeypatch):
+def test_warmup_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match=r"dtype must be .* got 'float16'"):
         skmlp.warmup("float16")
     with pytest.raises(ValueError, match=r"dtype='auto' names no precision\. Use None for both\."):
         skmlp.warmup("auto")
 
-    def refuse(py_func, key):
-        raise RuntimeError("no locator available")
 
-    monkeypatch.setattr(compilation, "KernelCache", refuse)
-    with pytest.raises(OSError, match="Set NUMBA_CACHE_DIR to a folder"):
-        skmlp.warmup("float32")
-    with pytest.raises(SystemExit, match="1"):
-        main(["warmup", "--dtype", "float32"])
+WARM_UP = """
+from skmlp.engines.cpu import formula_kernels
+from skmlp import _warmup
+from skmlp.__main__ import main
+# In place of a minute's work:
+_warmup.use_everything = lambda dtype: formula_kernels.activation_kernel("relu", dtype)
+try:
+    main(["warmup", "--dtype", "float32"])
+except SystemExit as end:
+    print(end.code)
+"""
+
+
+def test_warmup_refuses_a_folder_that_cannot_be_written(tmp_path):
+    """What users ask for by NUMBA_CACHE_DIR is granted or refused; a fit would look elsewhere."""
+    (tmp_path / "file").write_bytes(b"")
+    process = start_python(WARM_UP, tmp_path / "file")
+    printed, errors = process.communicate()
+    chosen = tmp_path / "file" / "skmlp-cpu"
+    assert printed == "1\n"
+    assert f"{chosen} cannot be written. Set NUMBA_CACHE_DIR to a folder" in errors
+
+
+def test_warmup_says_when_kernels_could_not_be_kept(tmp_path):
+    full = """
+from numba.core.caching import IndexDataCacheFile
+def refuse(*arguments):
+    raise OSError(28, "No space left on device")
+IndexDataCacheFile.save = refuse
+"""
+    process = start_python(full + WARM_UP, tmp_path)
+    printed, errors = process.communicate()
+    assert printed == "1\n"
+    assert "could not be kept: [Errno 28] No space left on device. Set NUMBA_CACHE_DIR" in errors
+    said = printed_by(start_python(WARM_UP, tmp_path))
+    assert re.match(r"Compiled 1 kernels .*kept in .*skmlp-cpu", said, re.S)
 
 
 @pytest.mark.slow
-def test_unusable_cache_entries_are_compiled_again(tmp_path):
-    compiled_functions(tmp_path)
-    damaged = [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]
+def test_unusable_cache_entries_are_compiled_again(filled_cache):
+    damaged = [*filled_cache.rglob("*.nbc"), *filled_cache.rglob("*.nbi")]
     assert damaged
     for path in damaged:
         path.write_bytes(b"")
-    assert "run_batches" in compiled_functions(tmp_path)
+    assert "run_batches" in compiled_functions(filled_cache)
+    assert compiled_functions(filled_cache) == []
+
+
+TALK = """
+import logging, sys
+from skmlp import _engine
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s %(message)s")
+_engine.LONG = 0.0
+"""
 
 
 def told(cache):
-    """Lines about compilation that a fit with ``verbose=True`` prints in a new process."""
-    script = FIT.format(layers="(5,)", activation="tanh").replace("max_iter", "verbose=1, max_iter")
-    return re.findall("^Compiling.*$", printed_by(start_python(script, cache)), re.M)
+    """Lines about compilation that a verbose fit, and a prediction, print in a new process."""
+    fit = FIT.format(layers="(5,)", activation="tanh")
+    fit = fit.replace("max_iter", "verbose=1, max_iter").replace(".predict", "\nmodel.predict")
+    return re.findall("^(?:skmlp )?Compiling.*$", printed_by(start_python(TALK + fit, cache)), re.M)
 
 
 @pytest.mark.slow
-def test_verbose_fit_says_once_that_it_compiles(tmp_path):
-    assert told(tmp_path) == [COMPILING]
-    assert told(tmp_path) == []
+def test_fits_and_predictions_say_that_they_compile(filled_cache):
+    assert told(filled_cache) == []
+    # What only the fit needs, and what only the prediction needs.
+    for pattern in ("derivative_kernel.*.nbi", "_elementwise_output.*.nbi"):
+        (path,) = filled_cache.rglob(pattern)
+        path.unlink()
+    printed, *log = told(filled_cache)
+    assert printed == COMPILING
+    assert log[::2] == [f"skmlp {COMPILING}"] * 2
+    assert all(re.match(r"skmlp Compiling took \d+\.\d s\.", line) for line in log[1::2])
+    assert len(log) == 4
+    assert told(filled_cache) == []
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -303,28 +386,59 @@ def test_only_what_is_compiled_is_announced(empty_cache, monkeypatch, capsys):
     compile_scale(5.0)
     assert capsys.readouterr().out == f"{COMPILING}\n"
     # Where no folder can be written everything is compiled, always.
-    monkeypatch.setattr(compilation, "kernel_cache", lambda py_func, key: NoCache(py_func))
+    monkeypatch.setattr(folders, "cache_folders", lambda engine: [])
     with compilation_announced(True):
         compile_scale(2.0)
     assert capsys.readouterr().out == f"{COMPILING}\n"
 
 
-def test_stamp_covers_every_formula_and_kernel(tmp_path, monkeypatch):
+def test_stamps_cover_what_kernels_come_from(tmp_path, monkeypatch):
+    """A change of a formula leaves drivers as they are; one of a kernel concerns all."""
     package = Path(skmlp.__file__).parent
-    for folder in ("network", "engines/cpu"):
-        (tmp_path / folder).mkdir(parents=True)
-        for path in (package / folder).glob("*.py"):
-            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(
-        compilation, "__file__", str(tmp_path / "engines" / "cpu" / "compilation.py")
-    )
-    digest = inspect.unwrap(compilation.source_stamp)
-    stamps = {digest()}
-    for changed in ("network/activations.py", "engines/cpu/passes.py"):
-        with (tmp_path / changed).open("a") as file:
-            file.write("# changed\n")
-        stamps.add(digest())
-    assert len(stamps) == 3
+    ignore = shutil.ignore_patterns("__pycache__")
+    copy = Path(shutil.copytree(package, tmp_path / "skmlp", ignore=ignore))
+    monkeypatch.setattr(disk_cache.resources, "files", lambda name: copy)
+
+    def stamps():
+        disk_cache.driver_stamp.cache_clear()
+        return disk_cache.driver_stamp(), inspect.unwrap(disk_cache.formula_stamp)()
+
+    try:
+        drivers, formulas = stamps()
+        for changed in ("network/activations.py", "engines/formulas.py", "engines/cpu/passes.py"):
+            with (copy / changed).open("a") as file:
+                file.write("# changed\n")
+            before, (drivers, formulas) = (drivers, formulas), stamps()
+            assert formulas != before[1], changed
+            assert (drivers != before[0]) == changed.startswith("engines/cpu"), changed
+        (copy / "engines" / "cuda" / "tiles.py").write_text("")
+        assert stamps() == (drivers, formulas)
+    finally:
+        disk_cache.driver_stamp.cache_clear()
+
+
+def test_drivers_know_nothing_of_what_their_stamp_leaves_out():
+    """Else a change there would go unnoticed: what they compile in stands in the engine itself."""
+    for path in (Path(skmlp.__file__).parent / "engines" / "cpu").glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        elsewhere = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("skmlp.")
+            and not node.module.startswith("skmlp.engines.cpu")
+            for alias in node.names
+        }
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and is_driver(function):
+                names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+                assert not names & elsewhere, (path.name, function.name)
+
+
+def is_driver(function):
+    """Tell whether a function is decorated with ``inner`` or ``jit(...)``."""
+    decorators = [getattr(node, "func", node) for node in function.decorator_list]
+    return any(getattr(node, "id", None) in ("inner", "jit") for node in decorators)
 
 
 def all_formulas():
@@ -397,10 +511,28 @@ def test_entries_of_one_function_share_no_file(empty_cache):
     assert (applied(two), applied(three)) == (2.0, 3.0)
 
 
+def test_processors_of_different_kinds_share_a_folder(empty_cache, monkeypatch):
+    """As nodes of a cluster do: none may load the code of another, nor push it out."""
+    for kind in ("one", "another"):
+        monkeypatch.setattr(JITCPUCodegen, "magic_tuple", lambda self, kind=kind: (kind,))
+        assert (compile_scale(2.0).cache_hits, compile_scale(2.0).cache_hits) == (0, 1)
+    assert len(list(empty_cache.rglob("*.nbc"))) == 2
+
+
+def test_an_edited_formula_leaves_what_older_sources_compiled(empty_cache, monkeypatch):
+    """So two versions of the package that share a user's folder do not push each other out."""
+    for stamp in ("older", "newer", "older"):
+        monkeypatch.setattr(compilation, "formula_stamp", lambda stamp=stamp: stamp)
+        compile_scale(2.0)
+    assert len(list(empty_cache.rglob("*.nbc"))) == 2
+    assert compile_scale(2.0).cache_hits == 1
+
+
 def test_data_file_missing_after_a_full_disk(empty_cache, monkeypatch):
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(disk_cache, "history", disk_cache.History([], []))
     with monkeypatch.context() as patch:
         patch.setattr(IndexDataCacheFile, "_save_data", refuse)
         assert applied(compile_scale(2.0)) == 2.0
@@ -421,7 +553,7 @@ def test_damaged_bits_are_compiled_again(empty_cache):
         assert applied(compile_scale(2.0)) == 2.0
 
 
-def test_drivers_count_no_references():
+def test_drivers_count_no_references(empty_cache):
     @inner
     def total(array):
         return array[0] + array[1]

@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numba
 import pytest
 
 CAPABILITIES = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
@@ -77,10 +78,11 @@ def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
 
 @needs_compilers
 def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
+    from skmlp.engines import folders
     from skmlp.engines.cuda import compilation, kernels
     from skmlp.engines.listeners import compilations_told_to
 
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     told = []
     kernel = kernels.step_kernel("begin")
     with compilations_told_to(told.append):
@@ -95,11 +97,19 @@ def test_machine_code_is_kept_on_disk(tmp_path, monkeypatch):
             file.write_bytes(file.read_bytes()[:-9])
         third = compilation.machine_code(kernel, (9, 0))
         assert told == ["begin"] * 3
-        assert len(third.cubin) == len(first.cubin)
-        (tmp_path / "file").write_bytes(b"")
-        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-        assert len(compilation.machine_code(kernel, (9, 0)).cubin) == len(first.cubin)
+        assert third.report  # which only the assembler gives
+        for file in (tmp_path / "skmlp-cuda").iterdir():
+            file.write_bytes(b"")
+        compilation.machine_code(kernel, (9, 0))
         assert told == ["begin"] * 4
+        # What is there is read where it cannot be written, by other users too.
+        assert all(file.stat().st_mode & 0o444 for file in (tmp_path / "skmlp-cuda").iterdir())
+        monkeypatch.setattr(folders, "can_be_written", lambda folder: False)
+        assert compilation.machine_code(kernel, (9, 0)).folder == str(tmp_path / "skmlp-cuda")
+        assert told == ["begin"] * 4
+        monkeypatch.setattr(folders, "cache_folders", lambda engine: [tmp_path / "none"])
+        assert compilation.machine_code(kernel, (9, 0)).folder == ""
+        assert told == ["begin"] * 5
 
 
 @needs_compilers
@@ -189,7 +199,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
 
     with pytest.raises(ValueError, match=r"compute_capability=\(7, 0\) is below \(7, 5\)"):
         skmlp.warmup(device="cuda", compute_capability=(7, 0))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     command = ["warmup", "--device", "cuda", "--compute-capability", "7.5", "--dtype", "float32"]
     main(command)
     assert "Compiled" in capsys.readouterr().out
@@ -200,6 +210,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
     assert result.folder == str(tmp_path / "skmlp-cuda")
     assert len(list(tmp_path.glob("*/*.cubin"))) == 16
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="NUMBA_CACHE_DIR"):
-        skmlp.warmup("float32", device="cuda", compute_capability=(7, 5))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))
+    # Compiled for no GPU that there is, so that no other folder has it.
+    with pytest.raises(OSError, match=r"skmlp-cuda cannot be written. Set NUMBA_CACHE_DIR"):
+        skmlp.warmup("float32", device="cuda", compute_capability=(7, 7))

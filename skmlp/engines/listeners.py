@@ -2,9 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 Listener = Callable[[str], None]
+
+
+class Watcher(Protocol):
+    """Sees when a computation is held up, in whatever thread, and when it goes on.
+
+    Compilations within compilations begin and end within them.
+    """
+
+    def begin(self, is_waiting: bool) -> None:
+        """See that something is compiled, or another process that does so waited for."""
+
+    def end(self) -> None:
+        """See that it is done."""
+
+
 _listeners: list[Listener] = []
+_watchers: list[Watcher] = []
 
 
 @contextmanager
@@ -17,6 +34,37 @@ def compilations_told_to(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-def tell_of_compilation(kernel: str) -> None:
+def watch(watcher: Watcher) -> None:
+    _watchers.append(watcher)
+
+
+def unwatch(watcher: Watcher) -> None:
+    _watchers.remove(watcher)
+
+
+@contextmanager
+def compiling(kernel: str) -> Iterator[None]:
+    """Tell everyone of the compilation that the block consists of."""
     for listener in tuple(_listeners):
         listener(kernel)
+    with _held_up(is_waiting=False):
+        yield
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Tell watchers that the block waits for another process, which compiles."""
+    with _held_up(is_waiting=True):
+        yield
+
+
+@contextmanager
+def _held_up(is_waiting: bool) -> Iterator[None]:
+    watchers = tuple(_watchers)
+    for watcher in watchers:
+        watcher.begin(is_waiting)
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.end()

@@ -5,18 +5,19 @@ named after everything it depends on, the sources of all kernels and formulas in
 """
 
 import hashlib
-import os
 import re
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
+from uuid import uuid4
 
 from skmlp.engines.cuda.device import compiling_for, cuda
 from skmlp.engines.cuda.kernels import Kernel
 from skmlp.engines.cuda.ptx import for_capability
-from skmlp.engines.listeners import tell_of_compilation
+from skmlp.engines.folders import place_to_store, places_to_look
+from skmlp.engines.listeners import compiling
 
 # What turns a kernel into machine code, besides the libraries of the CUDA toolkit.
 PACKAGES = ("cuda-core", "llvmlite", "numba", "numba-cuda")
@@ -102,14 +103,6 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
-def cache_folders() -> list[Path]:
-    """Return the folders to keep machine code in, the best one first."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    own = Path(__file__).parent / "__pycache__"
-    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skmlp"
-    return [Path(chosen) / "skmlp-cuda"] if chosen else [own, users]
-
-
 def file_name(kernel: Kernel, capability: tuple[int, int]) -> str:
     key = repr((source_stamp(), kernel.name, kernel.threads, kernel.blocks, capability))
     return f"{kernel.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.cubin"
@@ -117,12 +110,12 @@ def file_name(kernel: Kernel, capability: tuple[int, int]) -> str:
 
 def load(kernel: Kernel, capability: tuple[int, int]) -> Compiled | None:
     """Return machine code from the disk, None if there is none that can be used."""
-    for folder in cache_folders():
+    for folder in places_to_look("cuda"):
         try:
             content = (folder / file_name(kernel, capability)).read_bytes()
-        except OSError:
+            entry, digest, cubin = content.split(b"\n", 2)
+        except (OSError, ValueError):  # not there, or cut off
             continue
-        entry, digest, cubin = content.split(b"\n", 2)
         if hashlib.sha256(cubin).hexdigest().encode() == digest:
             return Compiled(cubin, entry.decode(), folder=str(folder))
     return None
@@ -132,23 +125,27 @@ def save(kernel: Kernel, capability: tuple[int, int], compiled: Compiled) -> Com
     """Keep machine code on disk, in the first folder that can be written; return it with that."""
     digest = hashlib.sha256(compiled.cubin).hexdigest()
     content = b"\n".join((compiled.entry.encode(), digest.encode(), compiled.cubin))
-    for folder in cache_folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(content)
-            os.replace(file.name, folder / file_name(kernel, capability))
-        except OSError:
-            continue
-        return replace(compiled, folder=str(folder))
-    return compiled
+    folder = place_to_store("cuda")
+    if folder is None:
+        return compiled
+    name = file_name(kernel, capability)
+    unfinished = folder / f"{name}.{uuid4().hex[:16]}"
+    try:
+        # Not a temporary file, which no other user could read.
+        unfinished.write_bytes(content)
+        unfinished.replace(folder / name)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink()
+        return compiled
+    return replace(compiled, folder=str(folder))
 
 
 def machine_code(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     """Return a kernel's machine code, compiled only if it is not on disk."""
     found = load(kernel, capability)
     if found is None:
-        tell_of_compilation(kernel.name)
-        found = compile_kernel(kernel, capability)
+        with compiling(kernel.name):
+            found = compile_kernel(kernel, capability)
         found = save(kernel, capability, found)
     return found
