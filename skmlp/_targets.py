@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Flatten a single column, with scikit-learn's warning."""
     if y.ndim == 2 and y.shape[1] == 1:
+        column = np.asarray(column_or_1d(y))
         warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape "
             "of y to (n_samples, ), for example using ravel().",
             DataConversionWarning,
         )
-        return np.asarray(column_or_1d(y))
+        return column
     return y
 
 
