@@ -8,6 +8,7 @@ from sklearn.base import ClassifierMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only, unchanged_on_error
 from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
+from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
     as_column_or_matrix,
@@ -303,6 +304,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The estimator after one more epoch.
         """
         with unchanged_on_error(self):
+            y, classes = check_sparse("y", y), check_sparse("classes", classes)
             if _check_partial_fit_first_call(self, classes):
                 self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
             return self._fit(X, y, sample_weight, incremental=True)

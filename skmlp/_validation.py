@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from sklearn.utils.validation import validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
+from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout
@@ -174,10 +176,11 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
 
 def check_X_y(estimator: Any, X: Any, y: Any, *, y_numeric: bool, reset: bool) -> tuple[Any, Any]:
     """Validate training data; X keeps its precision and layout, and CSC becomes CSR."""
+    X, y = check_sparse("X", X), check_sparse("y", y)
     if (
         is_small_and_plain(X)
         and is_small_and_numeric(y)
-        and len(X) == len(y)
+        and X.shape[0] == len(y)
         and (reset or matches_fit(estimator, X))
     ):
         if reset:
@@ -202,17 +205,22 @@ SMALL_SIZE = 10_000
 
 
 def is_small_and_plain(X: Any) -> bool:
-    """Whether X is a small array of floats that general validation would hand back as it is.
+    """Whether X is a small array or CSR of floats that validation would hand back as it is.
 
     General validation takes longer than to predict a row. Whatever it would convert, name, warn
     of or refuse is left to it.
     """
+    if type(X) is np.ndarray and X.ndim == 2:
+        values = X
+    elif type(X) is scipy.sparse.csr_array:
+        values = X.data
+    else:
+        return False
     return (
-        type(X) is np.ndarray
-        and X.ndim == 2
-        and (X.dtype == np.float64 or X.dtype == np.float32)
-        and 0 < X.size <= SMALL_SIZE
-        and bool(np.isfinite(X).all())
+        (values.dtype == np.float64 or values.dtype == np.float32)
+        and 0 not in X.shape
+        and values.size <= SMALL_SIZE
+        and bool(np.isfinite(values).all())
     )
 
 
@@ -235,6 +243,7 @@ def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
 
 def check_X(estimator: Any, X: Any) -> Any:
     """Validate data to predict for."""
+    X = check_sparse("X", X)
     if is_small_and_plain(X) and matches_fit(estimator, X):
         return X
     X = validate_data(
@@ -248,13 +257,17 @@ def check_X(estimator: Any, X: Any) -> Any:
 
 
 def check_numeric_target(y: npt.NDArray[Any]) -> None:
-    """Refuse targets of a regressor that are not real numbers.
+    """Refuse targets of a regressor that are not an array of real numbers.
 
     Raises
     ------
     ValueError
-        If `y` holds text, dates or complex numbers.
+        If `y` is sparse, or holds text, dates or complex numbers.
     """
+    if scipy.sparse.issparse(y):
+        raise ValueError(
+            f"y must be dense for a regressor, got a sparse {type(y).__name__}. Use y.toarray()."
+        )
     if y.dtype.kind not in "biuf":
         raise ValueError(
             f"y must hold real numbers for a regressor, got {y.dtype} such as {y.flat[0]!r}. "
