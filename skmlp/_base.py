@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
@@ -22,6 +23,7 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
+from skmlp._fitted import check_layers, check_outputs, check_prediction
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import CheckedParameters, lbfgs_options, warn_unless_converged
 from skmlp._splitting import split_rows
@@ -30,8 +32,8 @@ from skmlp._validation import (
     STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
     check_keywords,
-    check_layers,
     check_memory,
+    check_parameters_again,
     check_precision,
     check_related_parameters,
     check_sample_weight,
@@ -196,13 +198,17 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
         with unchanged_on_error(self):
+            if incremental:
+                check_parameters_again(self)
+            resumes = hasattr(self, "coefs_") and (incremental or self.warm_start)
+            if resumes:
+                self._check_resumable()
             hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
             if incremental and self.early_stopping:
                 raise ValueError(
                     "partial_fit does not support early_stopping=True. Set "
                     "early_stopping=False, or use fit."
                 )
-            resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
             X, targets = self._prepare(X, y, reset=not resumes, incremental=incremental)
             if sample_weight is not None:
                 sample_weight = check_sample_weight(sample_weight, X)
@@ -443,13 +449,14 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         """Return the network's outputs, shape (n_samples, n_outputs)."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
+        check_prediction(self)
+        layers = check_layers(self)
+        coefs, intercepts, units = layers
         X = check_X(self, X)
-        coefs = [np.asarray(coef) for coef in self.coefs_]
-        intercepts = [np.asarray(intercept) for intercept in self.intercepts_]
-        units = check_layers(coefs, intercepts)
         if X.shape[1] != units[0]:
             raise ValueError(
-                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features."
+                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features. Assign "
+                "weights that fit X, or fit again."
             )
         network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
@@ -457,7 +464,10 @@ class BaseMLP(CheckedParameters, Resuming, BaseEstimator, ABC):
         device = choose_for_prediction(self.device, flops)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         data = engine.load(X, None, None, network, dtype)
-        return engine.predict(network, coefs, intercepts, data)
+        outputs = engine.predict(network, coefs, intercepts, data)
+        # A weight that is NaN shows in every dense sample.
+        check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
+        return outputs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,12 +12,15 @@ from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
     as_column_or_matrix,
+    check_classes_known,
+    check_decodable,
     check_same_classes,
     decode_labels,
     encode_labels,
     fit_binarizer,
     is_multilabel,
     n_outputs,
+    orderable,
 )
 from skmlp._validation import check_X_y
 from skmlp.network.parameters import FloatArray
@@ -305,7 +308,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         with unchanged_on_error(self):
             y, classes = check_sparse("y", y), check_sparse("classes", classes)
-            if _check_partial_fit_first_call(self, classes):
+            with orderable("classes", classes):
+                is_first = _check_partial_fit_first_call(self, classes)
+            if is_first:
                 self._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
             return self._fit(X, y, sample_weight, incremental=True)
 
@@ -324,6 +329,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             probability exceeds one half.
         """
         outputs = self._outputs(X)
+        check_decodable(self, outputs.shape[1])
         return decode_labels(self._label_binarizer, outputs)
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -369,6 +375,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y = check_X_y(self, X, y, y_numeric=False, reset=reset)
         y = as_column_or_matrix(y)
         if hasattr(self, "classes_") and (self.warm_start or incremental):
+            check_classes_known(self)
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)

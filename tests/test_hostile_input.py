@@ -91,3 +91,7 @@ def test_kernels_are_called_with_doubles_and_batches():
     optimizer = OptimizerSpec("sgd", (0.9, 1.0))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         FitTask(network, optimizer, None, np.zeros(3), state, 0.0, batch_size=0)
+
+
+def test_draws_of_assigned_attributes(last_line):
+    assert last_line("hostile_draws", "main", 0, 1500) == []
