@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -28,6 +29,7 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
+from skmlp._fitted import check_layers, check_outputs, check_prediction
 from skmlp._overflow import overflows
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
@@ -41,8 +43,8 @@ from skmlp._validation import (
     PARAMETER_CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
-    check_layers,
     check_memory,
+    check_parameters_again,
     check_precision,
     check_related_parameters,
     check_sample_weight,
@@ -201,13 +203,17 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         return self
 
     def _carry_out(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Sequence[Remark]:
+        if incremental:
+            check_parameters_again(self)
+        resumes = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        if resumes:
+            self._check_resumable()
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit does not support early_stopping=True. Set "
                 "early_stopping=False, or use fit."
             )
-        resumes = hasattr(self, "coefs_") and (self.warm_start or incremental)
         # Initial weights may have been assigned to an estimator that has seen no data.
         reset = not (resumes and hasattr(self, "n_features_in_"))
         X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
@@ -430,13 +436,14 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         """Return the network's outputs, shape (n_samples, n_outputs)."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
+        check_prediction(self)
+        layers = check_layers(self)
+        coefs, intercepts, units = layers
         X = check_X(self, X)
-        coefs = [np.asarray(coef) for coef in self.coefs_]
-        intercepts = [np.asarray(intercept) for intercept in self.intercepts_]
-        units = check_layers(coefs, intercepts)
         if X.shape[1] != units[0]:
             raise ValueError(
-                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features."
+                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features. Assign "
+                "weights that fit X, or fit again."
             )
         network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
@@ -445,7 +452,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
             data = engine.load(X, None, None, network, dtype)
-            return engine.predict(network, coefs, intercepts, data)
+            outputs = engine.predict(network, coefs, intercepts, data)
+        # A weight that is NaN shows in every dense sample.
+        check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
+        return outputs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -9,9 +9,12 @@ from sklearn.base import ClassifierMixin
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
 from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
+from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
     as_column_or_matrix,
+    check_classes_known,
+    check_decodable,
     check_same_classes,
     decode_labels,
     encode_labels,
@@ -19,6 +22,7 @@ from skmlp._targets import (
     is_correct,
     is_multilabel,
     n_outputs,
+    orderable,
 )
 from skmlp._validation import as_numpy, check_X_y
 from skmlp._vocabulary import answers_keywords
@@ -314,8 +318,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The estimator after one more epoch.
         """
         draft = draft_of(self)
-        y, classes = as_numpy("y", y), as_numpy("classes", classes)
-        if _check_partial_fit_first_call(draft, classes):
+        y = check_sparse("y", as_numpy("y", y))
+        classes = check_sparse("classes", as_numpy("classes", classes))
+        with orderable("classes", classes):
+            is_first = _check_partial_fit_first_call(draft, classes)
+        if is_first:
             draft._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
         return self._fit(X, y, sample_weight, incremental=True, draft=draft)
 
@@ -334,6 +341,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             probability exceeds one half.
         """
         outputs = self._outputs(X)
+        check_decodable(self, outputs.shape[1])
         return decode_labels(self._label_binarizer, outputs)
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -381,6 +389,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y, X_norm = check_X_y(self, X, y, y_numeric=False, reset=reset)
         y = as_column_or_matrix(y)
         if hasattr(self, "classes_") and (self.warm_start or incremental):
+            check_classes_known(self)
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmlp._validation import check_finite, check_layers
+from skmlp._fitted import check_finite, check_layers, check_resumable
 from skmlp.engines.base import OptimizerState
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import FloatArray, ParameterLayout
@@ -63,13 +63,18 @@ class Resuming:
             if name in vars(self):
                 delattr(self, name)
 
+    def _check_resumable(self) -> None:
+        """Refuse to go on from what no fit has left, before anything else reads it."""
+        check_resumable(self)
+        check_layers(self)
+
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
         layout = ParameterLayout(network.layer_units)
         if not resumes:
             random_state = check_random_state(self.random_state)
             parameters = draw_uniform(layout, self.activation, random_state, dtype)
             return Start(parameters, random_state, None, False)
-        units = check_layers(self.coefs_, self.intercepts_)
+        coefs, intercepts, units = check_layers(self)
         if units[-1] != network.n_outputs:
             raise ValueError(
                 f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
@@ -81,9 +86,11 @@ class Resuming:
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
                 f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
             )
-        check_finite("coefs_", self.coefs_)
-        check_finite("intercepts_", self.intercepts_)
-        parameters = layout.pack(self.coefs_, self.intercepts_, dtype)
+        with np.errstate(over="ignore"):
+            parameters = layout.pack(coefs, intercepts, dtype)
+        own_coefs, own_intercepts = layout.views(parameters)
+        check_finite("coefs_", own_coefs)
+        check_finite("intercepts_", own_intercepts)
         state = getattr(self, "_optimizer", None)
         if state is not None and (
             state.name != self.solver
@@ -105,7 +112,7 @@ class Resuming:
         if not hasattr(self, "_seed"):
             return False
         if isinstance(self.random_state, Integral):
-            return bool(self._seed == self.random_state)
+            return isinstance(self._seed, Integral) and bool(self._seed == self.random_state)
         return self._seed is self.random_state
 
     def _resumed_row_order(
@@ -120,8 +127,14 @@ class Resuming:
             return None
         kind = KeyedRowOrder if keyed else RowOrder
         earlier = getattr(self, "_row_order", None) if start.resumes else None
-        if isinstance(earlier, kind) and earlier.can_go_on(n_rows, start.random_state):
-            return earlier.branch()
+        try:
+            if isinstance(earlier, kind) and earlier.can_go_on(n_rows, start.random_state):
+                return earlier.branch()
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Cannot resume: _row_order is none that a fit leaves: {error}. Use "
+                "warm_start=False, or a clone of the estimator."
+            ) from error
         return kind(n_rows, start.random_state)
 
     def _optimizer_start(
@@ -133,10 +146,9 @@ class Resuming:
             shape = (len(optimizer.entry.state_names), start.parameters.size)
             zeros = np.zeros(shape, dtype=start.parameters.dtype)
             return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
-        if getattr(self, "_last_schedule", None) == schedule:
-            return state
-        rate = schedule.learning_rate_init
-        return OptimizerState(state.name, state.vectors, state.step, rate)
+        goes_on = getattr(self, "_last_schedule", None) == schedule
+        rate = state.learning_rate if goes_on else schedule.learning_rate_init
+        return OptimizerState(state.name, state.vectors, int(state.step), float(rate))
 
     def _patience(self, resumes: bool) -> Patience:
         """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""

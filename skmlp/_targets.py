@@ -1,5 +1,7 @@
 """Targets as the engines take them, and predictions as users take them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from skmlp.network.parameters import FloatArray
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import LabelBinarizer
+
+# How scikit-learn calls a matrix of zeros and ones.
+MULTILABEL = "multilabel-indicator"
 
 
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -46,15 +51,28 @@ def fit_binarizer(y: Any) -> "LabelBinarizer":
         binarizer.sparse_input_ = False
         binarizer.classes_ = classes
         return binarizer
-    try:
+    with orderable("y", y):
         return LabelBinarizer().fit(y)
+
+
+@contextmanager
+def orderable(name: str, labels: Any) -> Iterator[None]:
+    """Say what is wrong with labels that scikit-learn cannot put in order.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or their types differ or have no order.
+    """
+    try:
+        yield
     except TypeError as error:
-        types = sorted({type(label).__name__ for label in np.ravel(y)})
+        types = sorted({type(label).__name__ for label in np.ravel(labels)})
         if "NoneType" in types:
-            raise ValueError("y contains missing labels (None). Drop those rows.") from error
+            raise ValueError(f"{name} contains missing labels (None). Drop them.") from error
         raise ValueError(
-            f"y holds labels of several types ({', '.join(types)}), which cannot be ordered. "
-            "Convert all labels to one type, for instance to strings."
+            f"{name} holds labels of type {' and '.join(types)}, which cannot be used: "
+            f"{str(error).rstrip('.')}. Convert all labels to one type, for instance to strings."
         ) from error
 
 
@@ -90,7 +108,8 @@ def check_same_classes(binarizer: "LabelBinarizer", y: Any, *, warm_start: bool)
             "targets. Use the same kind, or fit a new estimator."
         )
     if found is None:
-        found = unique_labels(y)
+        with orderable("y", y):
+            found = unique_labels(y)
     if warm_start:
         if set(found) != set(classes):
             raise ValueError(
@@ -103,6 +122,68 @@ def check_same_classes(binarizer: "LabelBinarizer", y: Any, *, warm_start: bool)
         raise ValueError(
             f"`y` has classes {unknown} that are not among the known classes {classes}. Pass all "
             "classes to the first call of partial_fit with `classes=`."
+        )
+
+
+def check_binarizer(estimator: Any) -> None:
+    """Refuse to predict or resume with a binarizer that is none a fit leaves.
+
+    Raises
+    ------
+    ValueError
+        If ``estimator._label_binarizer`` does not know classes, or their kind.
+    """
+    binarizer = estimator._label_binarizer
+    classes = getattr(binarizer, "classes_", None)
+    y_type = getattr(binarizer, "y_type_", None)
+    is_sparse = getattr(binarizer, "sparse_input_", None)
+    is_known = isinstance(y_type, str) and y_type in ("binary", "multiclass", MULTILABEL)
+    is_known = is_known and isinstance(is_sparse, bool | np.bool_)
+    if not is_known or not isinstance(classes, np.ndarray) or classes.ndim != 1 or not classes.size:
+        raise ValueError(
+            f"_label_binarizer must be the LabelBinarizer of the fit, but is {binarizer!r} with "
+            f"y_type_ {y_type!r}, sparse_input_ {is_sparse!r} and classes_ {classes!r}. Fit again."
+        )
+
+
+def check_decodable(estimator: Any, n_units: int) -> None:
+    """Refuse outputs for other classes than the binarizer knows.
+
+    Raises
+    ------
+    ValueError
+        If their numbers differ.
+    """
+    check_binarizer(estimator)
+    expected = n_outputs(estimator._label_binarizer)
+    if n_units != expected:
+        raise ValueError(
+            f"intercepts_[-1] has shape ({n_units},), but the classes_ of _label_binarizer need "
+            f"{expected} outputs: {estimator._label_binarizer.classes_}. Fit again."
+        )
+
+
+def check_classes_known(estimator: Any) -> None:
+    """Refuse to resume where classes have been assigned that the fit did not know.
+
+    Raises
+    ------
+    ValueError
+        If ``classes_`` are not those of the binarizer, or in no order.
+    """
+    check_binarizer(estimator)
+    known = estimator._label_binarizer.classes_
+    try:
+        is_known = bool(np.all(known[:-1] < known[1:])) and np.array_equal(
+            estimator.classes_, known
+        )
+    except TypeError:  # of what cannot be compared
+        is_known = False
+    if not is_known:
+        raise ValueError(
+            f"Cannot resume: classes_ must be those of the fit in their order, but is "
+            f"{estimator.classes_!r}, and _label_binarizer has {known!r}. Leave classes_ as it "
+            "is, or fit a clone of the estimator."
         )
 
 
@@ -159,4 +240,5 @@ def is_correct(
 
 
 def is_multilabel(y: Any) -> bool:
-    return bool(type_of_target(y).startswith("multilabel"))
+    with orderable("y", y):
+        return bool(type_of_target(y).startswith("multilabel"))

@@ -4,17 +4,16 @@ Every error names the parameter, the value received and the remedy.
 """
 
 import os
-from collections.abc import Sequence
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import issparse
+import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
+from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
 from skmlp.network.optimizers import OPTIMIZERS
@@ -67,6 +66,8 @@ class FloatOptions(StrOptions):
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
 SCHEDULES = {"constant", "invscaling", "adaptive"}
+DEVICES = {"cpu", "cuda", "auto"}
+PRECISIONS = {"tf32", "bf16"}
 
 PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -97,9 +98,17 @@ PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "dtype": [FloatOptions()],
     "n_jobs": [Integral, None],
-    "device": [StrOptions({"cpu", "cuda", "auto"})],
-    "precision": [StrOptions({"tf32", "bf16"}), None],
+    "device": [StrOptions(DEVICES)],
+    "precision": [StrOptions(PRECISIONS), None],
 }
+
+
+def is_true(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) and bool(value)
+
+
+def is_zero(value: Any) -> bool:
+    return isinstance(value, Real) and value == 0
 
 
 def check_related_parameters(estimator: Any) -> None:
@@ -111,14 +120,53 @@ def check_related_parameters(estimator: Any) -> None:
             f"({', '.join(sorted(SCHEDULES))}). For the step size use "
             f"learning_rate_init={learning_rate!r}."
         )
-    if estimator.early_stopping and estimator.validation_fraction == 0:
+    if is_true(estimator.early_stopping) and is_zero(estimator.validation_fraction):
         raise ValueError(
             f"validation_fraction={estimator.validation_fraction} holds out nothing, but "
             "early_stopping=True needs a validation set. Use for instance "
             "validation_fraction=0.1, or early_stopping=False."
         )
-    if estimator.n_jobs == 0:
+    if is_zero(estimator.n_jobs):
         raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")
+    if "loss" in vars(estimator) and hasattr(type(estimator), "loss"):
+        raise ValueError(
+            f"loss={estimator.loss!r} was assigned, but {type(estimator).__name__} has no such "
+            f"parameter: it minimizes {type(estimator).loss!r}. Delete the attribute."
+        )
+
+
+# Parameters that have been validated, each with its type: 1 and True are equal.
+_validated: set[tuple[Any, ...]] = set()
+MAX_VALIDATED = 100
+
+
+def check_parameters_again(estimator: Any) -> None:
+    """Validate the constructor's parameters before a later `partial_fit`.
+
+    scikit-learn does so before the first one only, for it takes as long as a small batch. So what
+    has been validated is remembered.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid.
+    """
+    values = estimator.get_params(deep=False)
+    # Looked at in every fit, and not told from its type.
+    values.pop("hidden_layer_sizes", None)
+    if isinstance(values.get("random_state"), np.random.RandomState):
+        values["random_state"] = None
+    key = (type(estimator), *((type(value), value) for value in values.values()))
+    try:
+        if key in _validated:
+            return
+    except TypeError:  # a value that cannot be hashed
+        estimator._validate_params()
+        return
+    estimator._validate_params()
+    if len(_validated) >= MAX_VALIDATED:
+        _validated.clear()
+    _validated.add(key)
 
 
 def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
@@ -129,7 +177,8 @@ def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     ValueError
         If a size is not a positive integer.
     """
-    listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    is_scalar = isinstance(sizes, np.ndarray) and sizes.ndim == 0
+    listed = list(sizes) if hasattr(sizes, "__iter__") and not is_scalar else [sizes]
     for size in listed:
         if not isinstance(size, Integral) or isinstance(size, bool):
             raise ValueError(
@@ -220,13 +269,21 @@ def check_X_y(
     X_norm : float
         Bound on the Euclidean norm of each row of X.
     """
-    if is_plain(X) and is_numeric(y) and len(X) == len(y) and (reset or matches_fit(estimator, X)):
-        X_norm = euclidean_norm(X)
-        if np.isfinite(X_norm) or is_finite(X):
+    X, y = check_sparse("X", X), check_sparse("y", y)
+    if (
+        is_plain(X)
+        and is_numeric(y)
+        and X.shape[0] == len(y)
+        and (reset or matches_fit(estimator, X))
+    ):
+        X_norm = largest_row_norm(X)
+        if np.isfinite(X_norm) or is_finite(values_of(X)):
             if reset:
                 estimator.n_features_in_ = X.shape[1]
                 vars(estimator).pop("feature_names_in_", None)
             return X, y, X_norm
+    if not reset:
+        check_features_known(estimator)
     X, y = validate_data(
         estimator,
         as_numpy("X", X),
@@ -253,18 +310,24 @@ def largest_row_norm(X: Any) -> float:
     return float(np.sqrt(X.data.size)) * euclidean_norm(X.data)
 
 
+def values_of(X: Any) -> npt.NDArray[Any]:
+    """Return the numbers that dense or sparse X stores."""
+    return np.asarray(X.data if scipy.sparse.issparse(X) else X)
+
+
 def is_plain(X: Any) -> bool:
-    """Whether X, if finite, is an array that general validation would hand back as it is.
+    """Whether X, if finite, is an array or CSR that validation would hand back as it is.
 
     General validation takes longer than to predict a row. Whatever it would convert, name, warn
     of or refuse is left to it.
     """
-    return (
-        type(X) is np.ndarray
-        and X.ndim == 2
-        and (X.dtype == np.float64 or X.dtype == np.float32)
-        and X.size > 0
-    )
+    if type(X) is np.ndarray and X.ndim == 2:
+        values = X
+    elif type(X) is scipy.sparse.csr_array:
+        values = X.data
+    else:
+        return False
+    return (values.dtype == np.float64 or values.dtype == np.float32) and 0 not in X.shape
 
 
 def is_numeric(y: Any) -> bool:
@@ -293,15 +356,34 @@ def is_finite(array: npt.NDArray[Any]) -> bool:
 
 def matches_fit(estimator: Any, X: npt.NDArray[Any]) -> bool:
     """Whether an array without names has the features the estimator was fitted with."""
-    return X.shape[1] == getattr(estimator, "n_features_in_", None) and not hasattr(
-        estimator, "feature_names_in_"
+    known = getattr(estimator, "n_features_in_", None)
+    return (
+        type(known) is int and X.shape[1] == known and not hasattr(estimator, "feature_names_in_")
     )
+
+
+def check_features_known(estimator: Any) -> None:
+    """Refuse to compare features with something else than those of a fit.
+
+    Raises
+    ------
+    ValueError
+        If what was assigned to the attributes is no number, or no names.
+    """
+    known = getattr(estimator, "n_features_in_", None)
+    if not isinstance(known, Integral):
+        raise ValueError(f"n_features_in_ must be a whole number, but is {known!r}. Fit again.")
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None and not (isinstance(names, np.ndarray) and names.ndim == 1):
+        raise ValueError(f"feature_names_in_ must be an array of names, but is {names!r}.")
 
 
 def check_X(estimator: Any, X: Any) -> Any:
     """Validate data to predict for."""
-    if is_plain(X) and matches_fit(estimator, X) and is_finite(X):
+    X = check_sparse("X", X)
+    if is_plain(X) and matches_fit(estimator, X) and is_finite(values_of(X)):
         return X
+    check_features_known(estimator)
     X = validate_data(
         estimator,
         as_numpy("X", X),
@@ -340,9 +422,9 @@ def check_dense_target(y: Any) -> None:
     ValueError
         If `y` is sparse.
     """
-    if issparse(y):
+    if scipy.sparse.issparse(y):
         raise ValueError(
-            f"y must be dense for a regressor, got a {type(y).__name__}. Use y.toarray()."
+            f"y must be dense for a regressor, got a sparse {type(y).__name__}. Use y.toarray()."
         )
 
 
@@ -388,41 +470,3 @@ def check_target_domain(targets: npt.NDArray[Any], minimum: float, loss: str, do
             f"loss={loss!r} needs {domain} as y, got a smallest value of {smallest:g}. Use "
             "loss='squared_error' or shift the targets."
         )
-
-
-def check_layers(
-    coefs: Sequence[npt.NDArray[Any]], intercepts: Sequence[npt.NDArray[Any]]
-) -> tuple[int, ...]:
-    """Return the units of every layer of a fitted network, whose arrays users may replace.
-
-    Raises
-    ------
-    ValueError
-        If the shapes of the arrays do not fit together.
-    """
-    units = (np.shape(coefs[0])[0], *(np.size(intercept) for intercept in intercepts))
-    if len(coefs) != len(intercepts):
-        raise ValueError(
-            f"coefs_ holds {len(coefs)} arrays and intercepts_ {len(intercepts)}; each layer "
-            "needs one of both."
-        )
-    for layer, shape in enumerate(pairwise(units)):
-        if np.shape(coefs[layer]) != shape:
-            raise ValueError(
-                f"coefs_[{layer}] has shape {np.shape(coefs[layer])}, but the layers around it "
-                f"need {shape}. Assign arrays whose shapes fit together."
-            )
-    return units
-
-
-def check_finite(name: str, arrays: Sequence[npt.NDArray[Any]]) -> None:
-    """Refuse parameters set by hand that are not finite.
-
-    Raises
-    ------
-    ValueError
-        If any entry is NaN or infinite.
-    """
-    for layer, array in enumerate(arrays):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}[{layer}] holds NaN or infinity. Set it to finite numbers.")

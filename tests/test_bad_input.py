@@ -505,12 +505,15 @@ def test_bad_parameter(fitted, unchanged, name, value):
     message = rf"(?s)'?\b{name}\b.*{re.escape(repr(value))}"
     with unchanged(X, y, model=model), pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, y)
-    # partial_fit checks parameters at its first call only, as in scikit-learn.
-    fresh = clone(model)
+    # The first partial_fit and, unlike in scikit-learn, later ones.
     options = {"classes": np.unique(y)} if isinstance(model, MLPClassifier) else {}
-    if hasattr(fresh, "partial_fit"):  # as long as the solver is one that offers it
-        with unchanged(X, y), pytest.raises((ValueError, TypeError), match=message):
-            fresh.partial_fit(X, y, **options)
+    for estimator in (clone(model), model):
+        if hasattr(estimator, "partial_fit"):  # as long as the solver is one that offers it
+            with (
+                unchanged(X, y, model=estimator),
+                pytest.raises((ValueError, TypeError), match=message),
+            ):
+                estimator.partial_fit(X, y, **options)
 
 
 def test_other_bad_losses(data):
@@ -862,7 +865,7 @@ def test_assigned_weights_must_fit_together(make_problem, damage):
     X, y = make_problem("multiclass")
     model = MLPClassifier(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0).fit(X, y)
     damage(model)
-    with pytest.raises(ValueError, match="coefs_"):
+    with pytest.raises(ValueError, match=r"coefs_|intercepts_"):
         model.predict(X)
 
 
@@ -888,6 +891,38 @@ def test_missing_targets(make_problem):
     labels[3] = None
     with pytest.raises(ValueError, match="y contains missing labels"):
         MLPClassifier().fit(X, labels)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_sparse_targets_of_a_regressor(data, method):
+    with pytest.raises(ValueError, match=r"y must be dense for a regressor, .*toarray"):
+        getattr(MLPRegressor(), method)(data["X"], scipy.sparse.coo_array(data["X"]))
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_labels_without_an_order_in_partial_fit(data, unchanged, missing):
+    bad = np.array([None if missing else 1, "a"] * 15, dtype=object)
+    message = "missing labels" if missing else "labels of type int and str"
+    model = MLPClassifier(**SMALL)
+    with unchanged(bad, model=model), pytest.raises(ValueError, match=f"^classes .*{message}"):
+        model.partial_fit(data["X"], data["classes"], classes=bad)
+    with unchanged(bad, model=model), pytest.raises(ValueError, match=f"^y .*{message}"):
+        model.partial_fit(data["X"], bad, classes=["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+def test_weights_that_are_nan_do_not_predict(fitted, name):
+    model, X, _ = fitted
+    getattr(model, name)[1][...] = np.nan
+    with pytest.raises(ValueError, match=rf"{name}\[1\] holds NaN.*finite"):
+        model.predict(X)
+
+
+def test_the_loss_of_a_classifier_is_no_parameter(data):
+    model = MLPClassifier(**SMALL)
+    model.loss = "squared_error"
+    with pytest.raises(ValueError, match=r"loss='squared_error' was assigned.*'log_loss'.*Delete"):
+        model.fit(data["X"], data["classes"])
 
 
 def test_another_number_of_outputs_is_named(make_problem):

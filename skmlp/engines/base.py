@@ -73,6 +73,11 @@ class FitTask:
     alpha: float
     batch_size: int
 
+    def __post_init__(self) -> None:
+        # Kernels count in steps of it.
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
+
 
 @dataclass(frozen=True)
 class KeyedOrders:
@@ -117,6 +122,10 @@ class EpochPlan:
 
     orders: IndexArray | KeyedOrders
     learning_rate: float
+
+    def __post_init__(self) -> None:
+        # Kernels are called by address, with a double in its place.
+        object.__setattr__(self, "learning_rate", float(self.learning_rate))
 
     def explicit_orders(self) -> IndexArray:
         """Return the orders as an array, however they were given."""

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy.typing as npt
 from numpy.random.bit_generator import ISeedSequence
 
 from skmlp.engines.base import IndexArray, KeyedOrders
+
+# More than any fit draws, and what integers of compiled code hold.
+MAX_EPOCHS = 2**53
 
 
 class RowOrder:
@@ -58,9 +62,18 @@ class RowOrder:
         return self.n_rows == n_rows and self._end == fingerprint(random_state)
 
     def branch(self) -> "RowOrder":
-        """Return a copy that goes on by itself."""
+        """Return a copy that goes on by itself.
+
+        Raises
+        ------
+        ValueError
+            If it holds no order of its rows, as after a pickle has been edited.
+        """
+        check_count("_drawn", self._drawn, MAX_EPOCHS)
         other = RowOrder.__new__(RowOrder)
         vars(other).update(vars(self))
+        other._order = self._draw_again() if self._order is None else self._order
+        check_permutation(other._order, self.n_rows)
         return other
 
     def _draw_again(self) -> npt.NDArray[np.int64]:
@@ -112,7 +125,15 @@ class KeyedRowOrder:
         return self.n_rows == n_rows and self._end == fingerprint(random_state)
 
     def branch(self) -> "KeyedRowOrder":
-        """Return a copy that goes on by itself."""
+        """Return a copy that goes on by itself.
+
+        Raises
+        ------
+        ValueError
+            If its key or count is none, as after a pickle has been edited.
+        """
+        check_count("_key", self._key, 2**32)
+        check_count("_drawn", self._drawn, MAX_EPOCHS)
         return copy.copy(self)
 
 
@@ -132,6 +153,19 @@ def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
     copied = np.random.RandomState(np.random.MT19937(no_seed))
     copied.set_state(state)
     return copied
+
+
+def check_count(name: str, value: Any, limit: int) -> None:
+    if not isinstance(value, Integral) or not 0 <= int(value) < limit:
+        raise ValueError(f"{name} must be a whole number from 0 to {limit - 1}, got {value!r}")
+
+
+def check_permutation(order: Any, n_rows: int) -> None:
+    is_array = isinstance(order, np.ndarray) and order.dtype == np.int64
+    if not is_array or order.shape != (n_rows,) or order.min() < 0 or order.max() >= n_rows:
+        raise ValueError(f"_order must hold the numbers of {n_rows} rows")
+    if not np.bincount(order, minlength=n_rows).all():
+        raise ValueError(f"_order must hold each of {n_rows} rows once")
 
 
 def fingerprint(random_state: np.random.RandomState) -> bytes:

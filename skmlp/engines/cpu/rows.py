@@ -76,6 +76,11 @@ def address_of(array: npt.NDArray[Any] | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
+def contiguous(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array whose elements lie one after the other, each at a multiple of its size."""
+    return np.require(array, dtype=dtype, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+
 def load_rows(
     X: Any,
     targets: FloatArray | None,
@@ -84,20 +89,23 @@ def load_rows(
 ) -> CpuData:
     """Describe a data set; dense X is referred to, CSR is copied only where types differ.
 
-    Kernels believe addresses and numbers, so this is the last place to look at them.
+    Kernels believe addresses and numbers, so this is the last place to look at them. The indices
+    of CSR have been looked at before: SciPy's conversions believe them too.
     """
     if targets is not None:
-        targets = np.ascontiguousarray(targets, dtype=dtype)
+        targets = contiguous(targets, dtype)
         if len(targets) != X.shape[0]:
             raise ValueError(f"Got {len(targets)} rows of targets for {X.shape[0]} rows of X.")
     if sample_weight is not None:
-        sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+        sample_weight = contiguous(sample_weight, np.float64)
     own = (address_of(targets), address_of(sample_weight), int(sample_weight is not None))
     if hasattr(X, "indptr"):
-        X = X if X.has_sorted_indices else X.sorted_indices()
-        values = np.ascontiguousarray(X.data, dtype=dtype)
-        indices = np.ascontiguousarray(X.indices, dtype=np.int32)
-        indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
+        # A gradient looks for its columns in a sorted row; a prediction takes all as they come.
+        if targets is not None and not X.has_sorted_indices:
+            X = X.sorted_indices()
+        values = contiguous(X.data, dtype)
+        indices = contiguous(X.indices, np.int32)
+        indptr = contiguous(X.indptr, np.int64)
         sparse = (address_of(values), 0, 0, address_of(indices), address_of(indptr))
         source = RowSource(1, 0, int(dtype == "float64"), *sparse, *own)
         arrays: tuple[Any, ...] = (values, indices, indptr, targets, sample_weight)
@@ -106,7 +114,7 @@ def load_rows(
         itemsize = X.itemsize
         if row_stride % itemsize or column_stride % itemsize or not X.flags.aligned:
             # A field of a packed record: no whole number of elements from row to row.
-            X = np.ascontiguousarray(X)
+            X = contiguous(X, X.dtype)
             row_stride, column_stride = X.strides
         is_direct = column_stride == itemsize and X.dtype == dtype
         dense = (address_of(X), row_stride // itemsize, column_stride // itemsize, 0, 0)

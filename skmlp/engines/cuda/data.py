@@ -143,7 +143,10 @@ def load_data(
     sample_weight: npt.NDArray[np.float64] | None,
     dtype: str,
 ) -> CudaData:
-    """Describe a data set; nothing is sent to the device yet."""
+    """Describe a data set; nothing is sent to the device yet.
+
+    The indices of CSR have been looked at before: SciPy's conversions believe them too.
+    """
     if targets is not None:
         targets = np.ascontiguousarray(targets, dtype=dtype)
         if len(targets) != X.shape[0]:

@@ -1,0 +1,282 @@
+"""What a fitted estimator holds, which users and pickles may replace: checked before it is used.
+
+Every error names the attribute, what it holds and the remedy.
+"""
+
+import math
+import reprlib
+from collections.abc import Callable
+from itertools import product
+from numbers import Integral, Real
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp._validation import DEVICES, HIDDEN_ACTIVATIONS, PRECISIONS
+from skmlp.engines.base import OptimizerState
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.training.ordering import KeyedRowOrder, RowOrder
+from skmlp.training.schedules import Schedule
+
+# What predictions read besides the layers, and what it may be.
+READ_BY_PREDICTIONS: dict[str, set[str | None]] = {
+    "activation": {*HIDDEN_ACTIVATIONS},
+    "out_activation_": {*ACTIVATIONS, "softmax"},
+    "loss": {name for name, _ in LOSSES},
+    "device": {*DEVICES},
+    "precision": {*PRECISIONS, None},
+}
+# Looked up first: to ask for one after the other takes a while beside a prediction of one row.
+KNOWN_BY_PREDICTIONS = frozenset(product(*READ_BY_PREDICTIONS.values()))
+read_by_predictions = attrgetter(*READ_BY_PREDICTIONS)
+# Counts above this are nobody's, and would not fit into the integers of compiled code.
+MAX_COUNT = 2**53
+
+
+class Layers(NamedTuple):
+    """The layers of a fitted network.
+
+    Attributes
+    ----------
+    coefs : list of ndarray of shape (fan_in, fan_out)
+    intercepts : list of ndarray of shape (fan_out,)
+    units : tuple of int
+        Units of every layer, input and output included.
+    """
+
+    coefs: list[npt.NDArray[Any]]
+    intercepts: list[npt.NDArray[Any]]
+    units: tuple[int, ...]
+
+
+def shown(value: Any) -> str:
+    """Describe any value in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} and shape {value.shape}"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"
+
+
+def check_layers(estimator: Any) -> Layers:
+    """Return the layers of a fitted network, whose arrays users may replace.
+
+    Raises
+    ------
+    ValueError
+        If they are no arrays of numbers whose shapes fit together.
+    """
+    coefs = check_arrays(estimator, "coefs_", 2)
+    intercepts = check_arrays(estimator, "intercepts_", 1)
+    if len(coefs) != len(intercepts):
+        raise ValueError(
+            f"coefs_ holds {len(coefs)} arrays and intercepts_ {len(intercepts)}; each layer "
+            "needs one of both."
+        )
+    units = [coefs[0].shape[0]]
+    for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+        units.append(intercept.size)
+        if coef.shape != (units[layer], intercept.size):
+            raise ValueError(
+                f"coefs_[{layer}] has shape {coef.shape}, but the layers around it need "
+                f"{(units[layer], intercept.size)}, where intercepts_[{layer}] has shape "
+                f"{intercept.shape}. Assign arrays whose shapes fit together."
+            )
+    if 0 in units:
+        raise ValueError(
+            f"coefs_ and intercepts_ have layers of {tuple(units)} units. Leave a layer out "
+            "instead of giving it none."
+        )
+    return Layers(coefs, intercepts, tuple(units))
+
+
+def check_arrays(estimator: Any, name: str, ndim: int) -> list[npt.NDArray[Any]]:
+    """Return the arrays of every layer, of numbers and in `ndim` dimensions."""
+    given = getattr(estimator, name)
+    if isinstance(given, np.ndarray) and given.ndim:
+        given = list(given)
+    if not isinstance(given, (list, tuple)) or not given:
+        raise ValueError(
+            f"{name} must be a list of arrays, one per layer, but is {shown(given)}. Assign such "
+            "a list, or fit again."
+        )
+    return [
+        array if is_plain(array, ndim) else check_array(f"{name}[{layer}]", array, ndim)
+        for layer, array in enumerate(given)
+    ]
+
+
+def is_plain(array: Any, ndim: int) -> bool:
+    """Whether an array is like those that a fit leaves. Telling takes less than to check it."""
+    return (
+        type(array) is np.ndarray
+        and array.ndim == ndim
+        and array.dtype.char in "fd"
+        and array.flags.aligned
+    )
+
+
+def check_array(name: str, given: Any, ndim: int) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be an array of numbers in {ndim} dimensions, but is {shown(given)}: "
+            f"{error}. Assign such an array."
+        ) from error
+    if array.ndim != ndim or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} must be an array of real numbers in {ndim} dimensions, but is "
+            f"{shown(array)}. Convert or reshape it, or fit again."
+        )
+    # Kernels read whole elements.
+    return array if array.flags.aligned else array.copy()
+
+
+def check_prediction(estimator: Any) -> None:
+    """Refuse parameters and attributes that no prediction can be computed with.
+
+    Raises
+    ------
+    ValueError
+        If one that predictions read is none of its possible values.
+    """
+    n_jobs = estimator.n_jobs
+    if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise ValueError(
+            f"n_jobs must be None or a whole number other than zero, but is {shown(n_jobs)}. "
+            "Predictions read it: use None, a positive number, or -1 for all cores."
+        )
+    values = read_by_predictions(estimator)
+    try:
+        if values in KNOWN_BY_PREDICTIONS:
+            return
+    except TypeError:  # of what cannot be hashed
+        pass
+    for (name, allowed), value in zip(READ_BY_PREDICTIONS.items(), values, strict=True):
+        if not (value is None or isinstance(value, str)) or value not in allowed:
+            options = ", ".join(sorted(repr(option) for option in allowed))
+            raise ValueError(
+                f"{name} must be one of {options}, but is {shown(value)}. Predictions depend on "
+                "it: set it to what it was in fit."
+            )
+
+
+def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:
+    """Refuse to predict with weights that are no numbers, rather than the first class for all.
+
+    Looks for them only where outputs are none, which costs less.
+
+    Parameters
+    ----------
+    layers : Layers
+    outputs : ndarray of shape (n_outputs,)
+        Of one sample, or the smallest of several.
+
+    Raises
+    ------
+    ValueError
+        If outputs and weights hold NaN.
+    """
+    if not any(map(math.isnan, outputs.tolist())):
+        return
+    for name, arrays in (("coefs_", layers.coefs), ("intercepts_", layers.intercepts)):
+        for layer, array in enumerate(arrays):
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                raise ValueError(
+                    f"{name}[{layer}] holds NaN, so the network has no outputs. Set it to finite "
+                    "numbers, or fit again."
+                )
+
+
+def check_finite(name: str, arrays: list[npt.NDArray[Any]]) -> None:
+    """Refuse to train on from parameters that are not finite.
+
+    Raises
+    ------
+    ValueError
+        If any entry is NaN or infinite.
+    """
+    for layer, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{name}[{layer}] holds NaN or infinity, or what is too large for {array.dtype}. "
+                "Set it to finite numbers, or fit a clone of the estimator."
+            )
+
+
+# Resuming
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and 0 <= int(value) < MAX_COUNT
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not math.isnan(value)
+
+
+def is_optimizer_state(value: Any) -> bool:
+    """Whether it is the state of a known optimizer; its length is left to those who know it."""
+    if not isinstance(value, OptimizerState):
+        return False
+    try:
+        name, vectors, step, rate = value.name, value.vectors, value.step, value.learning_rate
+    except AttributeError:
+        return False
+    return (
+        isinstance(name, str)
+        and name in OPTIMIZERS
+        and isinstance(vectors, np.ndarray)
+        and vectors.dtype.kind == "f"
+        and vectors.ndim == 2
+        and len(vectors) == len(OPTIMIZERS[name].state_names)
+        and bool(np.isfinite(vectors).all())
+        and is_count(step)
+        and is_number(rate)
+        and 0 <= rate < math.inf
+    )
+
+
+def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def of_type(*types: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, types)
+
+
+# What a resumed fit reads besides the layers, wherever the estimator has it.
+READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "t_": (is_count, "the number of samples seen"),
+    "loss_curve_": (optional(of_type(list)), "a list of numbers"),
+    "validation_scores_": (optional(of_type(list)), "a list of numbers, or None"),
+    "best_loss_": (optional(is_number), "a number, or None"),
+    "_no_improvement_count": (is_count, "a number of epochs"),
+    "_last_schedule": (of_type(Schedule), "the schedule of the last fit"),
+    "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
+    "_random_state": (of_type(np.random.RandomState), "a RandomState"),
+    "_row_order": (
+        optional(of_type(RowOrder, KeyedRowOrder)),
+        "where the drawing of row orders stands, or None",
+    ),
+}
+
+
+def check_resumable(estimator: Any) -> None:
+    """Refuse to resume from attributes that are not what a fit leaves.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    for name, (is_valid, expected) in READ_BY_RESUMING.items():
+        if name in vars(estimator) and not is_valid(getattr(estimator, name)):
+            raise ValueError(
+                f"Cannot resume: {name} must be {expected}, but is "
+                f"{shown(getattr(estimator, name))}. Use warm_start=False, or a clone of the "
+                "estimator."
+            )
