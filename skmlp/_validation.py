@@ -370,7 +370,7 @@ def check_features_known(estimator: Any) -> None:
     ValueError
         If what was assigned to the attributes is no number, or no names.
     """
-    known = getattr(estimator, "n_features_in_", None)
+    known = getattr(estimator, "n_features_in_", 0)  # weights may be all that was assigned
     if not isinstance(known, Integral):
         raise ValueError(f"n_features_in_ must be a whole number, but is {known!r}. Fit again.")
     names = getattr(estimator, "feature_names_in_", None)

@@ -69,7 +69,7 @@ def two_more(x):
 
 SECONDS = {seconds}
 """
-WATCH = "watch(Watcher())\n"
+WATCH = "watcher = Watcher()\nwatch(watcher)\n"
 REPORT = "print(json.dumps(compiled))\n"
 
 
@@ -376,6 +376,15 @@ def test_a_long_compilation_is_announced_once(terminal, caplog, capsys, context)
     assert len(caplog.messages) == 4
     assert terminal.getvalue() == f"skmlp: {line}\n"
     assert capsys.readouterr().out == ""
+
+
+def test_who_was_interrupted_before_its_block_is_told_nothing(terminal, caplog):
+    interrupted = compilation_announced(False)
+    interrupted.__enter__()
+    del interrupted
+    with compilation_announced(False) as announced:
+        hold_up(announced, compiling("kernel"))
+    assert len(caplog.messages) == 2
 
 
 def test_many_short_compilations_are_a_long_one(terminal):

@@ -1,5 +1,6 @@
 """Who wants to know what is compiled: it takes seconds, and users wonder."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -21,7 +22,8 @@ class Watcher(Protocol):
 
 
 _listeners: list[Listener] = []
-_watchers: list[Watcher] = []
+# Weak, since an interrupt can come between the entry of a block and its first line.
+_watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
 
 
 @contextmanager
@@ -35,11 +37,11 @@ def compilations_told_to(listener: Listener) -> Iterator[None]:
 
 
 def watch(watcher: Watcher) -> None:
-    _watchers.append(watcher)
+    _watchers.add(watcher)
 
 
 def unwatch(watcher: Watcher) -> None:
-    _watchers.remove(watcher)
+    _watchers.discard(watcher)
 
 
 @contextmanager
