@@ -23,7 +23,7 @@ class Watcher(Protocol):
 
 _listeners: list[Listener] = []
 # Weak, since an interrupt can come between the entry of a block and its first line.
-_watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+_watchers: list[weakref.ref[Watcher]] = []
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def compilations_told_to(listener: Listener) -> Iterator[None]:
 
 
 def watch(watcher: Watcher) -> None:
-    _watchers.add(watcher)
+    _watchers.append(weakref.ref(watcher))
 
 
 def unwatch(watcher: Watcher) -> None:
-    _watchers.discard(watcher)
+    _watchers[:] = [known for known in _watchers if known() not in (None, watcher)]
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def waiting() -> Iterator[None]:
 
 @contextmanager
 def _held_up(is_waiting: bool) -> Iterator[None]:
-    watchers = tuple(_watchers)
+    watchers = [watcher for known in tuple(_watchers) if (watcher := known()) is not None]
     for watcher in watchers:
         watcher.begin(is_waiting)
     try:

@@ -34,7 +34,7 @@ from skmlp.engines.cpu.layout import (
     parts_of_slab,
     with_addresses,
 )
-from skmlp.engines.cpu.prediction import predict, useful_threads
+from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
@@ -243,7 +243,9 @@ class CpuEngine(Engine):
         network: NetworkSpec,
         dtype: npt.DTypeLike,
     ) -> CpuData:
-        return load_rows(X, targets, sample_weight, np.dtype(dtype).name)
+        # To ask for the name of a name takes a while beside the prediction of a row.
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+        return load_rows(X, targets, sample_weight, name)
 
     def start(self, tasks: Sequence[FitTask]) -> "CpuRun":
         return CpuRun(tasks, self._threads)
@@ -293,11 +295,7 @@ class CpuEngine(Engine):
         data: CpuData,
         rows: IndexArray | None = None,
     ) -> FloatArray:
-        n_rows = data.n_rows if rows is None else len(rows)
-        threads = useful_threads(network, data.dtype, n_rows)
-        # Threads are not counted where one is enough: that takes longer than to predict a row.
-        threads = min(threads, self._threads) if threads > 1 else 1
-        return predict(network, coefs, intercepts, data, rows, threads)
+        return predict(network, coefs, intercepts, data, rows, lambda: self._threads)
 
 
 class CpuRun(Run):

@@ -1,7 +1,7 @@
 """Predictions: memory for them, and how their rows are shared out."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,11 +24,14 @@ from skmlp.network.specs import NetworkSpec
 
 SLAB_BYTES = 2**18
 MAX_SLAB_ROWS = 1024
-# Threads take pieces of about this much work, or this many rows.
-PIECE_FLOPS = 2e8
-PIECE_ROWS = 32768
+# Threads take pieces of about this much work, or this many rows: small, since all but one wait
+# while the last one is worked on.
+PIECE_FLOPS = 2e7
+PIECE_ROWS = 4096
 # So many pieces a thread take some 50 ms; then Python sees signals.
-PIECES_PER_CALL = 8
+PIECES_PER_CALL = 80
+# A thread that is given less work costs more than it saves.
+PIECES_PER_THREAD = 10
 # Memory for predictions by a network of so few coefficients is kept from call to call.
 KEPT_COEFS = 2**17
 
@@ -63,7 +66,7 @@ class Memory:
     """
 
     def __init__(self, network: NetworkSpec, dtype: str, gathers: bool, threads: int = 1) -> None:
-        rows = sizes_for(network, dtype).slab_rows
+        rows, self.piece_rows = sizes_for(network, dtype)
         layout = network_layout(network, rows, dtype, gathers=gathers, backward=False)
         self.layers = layout.layers.copy()
         self.packed = aligned_zeros(layout.parameters_size, dtype)
@@ -89,29 +92,28 @@ def memory_for(network: NetworkSpec, dtype: str, *, gathers: bool) -> Memory:
     return memory
 
 
-def useful_threads(network: NetworkSpec, dtype: str, n_rows: int) -> int:
-    """Return how many threads there is work for."""
-    return max(1, -(-n_rows // sizes_for(network, dtype).piece_rows))
-
-
 def predict(
     network: NetworkSpec,
     coefs: Sequence[FloatArray],
     intercepts: Sequence[FloatArray],
     data: CpuData,
     rows: IndexArray | None,
-    threads: int,
+    available_threads: Callable[[], int],
 ) -> FloatArray:
-    """Return the network's outputs for some rows of the data, or all."""
+    """Return the network's outputs for some rows of the data, or all.
+
+    Threads are not counted where one is enough: that takes longer than to predict a row.
+    """
     dtype = data.dtype
     coefs = [np.ascontiguousarray(coef, dtype=dtype) for coef in coefs]
     intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
     n_rows = data.n_rows if rows is None else len(rows)
     out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-    piece_rows = sizes_for(network, dtype).piece_rows
-    if threads == 1:
-        memory = memory_for(network, dtype, gathers=data.gathers)
-    else:
+    memory = memory_for(network, dtype, gathers=data.gathers)
+    piece_rows = memory.piece_rows
+    threads = max(1, n_rows // (PIECES_PER_THREAD * piece_rows))
+    if threads > 1:
+        threads = min(threads, available_threads())
         memory = Memory(network, dtype, data.gathers, threads)
     set_addresses(memory.layers, coefs, intercepts)
     rows_per_call = piece_rows * PIECES_PER_CALL * threads
