@@ -1,7 +1,7 @@
 """Tests of the CUDA kernels in Numba's simulator.
 
 ``NUMBA_ENABLE_CUDASIM=1 pytest tests/simulated`` runs them. The variable counts when Numba is
-imported, so they need a process of their own; `tests/test_cuda.py` starts one. With
+imported, so they need a process of their own; `tests/simulator.py` starts one. With
 ``SKMLP_SIMULATED_BLOCKS=full`` it runs `test_full_blocks.py` alone.
 """
 
