@@ -23,7 +23,7 @@ class Watcher(Protocol):
 
 _listeners: list[Listener] = []
 # Weak, since an interrupt can come between the entry of a block and its first line.
-_watchers: list[weakref.ref[Watcher]] = []
+_watchers: dict[int, weakref.ref[Watcher]] = {}
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def compilations_told_to(listener: Listener) -> Iterator[None]:
 
 
 def watch(watcher: Watcher) -> None:
-    _watchers.append(weakref.ref(watcher))
+    _watchers[id(watcher)] = weakref.ref(watcher)
 
 
 def unwatch(watcher: Watcher) -> None:
-    _watchers[:] = [known for known in _watchers if known() not in (None, watcher)]
+    _watchers.pop(id(watcher), None)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def waiting() -> Iterator[None]:
 
 @contextmanager
 def _held_up(is_waiting: bool) -> Iterator[None]:
-    watchers = [watcher for known in tuple(_watchers) if (watcher := known()) is not None]
+    watchers = [watcher for known in tuple(_watchers.values()) if (watcher := known()) is not None]
     for watcher in watchers:
         watcher.begin(is_waiting)
     try:
