@@ -27,7 +27,7 @@ import skmlp.engines.base
 import skmlp.engines.cpu.crew
 import skmlp.engines.cpu.engine
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
-from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
@@ -387,3 +387,26 @@ def test_training_takes_denormal_numbers_for_zero(dtype, n_jobs):
 
 
 INTEGERS = {"float32": np.int32, "float64": np.int64}
+
+
+def test_a_prediction_in_the_middle_of_another(monkeypatch):
+    """As by a handler of signals, between the calls of a long prediction."""
+    monkeypatch.setattr(prediction, "PIECES_PER_CALL", 1)
+    rows = 3 * prediction.PIECE_ROWS
+    X = np.random.default_rng(0).normal(size=(rows, NETWORK.n_features))
+    engine = CpuEngine(1)
+    data = engine.load(X, None, None, NETWORK, "float64")
+    layout = ParameterLayout(NETWORK.layer_units)
+    layers = layout.views(np.random.default_rng(1).normal(size=layout.size))
+    others = layout.views(np.zeros(layout.size))
+    expected = engine.predict(NETWORK, *layers, data)
+    call, inside = prediction.call, []
+
+    def interrupted(*arguments, **options):
+        call(*arguments, **options)
+        if not inside:
+            inside.append(True)
+            engine.predict(NETWORK, *others, data, np.arange(2))
+
+    monkeypatch.setattr(prediction, "call", interrupted)
+    assert_array_equal(engine.predict(NETWORK, *layers, data), expected)

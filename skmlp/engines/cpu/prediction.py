@@ -79,17 +79,22 @@ class Memory:
 _last_used = threading.local()
 
 
-def memory_for(network: NetworkSpec, dtype: str, *, gathers: bool) -> Memory:
-    """Return memory for predictions by one thread, this thread's last one if it fits."""
-    if network.n_coefs > KEPT_COEFS:
-        return Memory(network, dtype, gathers)
-    key = (network, dtype, gathers)
-    if getattr(_last_used, "key", None) != key:
-        _last_used.key = None  # if what follows fails
-        _last_used.memory = Memory(network, dtype, gathers)
-        _last_used.key = key
-    memory: Memory = _last_used.memory
-    return memory
+def take_memory(network: NetworkSpec, dtype: str, *, gathers: bool) -> Memory:
+    """Return memory for predictions by one thread, this thread's last one if it fits.
+
+    It is taken away: a handler of signals may predict before `keep_memory` puts it back.
+    """
+    kept, _last_used.kept = getattr(_last_used, "kept", None), None
+    if kept is not None and kept[0] == (network, dtype, gathers):
+        memory: Memory = kept[1]
+        return memory
+    return Memory(network, dtype, gathers)
+
+
+def keep_memory(memory: Memory, network: NetworkSpec, dtype: str, *, gathers: bool) -> None:
+    """Put memory back for the next prediction, unless it is large."""
+    if network.n_coefs <= KEPT_COEFS:
+        _last_used.kept = (network, dtype, gathers), memory
 
 
 def predict(
@@ -109,7 +114,7 @@ def predict(
     intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
     n_rows = data.n_rows if rows is None else len(rows)
     out = np.empty((n_rows, network.n_outputs), dtype=dtype)
-    memory = memory_for(network, dtype, gathers=data.gathers)
+    memory = own = take_memory(network, dtype, gathers=data.gathers)
     piece_rows = memory.piece_rows
     threads = max(1, n_rows // (PIECES_PER_THREAD * piece_rows))
     if threads > 1:
@@ -133,4 +138,5 @@ def predict(
             start == 0,
             threads=threads,
         )
+    keep_memory(own, network, dtype, gathers=data.gathers)
     return out
