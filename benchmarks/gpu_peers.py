@@ -149,19 +149,19 @@ def _last_loss(results: Any) -> float:
 
 
 def _classifier_network(units: tuple[int, ...]) -> Any:
-    from skmlp.network.specs import NetworkSpec
+    from skmlp.network.specs import plain_network
 
-    return NetworkSpec(units, "relu", "log_loss", "softmax")
+    return plain_network(units, "relu", "log_loss", "softmax")
 
 
 def _make_task(network: Any, data: Any, seed: int, alpha: float, rate: float, batch: int) -> Any:
     from skmlp.engines.base import FitTask, OptimizerState
     from skmlp.network.initializers import draw_uniform
-    from skmlp.network.parameters import ParameterLayout
+    from skmlp.network.parameters import layout_of
     from skmlp.network.specs import OptimizerSpec
 
-    layout = ParameterLayout(network.layer_units)
-    parameters = draw_uniform(layout, "relu", np.random.RandomState(seed), np.float32)
+    layout = layout_of(network)
+    parameters = draw_uniform(network, np.random.RandomState(seed), np.float32)
     state = OptimizerState("adam", np.zeros((2, layout.size), np.float32), 0, rate)
     return FitTask(
         network, OptimizerSpec("adam", _ADAM), data, parameters, state, float(alpha), batch
@@ -405,7 +405,7 @@ def prepare_search_skmlp(case: Search, device: str, path: str | None = None) -> 
     from skmlp.engines.base import EpochPlan, KeyedOrders
     from skmlp.engines.cuda.engine import CudaEngine
     from skmlp.engines.cuda.paths import PathPolicy
-    from skmlp.network.parameters import ParameterLayout
+    from skmlp.network.parameters import layout_of
 
     X, y = case.data()
 
@@ -440,8 +440,8 @@ def prepare_search_skmlp(case: Search, device: str, path: str | None = None) -> 
             raise RuntimeError("a loss or a parameter is not finite")
         scores = []
         for i, (candidate, fold) in enumerate(fits):
-            layers = ParameterLayout(units[candidate[0]]).views(run.parameters(i))
             network = networks[candidate[0]]
+            layers = layout_of(network).views(run.parameters(i))
             predicted = engine.predict(network, *layers, data, held_out[fold]).argmax(axis=1)
             scores.append(np.mean(predicted == labels[held_out[fold]]))
         means = np.reshape(scores, (len(candidates), case.folds)).mean(axis=1)

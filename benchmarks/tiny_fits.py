@@ -18,8 +18,8 @@ from skmlp.engines.cuda.discovery import discover
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import PathPolicy
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import NetworkSpec, OptimizerSpec, plain_network
 
 # A tile of 32 rows and columns and a rest of each; the last batch is a short one.
 SIZES = {"rows": 90, "batch": 40, "units": (35, 37, 5)}
@@ -33,8 +33,8 @@ def fit(engine: Any, X: Any, targets: Any, network: NetworkSpec, batch: int, dty
     """Train two fits for an epoch, evaluate and predict; return the first one's loss."""
     weight = np.linspace(0.5, 1.5, X.shape[0])
     data = engine.load(X, targets, weight, network, dtype)
-    layout = ParameterLayout(network.layer_units)
-    parameters = draw_uniform(layout, "tanh", np.random.RandomState(0), np.float64)
+    layout = layout_of(network)
+    parameters = draw_uniform(network, np.random.RandomState(0), np.float64)
     state = OptimizerState("adam", np.zeros((2, layout.size)), 0, 0.01)
     task = FitTask(network, ADAM, data, parameters, state, 0.1, batch)
     run = engine.start([task, task])
@@ -52,7 +52,7 @@ def main() -> int:
     """Run all cases; return how many are wrong."""
     sizes: dict[str, Any] = SIMULATED_SIZES if discover().is_simulated else SIZES
     units, batch = sizes["units"], sizes["batch"]
-    network = NetworkSpec(units, "tanh", "log_loss", "softmax")
+    network = plain_network(units, "tanh", "log_loss", "softmax")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(sizes["rows"], units[0]))
     targets = rng.integers(units[-1], size=(len(X), 1)).astype(float)

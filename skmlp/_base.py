@@ -29,7 +29,7 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
-from skmlp._fitted import check_layers, check_outputs, check_prediction
+from skmlp._fitted import check_layers, check_outputs, check_prediction, fitted_network
 from skmlp._overflow import overflows
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
@@ -54,8 +54,10 @@ from skmlp._validation import (
 from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
 from skmlp.engines.base import Engine, FitTask, IndexArray
-from skmlp.network.parameters import FloatArray, ParameterLayout
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.specs import NetworkSpec, OptimizerSpec, plain_network
+from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.schedules import Schedule
@@ -100,6 +102,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     best_loss_: np.float64 | None
     device_: str
     device_reason_: str
+    _network: NetworkSpec
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -233,17 +236,22 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
-        network = NetworkSpec(
+        network = plain_network(
             (X.shape[1], *hidden, targets.n_outputs),
             self.activation,
             self.loss,
             self._output_activation(),
         )
+        optimizer = self._optimizer_spec()
         # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
-        check_memory(network.layer_units, 5, dtype)
+        check_memory(network, 5, dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
-        choice = choose_for_fit(self.device, fit_flops(X.shape[0], network.n_coefs, self.max_iter))
+        choice = choose_for_fit(
+            self.device,
+            fit_flops(X.shape[0], network.n_coefs, self.max_iter),
+            what_is_lacking(network, optimizer),
+        )
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
@@ -254,19 +262,20 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.n_outputs_ = targets.n_outputs
         self.n_layers_ = len(network.layer_units)
-        self.out_activation_ = network.output_activation
+        self.out_activation_ = network.head.link
+        self._network = network
         self.device_, self.device_reason_ = choice
         self._random_state = start.random_state
         self._seed = self.random_state
-        if self.solver == "lbfgs":
+        if optimizer is None:
             parameters, remarks = self._fit_lbfgs(engine, network, data, start)
         else:
             parameters, remarks = self._fit_stochastic(
-                engine, network, data, start, targets, sample_weight, incremental
+                engine, network, optimizer, data, start, targets, sample_weight, incremental
             )
         if overflows(engine, network, data, parameters, X_norm, sample_weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
-        layout = ParameterLayout(network.layer_units)
+        layout = layout_of(network)
         self.coefs_, self.intercepts_ = layout.views(parameters)
         return remarks
 
@@ -313,13 +322,13 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self,
         engine: Engine,
         network: NetworkSpec,
+        optimizer: OptimizerSpec,
         data: Any,
         start: Start,
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
     ) -> tuple[FloatArray, Sequence[Remark]]:
-        optimizer = OptimizerSpec(self.solver, self._optimizer_settings())
         schedule = self._schedule()
         rows: IndexArray = np.arange(len(targets.matrix))
         score = None
@@ -354,9 +363,12 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self._remember(trainer, outcome, schedule)
         return outcome.parameters, remarks
 
-    def _optimizer_settings(self) -> tuple[float, ...]:
+    def _optimizer_spec(self) -> OptimizerSpec | None:
+        """Return what the parameters say about a stochastic optimizer; None for L-BFGS."""
+        if self.solver == "lbfgs":
+            return None
         names = OptimizerSpec(self.solver, ()).entry.settings
-        return tuple(float(getattr(self, name)) for name in names)
+        return OptimizerSpec(self.solver, tuple(float(getattr(self, name)) for name in names))
 
     def _schedule(self) -> Schedule:
         name = self.learning_rate if self.solver == "sgd" else "constant"
@@ -382,7 +394,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         rows: IndexArray,
     ) -> Any:
         """Return a function that scores parameters on the held-out rows."""
-        layout = ParameterLayout(network.layer_units)
+        layout = layout_of(network)
         held_out = targets.matrix[rows]
         weight = None if sample_weight is None else sample_weight[rows]
         if weight is not None:
@@ -445,10 +457,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features. Assign "
                 "weights that fit X, or fit again."
             )
-        network = NetworkSpec(units, self.activation, self.loss, self.out_activation_)
+        network = fitted_network(self, units)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
-        device = choose_for_prediction(self.device, flops)
+        device = choose_for_prediction(self.device, flops, network)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
             data = engine.load(X, None, None, network, dtype)
@@ -456,6 +468,21 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
         return outputs
+
+    # Pickles
+
+    def __getstate__(self) -> Any:
+        state = super().__getstate__()
+        if "_network" not in state:
+            return state
+        return {**state, "_network": as_plain(self._network), "_format": FORMAT}
+
+    def __setstate__(self, state: Any) -> None:
+        state = dict(state)
+        check_format(type(self).__name__, state.pop("_format", FORMAT))
+        if "_network" in state:
+            state["_network"] = from_plain(state["_network"])
+        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

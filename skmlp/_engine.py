@@ -8,14 +8,16 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple, Self
 
 from skmlp.engines.base import Engine
 from skmlp.engines.cuda.discovery import discover
+from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.engines.listeners import unwatch, watch
+from skmlp.network.specs import NetworkSpec
 
 COMPILING = "Compiling kernels (once per machine and precision) ..."
 WAITING = "Waiting for another process that compiles kernels (once per machine and precision) ..."
@@ -53,19 +55,34 @@ def prediction_flops(n_samples: int, n_coefs: int) -> float:
     return 2.0 * n_samples * n_coefs
 
 
-def choose_for_fit(device: str, flops: float) -> Choice:
+def choose_for_fit(device: str, flops: float, lacking: Sequence[str] = ()) -> Choice:
     """Decide where to fit. An explicit wish is granted or refused, never replaced.
 
     The driver is asked only where the answer matters: once it has been, forked children of this
     process cannot use CUDA.
 
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "auto"}
+    flops : float
+        Operations of the work.
+    lacking : sequence of str
+        What CUDA cannot compute of it.
+
     Raises
     ------
+    ValueError
+        If ``device="cuda"`` and CUDA cannot compute all of it.
     RuntimeError
         If ``device="cuda"`` and CUDA cannot be used.
     """
     if device == "cpu":
         return Choice("cpu", "device='cpu' was asked for.")
+    if lacking:
+        missing = f"CUDA cannot yet compute {', '.join(lacking)}."
+        if device == "auto":
+            return Choice("cpu", missing)
+        raise ValueError(f"device={device!r} cannot be used. {missing} Use device='cpu'.")
     work = f"The work takes up to {flops:.1e} floating-point operations"
     if device == "auto" and flops < PAYING_FLOPS:
         return Choice("cpu", f"{work}; a GPU pays from about {PAYING_FLOPS:.0e}.")
@@ -85,16 +102,16 @@ def choose_for_fit(device: str, flops: float) -> Choice:
     return Choice("cuda", f"device={device!r} was asked for.")
 
 
-def choose_for_prediction(device: str, flops: float) -> str:
-    """Decide where to predict: on the CPU where CUDA cannot be used, whatever `device` is.
+def choose_for_prediction(device: str, flops: float, network: NetworkSpec) -> str:
+    """Decide where to predict: on the CPU where CUDA cannot do it, whatever `device` is.
 
     So a model fitted on a GPU predicts anywhere.
     """
+    if device == "cpu" or what_is_lacking(network, None):
+        return "cpu"
     if device == "cuda":
         return "cuda" if discover().is_usable else "cpu"
-    if device == "auto":
-        return choose_for_fit(device, flops).device
-    return "cpu"
+    return choose_for_fit(device, flops).device
 
 
 @cache

@@ -14,19 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._validation import DEVICES, HIDDEN_ACTIVATIONS, PRECISIONS
+from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import OptimizerState
-from skmlp.network.activations import ACTIVATIONS
-from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.specs import NetworkSpec, plain_network
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 
-# What predictions read besides the layers, and what it may be.
+# What predictions read besides the network and its layers, and what it may be.
 READ_BY_PREDICTIONS: dict[str, set[str | None]] = {
-    "activation": {*HIDDEN_ACTIVATIONS},
-    "out_activation_": {*ACTIVATIONS, "softmax"},
-    "loss": {name for name, _ in LOSSES},
     "device": {*DEVICES},
     "precision": {*PRECISIONS, None},
 }
@@ -162,6 +158,34 @@ def check_prediction(estimator: Any) -> None:
                 f"{name} must be one of {options}, but is {shown(value)}. Predictions depend on "
                 "it: set it to what it was in fit."
             )
+
+
+def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
+    """Return the network that was fitted, with the units that its arrays now have.
+
+    Users may assign arrays of other shapes. Where they assign them to an estimator that has seen
+    no data, the network is the one that its parameters describe.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
+    """
+    network = vars(estimator).get("_network")
+    if network is None:
+        link: Any = getattr(estimator, "out_activation_", None)
+        return plain_network(units, estimator.activation, estimator.loss, link)
+    if type(network) is not NetworkSpec:
+        raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
+    if network.layer_units == units:
+        return network
+    try:
+        return network.with_units(units)
+    except ValueError as error:
+        raise ValueError(
+            f"coefs_ and intercepts_ have layers of {units} units, but those of the fit are "
+            f"{network.layer_units}, and {error}. Assign arrays of these shapes, or fit again."
+        ) from error
 
 
 def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:

@@ -9,8 +9,9 @@ from sklearn.utils import check_random_state
 
 from skmlp._fitted import check_finite, check_layers, check_resumable
 from skmlp.engines.base import OptimizerState
+from skmlp.network.activations import activation_entry
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of
 from skmlp.training.schedules import Schedule
@@ -69,10 +70,10 @@ class Resuming:
         check_layers(self)
 
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
-        layout = ParameterLayout(network.layer_units)
         if not resumes:
             random_state = check_random_state(self.random_state)
-            parameters = draw_uniform(layout, self.activation, random_state, dtype)
+            gain = activation_entry(self.activation).init_gain
+            parameters = draw_uniform(network, random_state, dtype, gain)
             return Start(parameters, random_state, None, False)
         coefs, intercepts, units = check_layers(self)
         if units[-1] != network.n_outputs:
@@ -86,6 +87,7 @@ class Resuming:
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
                 f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
             )
+        layout = layout_of(network)
         with np.errstate(over="ignore"):
             parameters = layout.pack(coefs, intercepts, dtype)
         own_coefs, own_intercepts = layout.views(parameters)

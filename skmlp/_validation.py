@@ -17,7 +17,8 @@ from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.parameters import ParameterLayout
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import NetworkSpec
 
 DTYPES = ("float32", "float64")
 
@@ -215,7 +216,7 @@ def check_precision(precision: str | None, device: str, dtype: str) -> None:
         )
 
 
-def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeLike) -> None:
+def check_memory(network: NetworkSpec, n_vectors: int, dtype: npt.DTypeLike) -> None:
     """Refuse a network whose parameters cannot fit into this machine's memory.
 
     Raises
@@ -227,10 +228,10 @@ def check_memory(layer_units: tuple[int, ...], n_vectors: int, dtype: npt.DTypeL
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not offered by this operating system
         return
-    needed = ParameterLayout(layer_units).size * np.dtype(dtype).itemsize * n_vectors
+    needed = layout_of(network).size * np.dtype(dtype).itemsize * n_vectors
     if needed > available:
         raise MemoryError(
-            f"A network with layers {layer_units} needs {needed / 2**30:.1f} GiB for its "
+            f"A network with layers {network.layer_units} needs {needed / 2**30:.1f} GiB for its "
             f"parameters and optimizer state, but this machine has {available / 2**30:.1f} GiB. "
             "Use smaller hidden_layer_sizes, fewer features, or dtype='float32'."
         )

@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,11 @@ def _describe(value):
         return (type(value).__name__, [_describe(item) for item in value])
     if isinstance(value, str | bytes | int | type(None)) or callable(value):
         return value
+    if is_dataclass(value) and value.__dataclass_params__.frozen:  # without what it has cached
+        return (
+            type(value).__name__,
+            _describe({f.name: getattr(value, f.name) for f in fields(value)}),
+        )
     if type(value).__getstate__ is not object.__getstate__:
         return (type(value).__name__, _describe(value.__getstate__()))
     state = dict(getattr(value, "__dict__", {}))

@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
 from skmlp.network.losses import LOSSES
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import plain_network
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # By one block per model, by several, and by launches that models of one shape share.
@@ -87,7 +87,7 @@ def network_of(key, activation="tanh", units=None):
     """Return a network with the output layer of a head, by its key in the registry of losses."""
     n_outputs = 1 if key[0] == "poisson" else 3
     units = units or (SIZES.n_features, *SIZES.hidden)
-    return NetworkSpec((*units, n_outputs), activation, *key)
+    return plain_network((*units, n_outputs), activation, *key)
 
 
 CLASSIFIER = network_of(("log_loss", "softmax"))
@@ -188,10 +188,10 @@ def varied_tasks(engine, dtype="float64"):
     features = SIZES.n_features
     networks = [
         CLASSIFIER,
-        NetworkSpec((features, 13, 3), "relu", "log_loss", "softmax"),
-        NetworkSpec((features, *SIZES.hidden, 3), "logistic", "log_loss", "softmax"),
+        plain_network((features, 13, 3), "relu", "log_loss", "softmax"),
+        plain_network((features, *SIZES.hidden, 3), "logistic", "log_loss", "softmax"),
         CLASSIFIER,
-        NetworkSpec((features, 4, 5, 6, 3), "identity", "log_loss", "softmax"),
+        plain_network((features, 4, 5, 6, 3), "identity", "log_loss", "softmax"),
         CLASSIFIER,
         network_of(("squared_error", "identity"), "tanh", (features, 8)),
     ]
@@ -293,7 +293,7 @@ def check_prediction(dtype, monkeypatch, *, density=None):
     n_samples = 3 * SIZES.n_samples
     X, targets, _ = make_problem(CLASSIFIER, n_samples, density=density)
     parameters = make_task(CpuEngine(1), CLASSIFIER, (X, targets, None)).parameters
-    layers = ParameterLayout(CLASSIFIER.layer_units).views(parameters)
+    layers = layout_of(CLASSIFIER).views(parameters)
     cpu = CpuEngine(1)
     expected = cpu.predict(CLASSIFIER, *layers, cpu.load(X, None, None, CLASSIFIER, "float64"))
     tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]

@@ -13,8 +13,8 @@ from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import OptimizerSpec, plain_network
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
@@ -38,7 +38,7 @@ def make_problem(network, n_samples, seed=0, *, density=None):
     X = rng.normal(size=(n_samples, network.n_features))
     if density is not None:
         X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
-    if network.loss_entry.is_categorical:
+    if network.head.entry.is_categorical:
         targets = rng.integers(network.n_outputs, size=(n_samples, 1)).astype(float)
     else:
         targets = rng.integers(2, size=(n_samples, network.n_outputs)).astype(float)
@@ -48,9 +48,9 @@ def make_problem(network, n_samples, seed=0, *, density=None):
 def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
     X, targets, weight = problem
     data = engine.load(X, targets, weight, network, dtype)
-    layout = ParameterLayout(network.layer_units)
+    layout = layout_of(network)
     generator = np.random.RandomState(seed)
-    parameters = draw_uniform(layout, network.activation, generator, np.float64)
+    parameters = draw_uniform(network, generator, np.float64)
     vectors = np.zeros((len(OPTIMIZERS[solver].state_names), layout.size))
     return FitTask(
         network=network,
@@ -116,7 +116,7 @@ def check_against_reference(
     weighted,
 ):
     """Compare losses, parameters, steps and predictions of a short fit."""
-    network = NetworkSpec((n_features, *hidden, n_outputs), activation, *key)
+    network = plain_network((n_features, *hidden, n_outputs), activation, *key)
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
     options = {"batch_size": batch_size, "solver": solver}
@@ -142,6 +142,6 @@ def check_against_reference(
     outputs = []
     for engine in (make_engine(), ReferenceEngine()):
         data = engine.load(X, None, None, network, dtype)
-        layers = ParameterLayout(network.layer_units).views(expected[1])
+        layers = layout_of(network).views(expected[1])
         outputs.append(engine.predict(network, *layers, data))
     assert_allclose(*outputs, rtol=tolerance, atol=tolerance)

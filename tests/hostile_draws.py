@@ -95,6 +95,7 @@ LEARNED = [
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
+    "_network",
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
@@ -179,11 +180,16 @@ def expected_outputs(model, X):
             / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)
         ),
     }
+    network = vars(model).get("_network")
+    if network is None:  # only weights have been assigned
+        names = [model.activation] * (len(model.coefs_) - 1) + [model.out_activation_]
+    else:
+        names = [layer.activation.name for layer in network.layers] + [network.head.link]
+        names = [names[0]] * (len(model.coefs_) - 1) + names[-1:]
     outputs = X.astype(dtype)
     for layer, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
-        is_last = layer == len(model.coefs_) - 1
         outputs = outputs @ np.asarray(coef, dtype) + np.asarray(intercept, dtype)
-        outputs = hidden[model.out_activation_ if is_last else model.activation](outputs)
+        outputs = hidden[names[layer]](outputs)
     return outputs
 
 

@@ -25,10 +25,12 @@ from skmlp._engine import PAYING_FLOPS, choose_for_fit, choose_for_prediction, f
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda import discovery
 from skmlp.engines.cuda.discovery import MINIMUM_VERSIONS, Discovery, Driver, Gpu, discover
+from skmlp.network.specs import plain_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 ROOT = Path(__file__).resolve().parent.parent
+NETWORK = plain_network((3, 4, 1), "relu", "squared_error", "identity")
 SMALL = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
 INSTALLED = {
     "numba-cuda": "0.30.4",
@@ -319,8 +321,8 @@ def test_driver_is_not_asked_without_need():
     device, reason = choose_for_fit("auto", 0.9 * PAYING_FLOPS)
     assert device == "cpu"
     assert re.search(r"9\.0e\+11 .*pays from about 1e\+12", reason)
-    assert choose_for_prediction("cpu", 1e30) == "cpu"
-    assert choose_for_prediction("auto", 0.9 * PAYING_FLOPS) == "cpu"
+    assert choose_for_prediction("cpu", 1e30, NETWORK) == "cpu"
+    assert choose_for_prediction("auto", 0.9 * PAYING_FLOPS, NETWORK) == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_driver_is_not_asked_without_need():
 def test_auto_for_large_work(machine_with, found, device, reason):
     machine_with(found)
     choice = choose_for_fit("auto", PAYING_FLOPS)
-    assert choice.device == choose_for_prediction("auto", PAYING_FLOPS) == device
+    assert choice.device == choose_for_prediction("auto", PAYING_FLOPS, NETWORK) == device
     assert re.search(reason, choice.reason)
 
 
@@ -342,11 +344,11 @@ def test_an_explicit_wish(machine_with):
     for found in (USABLE, SIMULATED):
         machine_with(found)
         assert choose_for_fit("cuda", 1.0) == ("cuda", "device='cuda' was asked for.")
-        assert choose_for_prediction("cuda", 1.0) == "cuda"
+        assert choose_for_prediction("cuda", 1.0, NETWORK) == "cuda"
     machine_with(UNUSABLE)
     with pytest.raises(RuntimeError, match=r"device='cuda' cannot be used\. No NVIDIA driver"):
         choose_for_fit("cuda", 1e30)
-    assert choose_for_prediction("cuda", 1e30) == "cpu"
+    assert choose_for_prediction("cuda", 1e30, NETWORK) == "cpu"
 
 
 def test_work_of_a_fit():

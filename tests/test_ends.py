@@ -18,8 +18,8 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import LOST_SQUARE, cannot_overflow, euclidean_norm
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import plain_network
 from skmlp.training import interrupts
 
 ignores_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -409,8 +409,8 @@ def test_outputs_are_not_computed_where_a_bound_tells(monkeypatch):
 def test_what_cannot_overflow_does_not(seed, units, activation, output, input_exponent, exponents):
     rng = np.random.default_rng(seed)
     loss = {"identity": "squared_error", "exp": "poisson"}.get(output, "log_loss")
-    network = NetworkSpec(tuple(units), activation, loss, output)
-    layout = ParameterLayout(network.layer_units)
+    network = plain_network(tuple(units), activation, loss, output)
+    layout = layout_of(network)
     parameters = rng.normal(size=layout.size)
     coefs, intercepts = layout.views(parameters)
     for coef, intercept, exponent in zip(coefs, intercepts, exponents, strict=False):

@@ -32,8 +32,8 @@ from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.parameters import layout_of, plain_layout
+from skmlp.network.specs import OptimizerSpec, plain_network
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -42,7 +42,7 @@ def test_cpu_equals_reference(**problem):
     check_against_reference(lambda: CpuEngine(1), **problem)
 
 
-NETWORK = NetworkSpec((20, 33, 17, 5), "tanh", "log_loss", "softmax")
+NETWORK = plain_network((20, 33, 17, 5), "tanh", "log_loss", "softmax")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def always_parallel(monkeypatch):
     monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
 
 
-WIDE = NetworkSpec((20, 70, 70, 3), "tanh", "log_loss", "softmax")
+WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
 
 
 @pytest.mark.parametrize("density", [None, 0.3])
@@ -104,7 +104,7 @@ def test_a_fit_that_gets_no_threads_is_the_same(batch_size, monkeypatch):
 @pytest.mark.usefixtures("always_parallel")
 def test_a_batch_of_one_row_after_none(monkeypatch):
     """The second half of its slab is empty, and nothing has listed any row before."""
-    network = NetworkSpec((70, 80, 3), "tanh", "log_loss", "softmax")
+    network = plain_network((70, 80, 3), "tanh", "log_loss", "softmax")
     X, targets, weight = make_problem(network, 201)
     weight[:200] = 0.0
     results = []
@@ -122,7 +122,7 @@ def test_a_batch_of_one_row_after_none(monkeypatch):
 @pytest.mark.parametrize("units", [(70, 80, 3), (70, 130, 130, 3), (3, 20, 1)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nothing_is_read_beyond_X(units, dtype):
-    network = NetworkSpec(units, "tanh", "squared_error", "identity")
+    network = plain_network(units, "tanh", "squared_error", "identity")
     X, targets, _ = make_problem(network, 33)
     size = X.astype(dtype).nbytes
     pages = -(-size // mmap.PAGESIZE)
@@ -138,8 +138,8 @@ def test_nothing_is_read_beyond_X(units, dtype):
         run_epochs(CpuEngine(1), network, (last, targets, None), dtype=dtype, batch_size=batch_size)
     engine = CpuEngine(1)
     data = engine.load(last, None, None, network, dtype)
-    zeros = np.zeros(ParameterLayout(units).size)
-    engine.predict(network, *ParameterLayout(units).views(zeros), data)
+    zeros = np.zeros(plain_layout(units).size)
+    engine.predict(network, *plain_layout(units).views(zeros), data)
 
 
 @pytest.mark.usefixtures("always_parallel")
@@ -173,13 +173,11 @@ def test_threads_change_no_gradient(dtype, density):
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.usefixtures("always_parallel")
 def test_gradient_of_copied_inputs_and_deltas(units, n_rows, packing, dtype, order):
-    network = NetworkSpec(units, "tanh", "log_loss", "softmax")
+    network = plain_network(units, "tanh", "log_loss", "softmax")
     assert packing_of_layers(network, dtype, n_rows, is_sparse=False) == packing
     X, targets, weight = make_problem(network, n_rows)
     X = np.asarray(X, dtype=dtype, order=order)
-    parameters = draw_uniform(
-        ParameterLayout(units), "tanh", np.random.RandomState(0), np.dtype(dtype)
-    )
+    parameters = draw_uniform(network, np.random.RandomState(0), np.dtype(dtype))
     results = []
     for engine in (ReferenceEngine(), CpuEngine(1), CpuEngine(2), CpuEngine(3)):
         data = engine.load(X, targets, weight, network, dtype)
@@ -202,7 +200,7 @@ def test_gradient_of_copied_inputs_and_deltas(units, n_rows, packing, dtype, ord
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_list_of_fits_equals_each_alone(n_jobs):
-    other = NetworkSpec((6, 10, 1), "relu", "squared_error", "identity")
+    other = plain_network((6, 10, 1), "relu", "squared_error", "identity")
     problems = [make_problem(NETWORK, 90), make_problem(other, 55)]
     networks = [NETWORK, other]
     engine = CpuEngine(n_jobs)
@@ -333,7 +331,7 @@ def test_batch_of_zero_weights_is_skipped(engine):
 
 @pytest.mark.parametrize("engine", [CpuEngine(1), ReferenceEngine()], ids=["cpu", "reference"])
 def test_divergence_ends_the_plan(engine):
-    network = NetworkSpec((3, 4, 1), "identity", "squared_error", "identity")
+    network = plain_network((3, 4, 1), "identity", "squared_error", "identity")
     X, targets, _ = make_problem(network, 10)
     task = make_task(engine, network, (X, targets, None), solver="sgd")
     run = engine.start([task])
@@ -348,9 +346,7 @@ def test_divergence_ends_the_plan(engine):
 
 def test_prediction_of_rows_equals_bulk():
     problem = make_problem(NETWORK, 300)
-    layers = ParameterLayout(NETWORK.layer_units).views(
-        make_task(CpuEngine(1), NETWORK, problem).parameters
-    )
+    layers = layout_of(NETWORK).views(make_task(CpuEngine(1), NETWORK, problem).parameters)
     data = CpuEngine(1).load(problem[0], None, None, NETWORK, "float64")
     bulk = CpuEngine(1).predict(NETWORK, *layers, data)
     for row in (0, 17, 299):
@@ -363,8 +359,8 @@ def test_prediction_of_rows_equals_bulk():
 @pytest.mark.usefixtures("always_parallel")
 def test_training_takes_denormal_numbers_for_zero(dtype, n_jobs):
     # A dead unit's moments shrink forever; arithmetic with denormal numbers is very slow.
-    network = NetworkSpec((3, 2, 1), "relu", "squared_error", "identity")
-    size = ParameterLayout(network.layer_units).size
+    network = plain_network((3, 2, 1), "relu", "squared_error", "identity")
+    size = layout_of(network).size
     X, targets, _ = make_problem(network, 20)
     engine = CpuEngine(n_jobs)
     data = engine.load(np.abs(X), targets, None, network, dtype)
@@ -396,7 +392,7 @@ def test_a_prediction_in_the_middle_of_another(monkeypatch):
     X = np.random.default_rng(0).normal(size=(rows, NETWORK.n_features))
     engine = CpuEngine(1)
     data = engine.load(X, None, None, NETWORK, "float64")
-    layout = ParameterLayout(NETWORK.layer_units)
+    layout = layout_of(NETWORK)
     layers = layout.views(np.random.default_rng(1).normal(size=layout.size))
     others = layout.views(np.zeros(layout.size))
     expected = engine.predict(NETWORK, *layers, data)

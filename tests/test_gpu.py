@@ -28,7 +28,7 @@ from skmlp import MLPClassifier
 from skmlp.engines.base import EpochPlan
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.discovery import discover
-from skmlp.network.parameters import ParameterLayout
+from skmlp.network.parameters import layout_of
 
 pytestmark = pytest.mark.gpu
 
@@ -234,7 +234,7 @@ def test_what_follows_groups_side_by_side():
     network = checks.network_of(("log_loss", "softmax"), "relu", (64, 512, 512))
     X, targets, weight = checks.make_problem(network, 60_000)
     parameters = checks.make_task(CpuEngine(1), network, (X, targets, weight)).parameters
-    layers = ParameterLayout(network.layer_units).views(parameters)
+    layers = layout_of(network).views(parameters)
 
     def evaluate(engine):
         data = engine.load(X, targets, weight, network, "float64")
@@ -330,10 +330,10 @@ import os
 import numpy as np
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import plain_network
 
-network = NetworkSpec((4, 5, 1), "relu", "squared_error", "identity")
-layers = ParameterLayout(network.layer_units).views(np.ones(31))
+network = plain_network((4, 5, 1), "relu", "squared_error", "identity")
+layers = layout_of(network).views(np.ones(31))
 engine = CudaEngine()
 
 def predict():

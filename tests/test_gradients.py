@@ -12,20 +12,19 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import plain_network
 
 ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
 N_SAMPLES, N_FEATURES = 9, 4
 
 
 def make_targets(network, rng):
-    if network.loss_entry.is_categorical:
+    if network.head.entry.is_categorical:
         return rng.integers(network.n_outputs, size=(N_SAMPLES, 1)).astype(float)
     shape = (N_SAMPLES, network.n_outputs)
-    if network.output_activation == "logistic":
+    if network.head.link == "logistic":
         return rng.integers(2, size=shape).astype(float)
-    if network.loss_entry.domain_minimum == 0.0:
+    if network.head.entry.domain_minimum == 0.0:
         return rng.poisson(2.0, size=shape).astype(float)
     return rng.normal(size=shape)
 
@@ -56,12 +55,11 @@ def test_gradient_against_central_differences(engine_name, activation, key):
         X = 0.3 * rng.normal(size=(N_SAMPLES, N_FEATURES))
         if is_sparse:
             X = sparse.csr_array(np.where(X > 0, X, 0.0))
-        network = NetworkSpec((N_FEATURES, *hidden, n_outputs), activation, *key)
+        network = plain_network((N_FEATURES, *hidden, n_outputs), activation, *key)
         targets = make_targets(network, rng)
         data = engine.load(X, targets, weight, network, "float64")
-        layout = ParameterLayout(network.layer_units)
         generator = np.random.RandomState(1)
-        parameters = draw_uniform(layout, activation, generator, np.float64)
+        parameters = draw_uniform(network, generator, np.float64)
 
         _, gradient = engine.loss_and_gradient(network, data, parameters, alpha, rows)
         expected = central_differences(

@@ -13,7 +13,7 @@ import scipy.sparse
 from skmlp import MLPRegressor
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu.rows import load_rows
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import OptimizerSpec, plain_network
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_kernels_are_called_with_doubles_and_batches():
     plan = EpochPlan(np.zeros((1, 3), dtype=np.int64), np.float32(1))
     assert type(plan.learning_rate) is float
     state = OptimizerState("sgd", np.zeros((1, 3)), 0, 0.1)
-    network = NetworkSpec((2, 1), "relu", "squared_error", "identity")
+    network = plain_network((2, 1), "relu", "squared_error", "identity")
     optimizer = OptimizerSpec("sgd", (0.9, 1.0))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         FitTask(network, optimizer, None, np.zeros(3), state, 0.0, batch_size=0)

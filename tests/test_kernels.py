@@ -45,8 +45,8 @@ from skmlp.engines.cpu.tables import (
     share_of_rows,
 )
 from skmlp.engines.cpu.tiles import copy_rows, sum_of_rows
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.parameters import plain_layout
+from skmlp.network.specs import plain_network
 
 DTYPES = ["float32", "float64"]
 
@@ -198,8 +198,8 @@ def test_a_row_of_a_product_does_not_depend_on_the_others(dtype):
 def packed_model(units, dtype, seed=0):
     """Random coefficients and intercepts, and the same in panels."""
     rng = np.random.default_rng(seed)
-    network = NetworkSpec(units, "tanh", "squared_error", "identity")
-    flat_layout = ParameterLayout(units)
+    network = plain_network(units, "tanh", "squared_error", "identity")
+    flat_layout = plain_layout(units)
     flat = rng.normal(size=flat_layout.size).astype(dtype)
     layout = network_layout(network, 8, dtype, gathers=False, backward=True)
     layers = with_addresses(layout.layers, *flat_layout.views(flat))

@@ -15,8 +15,8 @@ from skmlp._splitting import split_rows
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.parameters import ParameterLayout
 from skmlp.network.permutation import permutation
+from skmlp.network.specs import plain_network
 from skmlp.training import interrupts
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
@@ -215,7 +215,9 @@ def test_weights_only_on_one_side_of_the_split(make_problem):
     with pytest.warns(ConvergenceWarning):
         model.set_params(max_iter=1).fit(X, y)
     generator = np.random.RandomState(0)
-    draw_uniform(ParameterLayout((5, 100, 1)), "relu", generator, np.float64)
+    draw_uniform(
+        plain_network((5, 100, 1), "relu", "squared_error", "identity"), generator, np.float64
+    )
     train, held_out = split_rows(len(X), 0.5, generator, None)
     for rows in (train, held_out):
         weight = np.zeros(len(X))

@@ -18,7 +18,7 @@ from skmlp.engines.base import (
     batch_bounds,
 )
 from skmlp.network.activations import ACTIVATIONS, softmax
-from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -66,7 +66,7 @@ class ReferenceEngine(Engine):
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
         parameters = np.asarray(parameters, dtype=np.float64)
-        layout = ParameterLayout(network.layer_units)
+        layout = layout_of(network)
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
         layers, raw = forward(network, coefs, intercepts, data.X[rows])
@@ -82,7 +82,7 @@ class ReferenceEngine(Engine):
             coef_gradients[layer][...] = layers[layer].T @ delta + alpha * coefs[layer]
             intercept_gradients[layer][...] = delta.sum(axis=0)
             if layer > 0:
-                entry = ACTIVATIONS[network.hidden_activations[layer - 1]]
+                entry = network.layers[layer - 1].entry
                 delta = (delta @ coefs[layer].T) * elementwise(entry.derivative)(layers[layer])
         return float(loss), gradient / np.sum(weight)
 
@@ -178,8 +178,8 @@ def forward(
     for layer in range(network.n_connections):
         z = layers[layer] @ coefs[layer] + intercepts[layer]
         if layer < network.n_connections - 1:
-            layers.append(elementwise(ACTIVATIONS[network.hidden_activations[layer]].value)(z))
-    return [*layers, apply_output_activation(network.output_activation, z)], z
+            layers.append(elementwise(network.layers[layer].entry.value)(z))
+    return [*layers, apply_output_activation(network.head.link, z)], z
 
 
 def apply_output_activation(name: str, raw: FloatArray) -> FloatArray:
@@ -194,7 +194,7 @@ def loss_and_delta(
     network: NetworkSpec, targets: FloatArray, raw: FloatArray, output: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return each sample's loss and its derivative with respect to the raw prediction."""
-    loss = network.loss_entry
+    loss = network.head.entry
     if loss.is_categorical:
         targets = np.eye(network.n_outputs)[targets[:, 0].astype(int)]
     values = elementwise(loss.value)(targets, raw, output, EPSILON)

@@ -11,6 +11,11 @@ from typing import Any
 
 from numpy import exp, tanh
 
+from skmlp.network.constants import Constant, check_constants
+
+Growth = tuple[float, float, float]
+NO_GROWTH: Growth = (float("inf"), 1.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -20,18 +25,22 @@ class Activation:
     ----------
     name : str
         Public name, as in the ``activation`` parameter.
-    code : int
-        Stable integer, unique in the registry.
     value : callable
-        ``value(z)``: the activation of the pre-activation `z`.
+        ``value(z, *constants)``: the activation of the pre-activation `z`.
     derivative : callable
-        ``derivative(a)``: d value / d z, written in terms of the *output* ``a = value(z)``, so
-        that the pre-activation need not be kept.
+        ``derivative(a, *constants)``: d value / d z, written in terms of the *output*
+        ``a = value(z)``, so that the pre-activation need not be kept; with
+        `derivative_takes_input` in terms of `z`.
+    derivative_takes_input : bool
+        Whether the derivative is a function of `z`. It then is computed on the way forward.
+    constants : tuple of Constant
+        What the formula is given besides `z`.
     init_gain : float
         `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
-    largest : float
-        Bound on the magnitude of a value. Without one, a value never is larger in magnitude than
-        its pre-activation (of those that may be hidden).
+    growth : callable
+        ``growth(*constants)``: three numbers `b`, `s` and `o` with ``|value(z)| <= min(b, s *
+        |z| + o)`` for all `z`, of which bounds on a network's outputs are made. The default
+        belongs to what enlarges nothing.
     hidden : bool
         Whether users may choose it for hidden layers.
     reference : str
@@ -39,13 +48,28 @@ class Activation:
     """
 
     name: str
-    code: int
-    value: Callable[[float], float]
-    derivative: Callable[[float], float]
+    value: Callable[..., float]
+    derivative: Callable[..., float]
+    derivative_takes_input: bool = False
+    constants: tuple[Constant, ...] = ()
     init_gain: float = 6.0
-    largest: float = float("inf")
+    growth: Callable[..., Growth] = lambda *constants: NO_GROWTH
     hidden: bool = True
     reference: str = ""
+
+    def check_constants(self, values: tuple[float, ...]) -> None:
+        """Refuse values that the formula's constants cannot have.
+
+        Raises
+        ------
+        ValueError
+            If their number is not that of the constants, or one is outside its range.
+        """
+        check_constants(self.name, self.constants, values)
+
+
+def at_most_one(*constants: float) -> Growth:
+    return 1.0, float("inf"), 0.0
 
 
 def identity(z: float) -> float:
@@ -92,28 +116,25 @@ def exponential_derivative(a: float) -> float:
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
-        Activation("identity", 0, identity, identity_derivative),
+        Activation("identity", identity, identity_derivative),
         Activation(
             "logistic",
-            1,
             logistic,
             logistic_derivative,
             init_gain=2.0,
-            largest=1.0,
+            growth=at_most_one,
             reference="Rumelhart, Hinton & Williams (1986), Nature 323",
         ),
         Activation(
             "tanh",
-            2,
             hyperbolic_tangent,
             hyperbolic_tangent_derivative,
-            largest=1.0,
+            growth=at_most_one,
             reference="LeCun et al. (1998), Efficient BackProp",
         ),
-        Activation("relu", 3, relu, relu_derivative, reference="Nair & Hinton (2010), ICML"),
+        Activation("relu", relu, relu_derivative, reference="Nair & Hinton (2010), ICML"),
         Activation(
             "exp",
-            4,
             exponential,
             exponential_derivative,
             hidden=False,
@@ -121,6 +142,19 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
     )
 }
+
+
+def activation_entry(name: str) -> Activation:
+    """Return the entry of a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, but is {name!r}.")
+    return ACTIVATIONS[name]
 
 
 # Softmax is ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``, with these three formulas.

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
@@ -40,7 +39,7 @@ def cannot_overflow(
     """Whether the outputs are finite for certain; False means that they may be or not.
 
     With `a` the values of a layer, those of the next one before its activation are
-    ``|W' a + b| <= |(W, b)| (|a| + 1)``, and an activation either is bounded or enlarges nothing.
+    ``|W' a + b| <= |(W, b)| (|a| + 1)``, and how much an activation enlarges is known.
 
     Parameters
     ----------
@@ -53,13 +52,17 @@ def cannot_overflow(
         Precision of the computation.
     """
     largest = float(np.finfo(dtype).max)
-    bounded_by = ACTIVATIONS[network.activation].largest
     norm = input_norm
-    for units in network.layer_units[1:]:
+    for layer in network.layers:
         raw_norm = parameter_norm * (norm + 1.0)
-        if not raw_norm < SAFE_SHARE * largest:
+        bound, slope, offset = layer.entry.growth(*layer.activation.constants)
+        root = math.sqrt(layer.units)
+        norm = min(bound * root, slope * raw_norm + offset * root)
+        if not max(raw_norm, norm) < SAFE_SHARE * largest:
             return False
-        norm = raw_norm if math.isinf(bounded_by) else bounded_by * math.sqrt(units)
-    if network.output_activation == "exp":
+    raw_norm = parameter_norm * (norm + 1.0)
+    if not raw_norm < SAFE_SHARE * largest:
+        return False
+    if any(head.link == "exp" for head in network.heads):
         return raw_norm < SAFE_EXPONENT_SHARE * math.log(largest)
     return True

@@ -23,8 +23,6 @@ class Loss:
         Name of the loss.
     output_activation : {"identity", "logistic", "softmax", "exp"}
         What turns the raw prediction into the network's output.
-    code : int
-        Stable integer, unique in the registry.
     value : callable
         ``value(target, raw, output, epsilon)``: the loss of one output. `epsilon` is the
         relative rounding error of the precision in use. For softmax `target` is always one and
@@ -42,7 +40,6 @@ class Loss:
 
     name: str
     output_activation: str
-    code: int
     value: Callable[[float, float, float, float], float]
     gradient: Callable[[float, float], float]
     domain: str
@@ -97,7 +94,6 @@ LOSSES: dict[tuple[str, str], Loss] = {
         Loss(
             "log_loss",
             "softmax",
-            0,
             categorical_log_loss,
             canonical_gradient,
             domain="class numbers 0 .. n_classes - 1",
@@ -107,7 +103,6 @@ LOSSES: dict[tuple[str, str], Loss] = {
         Loss(
             "log_loss",
             "logistic",
-            1,
             binary_log_loss,
             canonical_gradient,
             domain="0 or 1 for each output",
@@ -117,7 +112,6 @@ LOSSES: dict[tuple[str, str], Loss] = {
         Loss(
             "squared_error",
             "identity",
-            2,
             half_squared_error,
             canonical_gradient,
             domain="real numbers",
@@ -126,7 +120,6 @@ LOSSES: dict[tuple[str, str], Loss] = {
         Loss(
             "poisson",
             "exp",
-            3,
             half_poisson_deviance,
             canonical_gradient,
             domain="non-negative numbers",

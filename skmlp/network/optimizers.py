@@ -21,8 +21,6 @@ class Optimizer:
     ----------
     name : str
         Public name, as in the ``solver`` parameter.
-    code : int
-        Stable integer, unique in the registry.
     settings : tuple of str
         Names of the settings, in the order in which `constants` receives them.
     state_names : tuple of str
@@ -38,7 +36,6 @@ class Optimizer:
     """
 
     name: str
-    code: int
     settings: tuple[str, ...]
     state_names: tuple[str, ...]
     constants: Callable[[Sequence[float], float, int], Constants]
@@ -90,7 +87,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
     for entry in (
         Optimizer(
             "sgd",
-            0,
             ("momentum", "nesterovs_momentum"),
             ("velocity",),
             sgd_constants,
@@ -99,7 +95,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
         ),
         Optimizer(
             "adam",
-            1,
             ("beta_1", "beta_2", "epsilon"),
             ("first_moment", "second_moment"),
             adam_constants,

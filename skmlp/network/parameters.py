@@ -1,13 +1,18 @@
-"""Flat parameters: one vector per model, all coefficients first, then all intercepts."""
+"""Flat parameters: one vector per model, all coefficients first, then all intercepts.
+
+Behind them lies what else a network learns, piece after piece: the *extras*.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from skmlp.network.specs import NetworkSpec
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -18,16 +23,11 @@ class ParameterLayout:
 
     Parameters
     ----------
-    layer_units : tuple of int
-        Units of every layer, input and output included.
+    shapes : tuple of (int, int)
+        Shape ``(fan_in, fan_out)`` of each weight matrix.
     """
 
-    layer_units: tuple[int, ...]
-
-    @cached_property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Shape ``(fan_in, fan_out)`` of each weight matrix."""
-        return list(pairwise(self.layer_units))
+    shapes: tuple[tuple[int, int], ...]
 
     @cached_property
     def coef_offsets(self) -> list[int]:
@@ -84,3 +84,20 @@ class ParameterLayout:
                     )
                 target[...] = source
         return parameters
+
+
+@lru_cache(maxsize=256)
+def layout_of(network: NetworkSpec) -> ParameterLayout:
+    """Return where a network's parameters lie."""
+    return ParameterLayout(network.shapes)
+
+
+def plain_layout(layer_units: Sequence[int]) -> ParameterLayout:
+    """Return where the parameters of a chain of layers lie, without extras.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of every layer, input and output included.
+    """
+    return ParameterLayout(tuple(pairwise(layer_units)))

@@ -1,15 +1,197 @@
-"""Frozen descriptions of a network and its optimizer. They hold no arrays."""
+"""Frozen descriptions of a network and its optimizer. They hold no arrays.
 
-from dataclasses import dataclass
+Every field is checked where a description is made, so that whoever has one can believe it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
+from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 
 
 @dataclass(frozen=True)
+class Formula:
+    """An entry of a registry with the values of its constants, in the entry's order."""
+
+    name: str
+    constants: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check("name", self.name, isinstance(self.name, str), "a string")
+        is_tuple = isinstance(self.constants, tuple)
+        is_valid = is_tuple and all(type(value) is float for value in self.constants)
+        check("constants", self.constants, is_valid, "a tuple of floats")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What enters the network.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    n_features: int
+
+    def __post_init__(self) -> None:
+        check_count("n_features", self.n_features)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """A hidden layer.
+
+    Parameters
+    ----------
+    units : int
+    activation : Formula
+        An entry of the activations.
+    """
+
+    units: int
+    activation: Formula
+
+    def __post_init__(self) -> None:
+        check_count("units", self.units)
+        check("activation", self.activation, type(self.activation) is Formula, "a Formula")
+        self.entry.check_constants(self.activation.constants)
+        check("activation", self.activation.name, self.entry.hidden, "one for hidden layers")
+
+    @property
+    def entry(self) -> Activation:
+        return activation_entry(self.activation.name)
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Some of the output units, which have a loss of their own.
+
+    Parameters
+    ----------
+    units : int
+    loss : Formula
+        An entry of the losses.
+    link : str
+        What turns raw predictions into outputs: the output activation.
+    """
+
+    units: int
+    loss: Formula
+    link: str
+
+    def __post_init__(self) -> None:
+        check_count("units", self.units)
+        check("loss", self.loss, type(self.loss) is Formula, "a Formula")
+        key = self.loss.name, self.link
+        is_known = isinstance(self.link, str) and key in LOSSES
+        check("loss and link", key, is_known, "a pair of the registry of losses")
+
+    @property
+    def entry(self) -> Loss:
+        return LOSSES[self.loss.name, self.link]
+
+    @property
+    def target_columns(self) -> int:
+        """Columns of the targets: class numbers take one, whatever the number of classes."""
+        return 1 if self.entry.is_categorical else self.units
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
-    """The shape and the formulas of one network.
+    """The shape and the formulas of one network: a chain of layers, and heads at its end.
+
+    Parameters
+    ----------
+    inputs : InputSpec
+    layers : tuple of LayerSpec
+        The hidden layers.
+    heads : tuple of HeadSpec
+        At least one. Together they are the output layer, in this order.
+    """
+
+    inputs: InputSpec
+    layers: tuple[LayerSpec, ...]
+    heads: tuple[HeadSpec, ...]
+
+    def __post_init__(self) -> None:
+        check("inputs", self.inputs, type(self.inputs) is InputSpec, "an InputSpec")
+        check("layers", self.layers, is_tuple_of(self.layers, LayerSpec), "a tuple of LayerSpec")
+        is_valid = is_tuple_of(self.heads, HeadSpec) and len(self.heads) > 0
+        check("heads", self.heads, is_valid, "a tuple of HeadSpec, at least one")
+
+    @property
+    def n_features(self) -> int:
+        return self.inputs.n_features
+
+    @cached_property
+    def n_outputs(self) -> int:
+        return sum(head.units for head in self.heads)
+
+    @cached_property
+    def layer_units(self) -> tuple[int, ...]:
+        """Units of every layer, input and output included."""
+        return (self.n_features, *(layer.units for layer in self.layers), self.n_outputs)
+
+    @property
+    def n_connections(self) -> int:
+        """Number of weight matrices."""
+        return len(self.layers) + 1
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shape ``(fan_in, fan_out)`` of each weight matrix."""
+        return tuple(pairwise(self.layer_units))
+
+    @cached_property
+    def n_coefs(self) -> int:
+        """Number of weights, intercepts not counted."""
+        return sum(fan_in * fan_out for fan_in, fan_out in self.shapes)
+
+    @property
+    def head(self) -> HeadSpec:
+        """The only head.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        (head,) = self.heads
+        return head
+
+    def with_units(self, layer_units: tuple[int, ...]) -> "NetworkSpec":
+        """Return the same network with other numbers of units, and of layers if they are alike.
+
+        Raises
+        ------
+        ValueError
+            If there is none: the layers differ in more than their units, or there are several
+            heads.
+        """
+        n_features, *hidden, n_outputs = layer_units
+        layers = self.layers
+        if len(hidden) != len(layers):
+            if len({replace(layer, units=1) for layer in layers}) != 1:
+                raise ValueError(f"the network has {len(layers)} hidden layers, each of its own")
+            layers = layers[:1] * len(hidden)
+        if len(self.heads) > 1 and n_outputs != self.n_outputs:
+            raise ValueError(f"the network has {self.n_outputs} outputs of several targets")
+        return NetworkSpec(
+            replace(self.inputs, n_features=n_features),
+            tuple(replace(layer, units=u) for layer, u in zip(layers, hidden, strict=True)),
+            self.heads if len(self.heads) > 1 else (replace(self.head, units=n_outputs),),
+        )
+
+
+def plain_network(
+    layer_units: tuple[int, ...], activation: str, loss: str, link: str
+) -> NetworkSpec:
+    """Describe a network with one activation, without constants, and one head.
 
     Parameters
     ----------
@@ -19,41 +201,14 @@ class NetworkSpec:
         Activation of the hidden layers.
     loss : str
         Name of the loss.
-    output_activation : str
+    link : str
         Activation of the output layer.
     """
-
-    layer_units: tuple[int, ...]
-    activation: str
-    loss: str
-    output_activation: str
-
-    @property
-    def n_features(self) -> int:
-        return self.layer_units[0]
-
-    @property
-    def n_outputs(self) -> int:
-        return self.layer_units[-1]
-
-    @property
-    def n_connections(self) -> int:
-        """Number of weight matrices."""
-        return len(self.layer_units) - 1
-
-    @property
-    def n_coefs(self) -> int:
-        """Number of weights, intercepts not counted."""
-        return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
-
-    @property
-    def hidden_activations(self) -> tuple[str, ...]:
-        """Activation of each hidden layer."""
-        return (self.activation,) * (self.n_connections - 1)
-
-    @property
-    def loss_entry(self) -> Loss:
-        return LOSSES[self.loss, self.output_activation]
+    n_features, *hidden, n_outputs = layer_units
+    formula = Formula(activation)
+    layers = tuple(LayerSpec(units, formula) for units in hidden)
+    heads = (HeadSpec(n_outputs, Formula(loss), link),)
+    return NetworkSpec(InputSpec(n_features), layers, heads)
 
 
 @dataclass(frozen=True)
@@ -66,3 +221,16 @@ class OptimizerSpec:
     @property
     def entry(self) -> Optimizer:
         return OPTIMIZERS[self.name]
+
+
+def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
+
+
+def check_count(name: str, value: Any) -> None:
+    check(name, value, type(value) is int and value > 0, "a positive int")
+
+
+def is_tuple_of(value: Any, kind: type) -> bool:
+    return isinstance(value, tuple) and all(type(item) is kind for item in value)

@@ -10,7 +10,7 @@ from engine_checks import make_plan, make_problem, make_task
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp.engines.cuda import batched, data, evaluation, losses, ptx, simulation
+from skmlp.engines.cuda import batched, data, evaluation, losses, ptx, simulation, vocabulary
 from skmlp.engines.cuda.device import cuda, synchronize
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.layout import PaddedLayout
@@ -20,19 +20,18 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import activations
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
-from skmlp.network.parameters import ParameterLayout
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.parameters import layout_of, plain_layout
+from skmlp.network.specs import plain_network
 
-NETWORK = NetworkSpec((6, 9, 5, 3), "tanh", "log_loss", "softmax")
+NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
 def some_parameters(network, dtype="float64"):
-    layout = ParameterLayout(network.layer_units)
-    return draw_uniform(layout, network.activation, np.random.RandomState(0), dtype)
+    return draw_uniform(network, np.random.RandomState(0), dtype)
 
 
 def outputs_of(engine, network, X, dtype="float64", rows=None):
-    layers = ParameterLayout(network.layer_units).views(some_parameters(network, dtype))
+    layers = layout_of(network).views(some_parameters(network, dtype))
     return engine.predict(network, *layers, engine.load(X, None, None, network, dtype), rows)
 
 
@@ -40,7 +39,7 @@ def outputs_of(engine, network, X, dtype="float64", rows=None):
 @pytest.mark.parametrize("density", [None, 0.4])
 def test_loss_and_gradient(key, density, monkeypatch):
     monkeypatch.setattr(batched, "slab_rows", lambda *_: 6)
-    network = NetworkSpec((6, 5, 3), "logistic", *key)
+    network = plain_network((6, 5, 3), "logistic", *key)
     X, targets, weight = make_problem(network, 13, density=density)
     parameters = some_parameters(network)
     for sample_weight in (None, weight):
@@ -57,7 +56,7 @@ def test_loss_and_gradient(key, density, monkeypatch):
 
 
 def test_gradient_against_central_differences():
-    network = NetworkSpec((3, 4, 2), "tanh", "squared_error", "identity")
+    network = plain_network((3, 4, 2), "tanh", "squared_error", "identity")
     X, targets, weight = make_problem(network, 5)
     engine = CudaEngine()
     handle = engine.load(X, targets, weight, network, "float64")
@@ -86,7 +85,7 @@ def test_softmax_is_made_of_the_registry_s_formulas(name, piece, expected, monke
     monkeypatch.setattr(losses, "formulas", losses.formulas.__wrapped__)
     functions = losses.output_functions.__wrapped__("float64")
     z = np.array([1.0, 2.0, 3.0])
-    functions.activate_row(z, 3, losses.SOFTMAX)
+    functions.activate_row(z, 3, vocabulary.SOFTMAX)
     assert_allclose(z, expected)
     scores = np.array([1.0, 2.0, 3.0])[:, np.newaxis]
     activations.softmax(scores, np.empty(1))
@@ -95,7 +94,7 @@ def test_softmax_is_made_of_the_registry_s_formulas(name, piece, expected, monke
 
 @pytest.mark.parametrize("key", LOSSES, ids="-".join)
 def test_predictions(key):
-    network = NetworkSpec((6, 5, 3), "relu", *key)
+    network = plain_network((6, 5, 3), "relu", *key)
     X, _, _ = make_problem(network, 11)
     expected = outputs_of(ReferenceEngine(), network, X)
     assert_allclose(outputs_of(CudaEngine(), network, X), expected, rtol=1e-12)
@@ -235,7 +234,7 @@ def test_wrong_number_of_targets():
 @pytest.mark.parametrize("units", [(1, 1), (4, 8, 4), (5, 3, 7, 2)])
 def test_padding_and_back(units):
     layout = PaddedLayout(units)
-    size = ParameterLayout(units).size
+    size = plain_layout(units).size
     vectors = np.random.default_rng(0).normal(size=(3, size))
     padded = layout.pack(vectors, "float64")
     assert padded.shape == (3, layout.size)

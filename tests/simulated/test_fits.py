@@ -29,12 +29,12 @@ from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import plain_network
 
 PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
 # A team has more members than a short batch has rows for.
 TEAMS = {"batched": 1, "resident": 1, "team": 3}
-NETWORK = NetworkSpec((6, 9, 5, 3), "tanh", "log_loss", "softmax")
+NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
 @pytest.fixture(params=PATHS)
@@ -69,7 +69,7 @@ def test_equals_reference(path, **problem):
 @pytest.mark.parametrize("activation", HIDDEN)
 @pytest.mark.parametrize("key", LOSSES, ids="-".join)
 def test_every_formula(path, activation, key):
-    network = NetworkSpec((4, 5, 3), activation, *key)
+    network = plain_network((4, 5, 3), activation, *key)
     problem = make_problem(network, 11)
     for solver in OPTIMIZERS:
         options = {"batch_size": 4, "solver": solver}
@@ -95,7 +95,7 @@ def test_a_list_of_unlike_fits(path):
         data = [compute.load(*problem, NETWORK, "float64") for problem in problems]
         tasks = []
         for i, (units, activation) in enumerate(shapes * 2):
-            network = NetworkSpec(units, activation, "log_loss", "softmax")
+            network = plain_network(units, activation, "log_loss", "softmax")
             task = make_task(
                 compute,
                 network,
@@ -200,7 +200,7 @@ def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
         launch(self, kernel, grid, *arguments, **options)
 
     monkeypatch.setattr(SimulatedRuntime, "launch", noting_launch)
-    network = NetworkSpec((50, 7, 3), "relu", "log_loss", "softmax")
+    network = plain_network((50, 7, 3), "relu", "log_loss", "softmax")
     run_epochs(
         make_engine("batched"), network, make_problem(network, 20), make_plan(20, 1), batch_size=20
     )
@@ -212,7 +212,7 @@ def test_rows_count_in_the_first_dimension_of_a_grid(monkeypatch):
 
 def test_all_tiles_agree(monkeypatch):
     """Small ones, small ones in slices, and large ones."""
-    network = NetworkSpec((13, 40, 30, 11), "relu", "squared_error", "identity")
+    network = plain_network((13, 40, 30, 11), "relu", "squared_error", "identity")
     problem = make_problem(network, 70)
     small, large = kernels.tiles("float64")
     many, launch = 10**9, SimulatedRuntime.launch
@@ -263,7 +263,7 @@ def test_choosing_a_tile():
 @pytest.mark.parametrize("density", [None, 0.4])
 def test_precision_of_products(precision, tolerance, density):
     """Factors keep 11 or 8 bits: errors of 5e-4 or 4e-3 each, which partly cancel in the sums."""
-    network = NetworkSpec((5, 35, 3), "tanh", "squared_error", "identity")
+    network = plain_network((5, 35, 3), "tanh", "squared_error", "identity")
     problem = make_problem(network, 40, density=density)
     options = {"batch_size": 36, "solver": "sgd"}
     actual = run_epochs(CudaEngine(precision), network, problem, dtype="float32", **options)
@@ -395,7 +395,7 @@ def test_a_diverging_fit_ends_with_its_epoch_and_alone(path):
     """The loss of its first batch is not finite; its neighbor does not notice."""
     X, targets, _ = make_problem(NETWORK, 12)
     X[5] = 1e300
-    network = NetworkSpec((6, 4, 3), "relu", "squared_error", "identity")
+    network = plain_network((6, 4, 3), "relu", "squared_error", "identity")
     targets = np.tile(targets, (1, 3))
     compute = make_engine(path)
     tasks = [make_task(compute, network, (X, targets, None), batch_size=4) for _ in range(2)]
@@ -418,7 +418,7 @@ def test_a_diverging_fit_ends_with_its_epoch_and_alone(path):
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_parameters_that_overflow_are_reported(path):
     """Every loss of the plan was finite, but the last update was not."""
-    network = NetworkSpec((2, 1), "identity", "squared_error", "identity")
+    network = plain_network((2, 1), "identity", "squared_error", "identity")
     problem = np.full((2, 2), 1e150), np.full((2, 1), 1e-3), None
     compute = make_engine(path)
     task = make_task(compute, network, problem, batch_size=2, solver="sgd")
@@ -449,7 +449,7 @@ def test_choosing_a_path():
     runtime.multiprocessors = 132
 
     def choose(units, n_models, batch_size, precision=None, policy=BY_ESTIMATE):
-        network = NetworkSpec(units, "relu", "log_loss", "softmax")
+        network = plain_network(units, "relu", "log_loss", "softmax")
         X, targets, _ = make_problem(network, 2)
         compute = CudaEngine()
         data = compute.load(X, targets, None, network, "float32")

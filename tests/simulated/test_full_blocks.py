@@ -15,7 +15,7 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import PathPolicy
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import plain_network
 
 # (units, rows, batch): tiles are shared by up to eight threads; more rows than tiles have; more
 # tiles than threads, and more columns than a large tile has.
@@ -43,7 +43,7 @@ def test_sizes():
 
 
 def check(policy, units, n_samples, dtype, **options):
-    network = NetworkSpec(units, "tanh", "log_loss", "softmax")
+    network = plain_network(units, "tanh", "log_loss", "softmax")
     problem = make_problem(network, n_samples)
     plan = make_plan(n_samples, 1)
     actual = run_epochs(CudaEngine(policy=policy), network, problem, plan, dtype=dtype, **options)

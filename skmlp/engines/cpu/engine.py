@@ -40,7 +40,7 @@ from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.tables import CONSTANTS_STRIDE, Blocks, Model, Slab
 from skmlp.engines.cpu.threads import effective_threads, share_out
-from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
 # A call into compiled code should return after about this long, so that Python sees signals.
@@ -78,7 +78,7 @@ class CpuTask:
         self.threads = self._useful_threads(threads)
         layout = network_layout(network, self.slab_size, dtype, gathers=data.gathers, backward=True)
         # Where parameters are copied to and from, as users see them.
-        flat_layout = ParameterLayout(network.layer_units)
+        flat_layout = layout_of(network)
         self._flat = np.empty(flat_layout.size, dtype=dtype)
         self.layers = with_addresses(layout.layers, *flat_layout.views(self._flat))
         self._parameters = self._packed(parameters, layout.parameters_size)
@@ -117,7 +117,7 @@ class CpuTask:
             settings=np.array([*settings, 0.0]),
             steps=np.array([0 if state is None else state.step]),
             constants=np.empty(self.threads * CONSTANTS_STRIDE),
-            loss=loss_kernel(network.loss, network.output_activation, dtype),
+            loss=loss_kernel(network.head.loss.name, network.head.link, dtype),
             prepare=0 if optimizer is None else constants_kernel(optimizer),
             update=0 if optimizer is None else update_kernel(optimizer, dtype),
             alpha=float(alpha),
@@ -282,7 +282,7 @@ class CpuEngine(Engine):
             (known_network, known_data, known_rows), task = self._objective
             if known_data is data and (known_network, known_rows) == (network, n_rows):
                 return task
-        zeros = np.zeros(ParameterLayout(network.layer_units).size)
+        zeros = np.zeros(layout_of(network).size)
         task = CpuTask(network, data, zeros, 0.0, n_rows, self._threads)
         self._objective = ((network, data, n_rows), task)
         return task

@@ -109,10 +109,10 @@ def network_layout(
     layers[:, OUTPUTS] = [0, *ends[:-1]]
     layers[-1, DELTAS] = layers[-1, OUTPUTS]
     size = ends[-1]
-    for layer, name in enumerate(network.hidden_activations, start=1):
-        layers[layer, ACTIVATE] = activation_kernel(name, dtype)
+    for layer, spec in enumerate(network.layers, start=1):
+        layers[layer, ACTIVATE] = activation_kernel(spec.activation.name, dtype)
         if backward:
-            layers[layer, DERIVATIVE] = derivative_kernel(name, dtype)
+            layers[layer, DERIVATIVE] = derivative_kernel(spec.activation.name, dtype)
             layers[layer, DELTAS] = size
             size += sizes[layer]
     panel_sizes = [(fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairwise(units)]

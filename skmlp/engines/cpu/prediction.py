@@ -71,7 +71,7 @@ class Memory:
         self.layers = layout.layers.copy()
         self.packed = aligned_zeros(layout.parameters_size, dtype)
         self.work = make_workspace(network, layout, rows, 1, dtype, copies=threads)
-        self.output = output_kernel(network.output_activation, dtype)
+        self.output = output_kernel(network.head.link, dtype)
 
 
 # Each thread keeps the memory for the network it predicted with last: to allocate it anew would

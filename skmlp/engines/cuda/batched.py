@@ -13,11 +13,10 @@ from skmlp.engines.cuda.device import BLOCK_THREADS, SMALL_BLOCKS
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import batch_kernel, deep_tile, layer_kernel, step_kernel, tiles
 from skmlp.engines.cuda.layout import PaddedLayout, padded
-from skmlp.engines.cuda.losses import SOFTMAX
 from skmlp.engines.cuda.runtime import DeviceArray, Runtime
 from skmlp.engines.cuda.tables import Group, Layer, Slab
 from skmlp.engines.cuda.tiles import Tile
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.engines.cuda.vocabulary import IDENTITY, hidden_codes, link_code, loss_code
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
@@ -65,8 +64,7 @@ def describe_passes(network: NetworkSpec, rows: int, *, is_sparse: bool) -> Pass
     activations = [place(units[i]) if i > 0 or is_sparse else 0 for i in range(len(units))]
     deltas = [place(units[i]) if 0 < i < last else 0 for i in range(len(units))]
     deltas[last] = activations[last]
-    identity = ACTIVATIONS["identity"].code
-    codes = [identity, *(ACTIVATIONS[name].code for name in network.hidden_activations), identity]
+    codes = [IDENTITY, *hidden_codes(network), IDENTITY]
     layers = tuple(
         Layer(
             fan_in=fan_in,
@@ -84,12 +82,6 @@ def describe_passes(network: NetworkSpec, rows: int, *, is_sparse: bool) -> Pass
         for i, (fan_in, fan_out) in enumerate(pairwise(units))
     )
     return Passes(layers, size)
-
-
-def output_code(network: NetworkSpec) -> int:
-    if network.output_activation == "softmax":
-        return SOFTMAX
-    return ACTIVATIONS[network.output_activation].code
 
 
 class Batch:
@@ -138,9 +130,9 @@ class Batch:
             n_coefs=self.layout.n_coefs,
             n_states=n_states,
             source_columns=padded(network.n_features),
-            loss=network.loss_entry.code,
+            loss=loss_code(network),
             target_columns=1 if data.targets is None else data.target_columns,
-            output_activation=output_code(network),
+            output_activation=link_code(network),
             weighted=int(data.sample_weight is not None),
             penalties=min(UPDATE_BLOCKS, -(-size // BLOCK_THREADS)),
         )

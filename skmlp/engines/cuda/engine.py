@@ -24,7 +24,7 @@ from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy, make_groups
 from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.runtime import Runtime, runtime
-from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
 # Python should see signals about this often.
@@ -129,7 +129,7 @@ class CudaEngine(Engine):
         rows: IndexArray | None = None,
     ) -> FloatArray:
         n_rows = data.n_rows if rows is None else len(rows)
-        parameters = ParameterLayout(network.layer_units).pack(coefs, intercepts, data.dtype)
+        parameters = layout_of(network).pack(coefs, intercepts, data.dtype)
         with _turn:
             device = runtime()
             device.activate()

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmlp.engines.cuda.device import SIMULATED, device_function
+from skmlp.engines.cuda.vocabulary import known_activations, known_losses, known_optimizers
 from skmlp.engines.formulas import rebind
 from skmlp.network import activations
-from skmlp.network.activations import ACTIVATIONS
-from skmlp.network.losses import LOSSES
-from skmlp.network.optimizers import OPTIMIZERS
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +36,7 @@ else:
 
 
 class Formulas(NamedTuple):
-    """Device functions over whole registries, for one precision.
+    """Device functions of all known entries, for one precision.
 
     Attributes
     ----------
@@ -75,20 +73,18 @@ def formulas(dtype: str) -> Formulas:
         return rebind(formula, precision, ELEMENTARY, device_function)
 
     def chosen(entries: Iterable[Any], name: str, precision: Any = real) -> Any:
-        return chain(
-            [(entry.code, specialize(getattr(entry, name), precision)) for entry in entries]
-        )
+        return chain([specialize(getattr(entry, name), precision) for entry in entries])
 
     updates = [
-        (entry.code, with_two_states(specialize(entry.update), len(entry.state_names)))
-        for entry in OPTIMIZERS.values()
+        with_two_states(specialize(entry.update), len(entry.state_names))
+        for entry in known_optimizers()
     ]
     return Formulas(
-        activate=chosen(ACTIVATIONS.values(), "value"),
-        differentiate=chosen(ACTIVATIONS.values(), "derivative"),
-        loss_value=chosen(LOSSES.values(), "value"),
-        loss_gradient=chosen(LOSSES.values(), "gradient"),
-        step_constants=chosen(OPTIMIZERS.values(), "constants", np.float64),
+        activate=chosen(known_activations(), "value"),
+        differentiate=chosen(known_activations(), "derivative"),
+        loss_value=chosen(known_losses(), "value"),
+        loss_gradient=chosen(known_losses(), "gradient"),
+        step_constants=chosen(known_optimizers(), "constants", np.float64),
         update=chain(updates),
         larger=specialize(activations.larger),
         shifted_exponential=specialize(activations.shifted_exponential),
@@ -96,18 +92,18 @@ def formulas(dtype: str) -> Formulas:
     )
 
 
-def chain(entries: list[tuple[int, Any]]) -> Any:
-    """Return ``choose(code, *arguments)``: calls the function whose code is given.
+def chain(functions: list[Any]) -> Any:
+    """Return ``choose(code, *arguments)``: calls the function whose place the code is.
 
     The last function is called for every other code.
     """
-    *others, (_, last) = entries
+    *others, last = functions
 
     def otherwise(code, *arguments):
         return last(*arguments)
 
     choose = device_function(otherwise)
-    for code, function in reversed(others):
+    for code, function in reversed(list(enumerate(others))):
         choose = link(code, function, choose)
     return choose
 

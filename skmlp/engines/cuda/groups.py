@@ -11,6 +11,7 @@ from skmlp.engines.base import EpochPlan, EpochResult, FitTask, KeyedOrders
 from skmlp.engines.cuda import tables
 from skmlp.engines.cuda.data import CudaData
 from skmlp.engines.cuda.runtime import DeviceArray, Runtime
+from skmlp.engines.cuda.vocabulary import optimizer_code
 from skmlp.network.parameters import FloatArray
 from skmlp.network.permutation import bits_for
 
@@ -76,7 +77,7 @@ class FitGroup(ABC):
     def _describe(self, i: int, task: FitTask) -> None:
         integers, doubles = self._integers[i], self._doubles[i]
         integers[tables.BATCH_SIZE] = task.batch_size
-        integers[tables.OPTIMIZER] = task.optimizer.entry.code
+        integers[tables.OPTIMIZER] = optimizer_code(task.optimizer)
         integers[tables.STEP] = task.optimizer_state.step
         integers[tables.FINITE] = 1
         integers[tables.HEALTHY] = 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.network.parameters import FloatArray, ParameterLayout
+from skmlp.network.parameters import FloatArray, plain_layout
 
 
 def padded(units: int) -> int:
@@ -58,7 +58,7 @@ class PaddedLayout:
     def _pairs(self, padded_vectors: Any, vectors: Any) -> Any:
         """Yield each layer's place in padded vectors beside that in the users'."""
         lead = padded_vectors.shape[:-1]
-        flat = ParameterLayout(self.layer_units)
+        flat = plain_layout(self.layer_units)
         for layer, (fan_in, fan_out) in enumerate(flat.shapes):
             start, stop = self.coef_offsets[layer : layer + 2]
             own = padded_vectors[..., start:stop].reshape(*lead, *self.shapes[layer])
@@ -79,7 +79,7 @@ class PaddedLayout:
 
     def unpack(self, padded_vectors: FloatArray) -> FloatArray:
         """Return copies without padding."""
-        size = ParameterLayout(self.layer_units).size
+        size = plain_layout(self.layer_units).size
         out = np.empty((*padded_vectors.shape[:-1], size), dtype=padded_vectors.dtype)
         for own, theirs in self._pairs(padded_vectors, out):
             theirs[...] = own

@@ -7,8 +7,7 @@ import numpy as np
 
 from skmlp.engines.cuda.device import device_function, float64, uint32
 from skmlp.engines.cuda.formulas import formulas
-
-SOFTMAX = -1  # stands where the code of an element-wise output activation would
+from skmlp.engines.cuda.vocabulary import SOFTMAX
 
 
 class OutputFunctions(NamedTuple):

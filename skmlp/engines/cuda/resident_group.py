@@ -9,14 +9,13 @@ import numpy.typing as npt
 
 from skmlp.engines.base import EpochPlan, FitTask
 from skmlp.engines.cuda import resident
-from skmlp.engines.cuda.batched import output_code
 from skmlp.engines.cuda.device import WARP_THREADS
 from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.kernels import resident_kernel
 from skmlp.engines.cuda.layout import PaddedLayout, padded
 from skmlp.engines.cuda.registers import ROW_MULTIPLE
 from skmlp.engines.cuda.runtime import Runtime
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.engines.cuda.vocabulary import IDENTITY, hidden_codes, link_code, loss_code
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
@@ -125,8 +124,8 @@ class ResidentGroup(FitGroup):
             own[resident.N_LAYERS] = task.network.n_connections
             own[resident.SIZE], own[resident.N_COEFS] = layout.size, layout.n_coefs
             own[resident.N_STATES], own[resident.ROWS] = self.n_states[i], home.rows
-            own[resident.LOSS] = task.network.loss_entry.code
-            own[resident.OUTPUT_ACTIVATION] = output_code(task.network)
+            own[resident.LOSS] = loss_code(task.network)
+            own[resident.OUTPUT_ACTIVATION] = link_code(task.network)
             own[resident.SHARED_PARAMETERS] = home.parameters
             own[resident.SHARED_STATE] = home.state
             own[resident.SHARED_GRADIENT] = home.gradient
@@ -232,8 +231,7 @@ def describe_layers(
     """
     units = network.layer_units
     places = np.cumsum([0, *(rows * padded(count) for count in units)])
-    identity = ACTIVATIONS["identity"].code
-    codes = [identity, *(ACTIVATIONS[name].code for name in network.hidden_activations), identity]
+    codes = [IDENTITY, *hidden_codes(network), IDENTITY]
     for i, (fan_in, fan_out) in enumerate(pairwise(units)):
         own = table[i * resident.N_LAYER_COLUMNS :]
         own[resident.FAN_IN], own[resident.FAN_OUT] = fan_in, fan_out

@@ -1,0 +1,76 @@
+"""The formulas that CUDA kernels know, and the codes by which one launch chooses among them.
+
+A registry may have more entries: what stands here is what every kernel is compiled with.
+"""
+
+from skmlp.network.activations import ACTIVATIONS, Activation
+from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.optimizers import OPTIMIZERS, Optimizer
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+
+# An entry's code is its place.
+KNOWN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "exp")
+KNOWN_LOSSES = (
+    ("log_loss", "softmax"),
+    ("log_loss", "logistic"),
+    ("squared_error", "identity"),
+    ("poisson", "exp"),
+)
+KNOWN_OPTIMIZERS = ("sgd", "adam")
+IDENTITY = KNOWN_ACTIVATIONS.index("identity")
+SOFTMAX = -1  # stands where the code of an element-wise output activation would
+
+
+def known_activations() -> list[Activation]:
+    return [ACTIVATIONS[name] for name in KNOWN_ACTIVATIONS]
+
+
+def known_losses() -> list[Loss]:
+    return [LOSSES[key] for key in KNOWN_LOSSES]
+
+
+def known_optimizers() -> list[Optimizer]:
+    return [OPTIMIZERS[name] for name in KNOWN_OPTIMIZERS]
+
+
+def hidden_codes(network: NetworkSpec) -> list[int]:
+    """Return the code of each hidden layer's activation."""
+    return [KNOWN_ACTIVATIONS.index(layer.activation.name) for layer in network.layers]
+
+
+def link_code(network: NetworkSpec) -> int:
+    link = network.head.link
+    return SOFTMAX if link == "softmax" else KNOWN_ACTIVATIONS.index(link)
+
+
+def loss_code(network: NetworkSpec) -> int:
+    return KNOWN_LOSSES.index((network.head.loss.name, network.head.link))
+
+
+def optimizer_code(optimizer: OptimizerSpec) -> int:
+    return KNOWN_OPTIMIZERS.index(optimizer.name)
+
+
+def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> list[str]:
+    """Name what CUDA cannot compute of a fit, or of a prediction where there is no optimizer.
+
+    Returns
+    -------
+    lacking : list of str
+        In the words of the estimators' parameters; empty if all of it can be computed.
+    """
+    lacking = [
+        f"activation={layer.activation.name!r}"
+        for layer in network.layers
+        if layer.activation.name not in KNOWN_ACTIVATIONS
+    ]
+    if len(network.heads) > 1:
+        lacking.append("several targets of classes")
+    lacking += [
+        f"loss={head.loss.name!r}"
+        for head in network.heads
+        if (head.loss.name, head.link) not in KNOWN_LOSSES
+    ]
+    if optimizer is not None and optimizer.name not in KNOWN_OPTIMIZERS:
+        lacking.append(f"solver={optimizer.name!r}")
+    return list(dict.fromkeys(lacking))
