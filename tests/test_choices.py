@@ -14,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp._base import BaseMLP
 from skmlp._choices import Choice, OneOf, check_choices, hashable, typed
 from skmlp._sklearn_compat import CheckedParameters, Interval, StrOptions
 from skmlp._validation import check_parameters_again
@@ -414,8 +413,8 @@ def test_the_parameters_of_a_choice_are_checked_in_a_fit():
 @pytest.fixture
 def activations(monkeypatch):
     """Let the networks take choices: what follows must check them."""
-    constraints = {**BaseMLP._parameter_constraints, "activation": [OneOf({"relu"}, {LeakyReLU})]}
-    monkeypatch.setattr(BaseMLP, "_parameter_constraints", constraints)
+    constraints = MLPClassifier._parameter_constraints
+    monkeypatch.setitem(constraints, "activation", [OneOf({"relu"}, {LeakyReLU})])
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
