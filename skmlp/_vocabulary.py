@@ -129,7 +129,8 @@ def value_hint(
     written = {option: repr(option) for option in options}
     for choice in classes:
         # What must be given is for its documentation to say.
-        required = any(p.default is p.empty for p in inspect.signature(choice).parameters.values())
+        signature = inspect.signature(choice.__init__)  # type: ignore[misc]
+        required = any(p.default is p.empty for p in list(signature.parameters.values())[1:])
         written[choice.__name__] = f"{choice.__name__}({'...' * required})"
         if value is choice:
             return f"{parameter}={choice.__name__} is a class: give an object, " + (
