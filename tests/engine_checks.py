@@ -9,12 +9,20 @@ from scipy import sparse
 from skmlp import MLPClassifier
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.activations import ACTIVATIONS, activation_entry
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import OptimizerSpec, plain_network
+from skmlp.network.specs import (
+    Formula,
+    HeadSpec,
+    InputSpec,
+    LayerSpec,
+    NetworkSpec,
+    OptimizerSpec,
+    plain_network,
+)
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
@@ -60,6 +68,7 @@ def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver
         optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
         alpha=0.1,
         batch_size=min(batch_size, X.shape[0]),
+        seed=seed,
     )
 
 
@@ -85,13 +94,44 @@ def assert_same_run(actual, expected):
     assert actual[2].step == expected[2].step
 
 
+def make_layer(name, units, dropout=0.0, constants=None):
+    """Describe a layer; the constants of its activation are the defaults unless given."""
+    if constants is None:
+        constants = tuple(constant.default for constant in activation_entry(name).constants)
+    return LayerSpec(units, Formula(name, constants), dropout=dropout)
+
+
+def make_network(n_features, layers, key, n_outputs, dropout=0.0):
+    heads = (HeadSpec(n_outputs, Formula(key[0]), key[1]),)
+    return NetworkSpec(InputSpec(n_features, dropout), tuple(layers), heads)
+
+
+@st.composite
+def plain_networks(draw, activations=tuple(HIDDEN)):
+    """Draw small networks with one activation."""
+    units = (draw(st.integers(1, 9)), *draw(st.lists(st.integers(1, 40), max_size=3)))
+    key = draw(st.sampled_from(sorted(LOSSES)))
+    n_outputs = draw(st.integers(1, 4))
+    return plain_network((*units, n_outputs), draw(st.sampled_from(activations)), *key)
+
+
+@st.composite
+def networks(draw):
+    """Draw small networks of any layers."""
+    dropouts = st.sampled_from([0.0, 0.0, 0.3])
+    layer = st.builds(make_layer, st.sampled_from(HIDDEN), st.integers(1, 40), dropouts)
+    return make_network(
+        draw(st.integers(1, 9)),
+        draw(st.lists(layer, max_size=3)),
+        draw(st.sampled_from(sorted(LOSSES))),
+        draw(st.integers(1, 4)),
+        draw(dropouts),
+    )
+
+
 # Arguments of `check_against_reference`: any small problem.
 PROBLEMS = {
-    "key": st.sampled_from(sorted(LOSSES)),
-    "activation": st.sampled_from(HIDDEN),
-    "n_features": st.integers(1, 9),
-    "hidden": st.lists(st.integers(1, 40), max_size=3),
-    "n_outputs": st.integers(1, 4),
+    "network": networks(),
     "n_samples": st.integers(1, 130),
     "batch_size": st.integers(1, 130),
     "dtype": st.sampled_from(["float32", "float64"]),
@@ -103,11 +143,7 @@ PROBLEMS = {
 
 def check_against_reference(
     make_engine,
-    key,
-    activation,
-    n_features,
-    hidden,
-    n_outputs,
+    network,
     n_samples,
     batch_size,
     dtype,
@@ -116,7 +152,6 @@ def check_against_reference(
     weighted,
 ):
     """Compare losses, parameters, steps and predictions of a short fit."""
-    network = plain_network((n_features, *hidden, n_outputs), activation, *key)
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
     options = {"batch_size": batch_size, "solver": solver}
@@ -126,13 +161,13 @@ def check_against_reference(
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
     except RuntimeWarning as warning:
         # The exponential of a Poisson regression may diverge: there is nothing to compare.
-        assume("overflow" not in str(warning) or key[1] != "exp")
+        assume("overflow" not in str(warning) or network.head.link != "exp")
         raise
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 
     tolerance = TOLERANCE[dtype]
     # Probabilities are clipped at one minus the precision's own epsilon.
-    clipped = n_outputs * np.finfo(dtype).eps
+    clipped = network.n_outputs * np.finfo(dtype).eps
     assert_allclose(actual[0], expected[0], rtol=tolerance, atol=2 * clipped)
     assert actual[2].step == expected[2].step
     if solver not in DIVIDING or dtype == "float64":
@@ -142,6 +177,7 @@ def check_against_reference(
     outputs = []
     for engine in (make_engine(), ReferenceEngine()):
         data = engine.load(X, None, None, network, dtype)
-        layers = layout_of(network).views(expected[1])
-        outputs.append(engine.predict(network, *layers, data))
+        layout = layout_of(network)
+        layers, extras = layout.views(expected[1]), layout.extras_of(expected[1])
+        outputs.append(engine.predict(network, *layers, data, extras=extras))
     assert_allclose(*outputs, rtol=tolerance, atol=tolerance)

@@ -23,7 +23,8 @@ from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines import folders
 from skmlp.engines.cpu import compilation, disk_cache
 from skmlp.engines.cpu.compilation import inner, jit
-from skmlp.engines.cpu.formula_kernels import activation_kernel, loss_kernel
+from skmlp.engines.cpu.formula_kernels import loss_kernel
+from skmlp.engines.cpu.map_kernels import value_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
@@ -174,6 +175,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import formula_kernels as kernels
+from skmlp.engines.cpu.map_kernels import maps_of
+from skmlp.network.specs import plain_network
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
@@ -181,8 +184,9 @@ from skmlp.network.optimizers import OPTIMIZERS
 for dtype in {dtypes}:
     for entry in ACTIVATIONS.values():
         if entry.hidden:
-            kernels.activation_kernel(entry.name, dtype)
-            kernels.derivative_kernel(entry.name, dtype)
+            network = plain_network((2, 3, 1), entry.name, "squared_error", "identity")
+            for backward in (False, True):
+                maps_of(network.layers[0], dtype, backward=backward)
     for loss, output_activation in LOSSES:
         kernels.loss_kernel(loss, output_activation, dtype)
         kernels.output_kernel(output_activation, dtype)
@@ -464,8 +468,8 @@ def test_formulas_write_their_constants_as_floats(formula):
 
 
 def test_kernels_are_compiled_once_per_formula_and_precision():
-    assert activation_kernel("tanh", "float64") == activation_kernel("tanh", "float64")
-    assert activation_kernel("tanh", "float64") != activation_kernel("tanh", "float32")
+    assert value_kernel("tanh", "float64") == value_kernel("tanh", "float64")
+    assert value_kernel("tanh", "float64") != value_kernel("tanh", "float32")
     assert loss_kernel("log_loss", "softmax", "float32") != loss_kernel(
         "log_loss", "logistic", "float32"
     )

@@ -14,6 +14,8 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
+    make_layer,
+    make_network,
     make_plan,
     make_problem,
     make_task,
@@ -36,7 +38,7 @@ from skmlp.network.parameters import layout_of, plain_layout
 from skmlp.network.specs import OptimizerSpec, plain_network
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(**PROBLEMS)
 def test_cpu_equals_reference(**problem):
     check_against_reference(lambda: CpuEngine(1), **problem)
@@ -54,6 +56,22 @@ def always_parallel(monkeypatch):
 WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
 
 
+# Layers of every kind, with dropout.
+LAYERED = make_network(
+    20,
+    [
+        make_layer("gelu", 35, 0.2),
+        make_layer("prelu", 50, 0.1),
+        make_layer("maxout", 33, 0.5, (3.0,)),
+        make_layer("relu", 40),
+        make_layer("tanh", 20, 0.3),
+    ],
+    ("log_loss", "softmax"),
+    3,
+    dropout=0.25,
+)
+
+
 @pytest.mark.parametrize("density", [None, 0.3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
@@ -66,6 +84,9 @@ WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
         (WIDE, 39, 39, 1),
         (WIDE, 60, 60, 2),
         (WIDE, 60, 20, 1),
+        (LAYERED, 16, 16, 1),
+        (LAYERED, 200, 200, 2),
+        (LAYERED, 60, 20, 1),
     ],
 )
 @pytest.mark.usefixtures("always_parallel")

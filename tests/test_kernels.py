@@ -36,10 +36,10 @@ from skmlp.engines.cpu.products import (
 from skmlp.engines.cpu.registers import VECTOR_BYTES, register_file
 from skmlp.engines.cpu.tables import (
     BLOCK_FIRST,
-    BLOCK_HAS_INTERCEPTS,
     BLOCK_LAST,
     BLOCK_OFFSET,
     BLOCK_PANEL,
+    BLOCK_TAIL,
     rows_of_part,
     share_of_panel,
     share_of_rows,
@@ -104,6 +104,26 @@ def test_error_of_elementary_functions(name, dtype):
     assert error.max() < ULPS[name], x[finite][error.argmax()]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_error_of_erfc(dtype):
+    """Its error grows with the argument of the exponential in it, as its docstring says."""
+    real = np.dtype(dtype).type
+    largest = 9.0 if real is np.float32 else 26.0
+    x = np.concatenate([np.linspace(0, 2, 300), np.linspace(2, largest, 300)]).astype(real)
+    result = apply("erfc", x)
+    with mpmath.workdps(40):
+        exact = np.array([mpmath.erfc(mpmath.mpf(float(argument))) for argument in x])
+        error = np.array(
+            [float(abs(a / b - 1)) for a, b in zip(result.tolist(), exact, strict=True)]
+        )
+    assert (error < (8 + x.astype(float) ** 2) * np.finfo(real).eps).all()
+    below = apply("erfc", -x)
+    assert_allclose(below, 2 - result, rtol=np.finfo(real).eps)
+    special = apply("erfc", np.array([np.nan, np.inf, -np.inf, 0.0], dtype=real))
+    assert_array_equal(special[:3], [np.nan, 0.0, 2.0])
+    assert_allclose(special[3], 1.0, rtol=4 * np.finfo(real).eps)
+
+
 @pytest.mark.parametrize("name", sorted(ULPS))
 def test_elementary_functions_against_many_digits(name):
     """At a few points, lest the long double functions be wrong themselves."""
@@ -146,12 +166,12 @@ def call_multiply_panel(vectors, table, rows, depth, panel, start, c, ldc):
 
 @njit
 def call_multiply_by_transpose(
-    table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+    table, rows, panels, panel_rows, depth, sources, columns, panel, zeros, c, ldc, scratch
 ):
     table, panels, zeros = pointer(table, 0), pointer(panels, 0), pointer(zeros, 0)
     c, scratch = pointer(c, 0), pointer(scratch, 0)
     multiply_by_transpose(
-        table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+        table, rows, panels, panel_rows, depth, sources, columns, panel, zeros, c, ldc, scratch
     )
 
 
@@ -202,7 +222,7 @@ def packed_model(units, dtype, seed=0):
     flat_layout = plain_layout(units)
     flat = rng.normal(size=flat_layout.size).astype(dtype)
     layout = network_layout(network, 8, dtype, gathers=False, backward=True)
-    layers = with_addresses(layout.layers, *flat_layout.views(flat))
+    layers = with_addresses(layout.layers, network, flat)
     packed = aligned_zeros(layout.parameters_size, dtype)
     packed[:] = np.nan
     drivers.exchange(layers, packed, drivers.INTO_PANELS)
@@ -229,9 +249,13 @@ def test_product_with_a_transpose(rows, columns, depth, dtype):
         stop = panel_count(depth, lanes)
         others = (columns, panel, zeros, C, width, scratch)
         for sources in ((0, stop // 2), (stop // 2, stop)):  # in two steps, and in one
-            call_multiply_by_transpose(addresses(A), rows, packed, depth, sources, *others)
+            call_multiply_by_transpose(
+                addresses(A), rows, packed, columns + 1, depth, sources, *others
+            )
         before = C.copy()
-        call_multiply_by_transpose(addresses(A), rows, packed, depth, (0, stop), *others)
+        call_multiply_by_transpose(
+            addresses(A), rows, packed, columns + 1, depth, (0, stop), *others
+        )
         assert_array_equal(C, before)
         assert_allclose(
             C[:, :used],
@@ -319,7 +343,7 @@ def test_blocks_cover_every_panel_once(units, threads, rows, dtype):
         for block in range(starts[0], starts[-1]):
             row = layout.table[block]
             _, vectors, _ = columns_of_panel(row[BLOCK_PANEL], units[layer + 1], lanes)
-            rows = row[BLOCK_LAST] - row[BLOCK_FIRST] + row[BLOCK_HAS_INTERCEPTS]
+            rows = row[BLOCK_LAST] - row[BLOCK_FIRST] + row[BLOCK_TAIL]
             size = rows * vectors * lanes
             assert size <= layout.largest
             covered[row[BLOCK_OFFSET] : row[BLOCK_OFFSET] + size] += 1

@@ -63,6 +63,8 @@ class FitTask:
         L2 penalty.
     batch_size : int
         Rows per minibatch; the last one of an epoch may be shorter.
+    seed : int
+        What the masks of dropout are keyed by, below ``2 ** 32``.
     """
 
     network: NetworkSpec
@@ -72,6 +74,7 @@ class FitTask:
     optimizer_state: OptimizerState
     alpha: float
     batch_size: int
+    seed: int = 0
 
     def __post_init__(self) -> None:
         # Kernels count in steps of it.
@@ -224,8 +227,14 @@ class Engine(ABC):
         parameters: FloatArray,
         alpha: float,
         rows: IndexArray | None = None,
+        seed: int = 0,
+        step: int = 0,
     ) -> tuple[float, FloatArray]:
-        """Return the penalized mean loss over `rows` (default: all) and its gradient."""
+        """Return the penalized mean loss over `rows` (default: all) and its gradient.
+
+        Where units are dropped, the masks are those of `seed` and `step` (`skmlp.network.masks`);
+        in step zero none is.
+        """
 
     @abstractmethod
     def predict(
@@ -235,8 +244,13 @@ class Engine(ABC):
         intercepts: Sequence[FloatArray],
         data: Any,
         rows: IndexArray | None = None,
+        extras: FloatArray | None = None,
     ) -> FloatArray:
-        """Return the network's outputs, shape (n_rows, n_outputs), in bounded extra memory."""
+        """Return the network's outputs, shape (n_rows, n_outputs), in bounded extra memory.
+
+        `extras` is what lies behind the intercepts in the flat vector of parameters; None stands
+        for what it starts with.
+        """
 
 
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
@@ -244,7 +258,7 @@ def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
 
     Depends on sizes only, never on the machine, so that results do not either.
     """
-    row_bytes = itemsize * (network.n_features + 2 * sum(network.layer_units[1:]))
+    row_bytes = itemsize * (network.n_features + 2 * sum(network.product_units))
     affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
     return min(batch_size, affordable)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from skmlp.engines.base import (
     batch_bounds,
 )
 from skmlp.network.activations import ACTIVATIONS, softmax
-from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.masks import mask, word_of_step
+from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
+# Stands where the word that masks are keyed by would.
+NO_DROPOUT = -1
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -62,28 +66,35 @@ class ReferenceEngine(Engine):
         parameters: FloatArray,
         alpha: float,
         rows: IndexArray | None = None,
+        seed: int = 0,
+        step: int = 0,
     ) -> tuple[float, FloatArray]:
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
         parameters = np.asarray(parameters, dtype=np.float64)
+        mask_word = word_of_step(seed, step) if step > 0 else NO_DROPOUT
         layout = layout_of(network)
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
-        layers, raw = forward(network, coefs, intercepts, data.X[rows])
+        X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, network.inputs.dropout)
+        layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, mask_word)
+        output = apply_output_activation(network.head.link, raw)
 
-        values, delta = loss_and_delta(network, data.targets[rows], raw, layers[-1])
+        values, delta = loss_and_delta(network, data.targets[rows], raw, output)
         penalty = sum(np.sum(coef**2) for coef in coefs)
         loss = (np.sum(weight * values) + 0.5 * alpha * penalty) / np.sum(weight)
 
         delta = delta * weight[:, np.newaxis]
-        gradient = np.empty(layout.size)
+        gradient = np.zeros(layout.size)
         coef_gradients, intercept_gradients = layout.views(gradient)
-        for layer in reversed(range(network.n_connections)):
-            coef_gradients[layer][...] = layers[layer].T @ delta + alpha * coefs[layer]
-            intercept_gradients[layer][...] = delta.sum(axis=0)
-            if layer > 0:
-                entry = network.layers[layer - 1].entry
-                delta = (delta @ coefs[layer].T) * elementwise(entry.derivative)(layers[layer])
+        extra_gradients = named(layout, gradient)
+        for number in reversed(range(network.n_connections)):
+            before = layers[number - 1].outputs if number > 0 else X
+            coef_gradients[number][...] = before.T @ delta + alpha * coefs[number]
+            intercept_gradients[number][...] = delta.sum(axis=0)
+            if number > 0:
+                delta = delta @ coefs[number].T
+                delta = layers[number - 1].backward(delta, extra_gradients)
         return float(loss), gradient / np.sum(weight)
 
     def predict(
@@ -93,10 +104,15 @@ class ReferenceEngine(Engine):
         intercepts: Sequence[FloatArray],
         data: ReferenceData,
         rows: IndexArray | None = None,
+        extras: FloatArray | None = None,
     ) -> FloatArray:
         X = data.X if rows is None else data.X[rows]
-        layers, _ = forward(network, coefs, intercepts, X)
-        return layers[-1]
+        layout = layout_of(network)
+        parameters = layout.pack(coefs, intercepts, np.float64, extras)
+        _, raw = forward(
+            network, *layout.views(parameters), named(layout, parameters), X, NO_DROPOUT
+        )
+        return apply_output_activation(network.head.link, raw)
 
 
 class ReferenceRun(Run):
@@ -129,12 +145,18 @@ class ReferenceRun(Run):
             rows = order[start:stop]
             if task.data.sample_weight[rows].sum() == 0:
                 continue
+            self._steps[index] += 1
             loss, gradient = self._engine.loss_and_gradient(
-                task.network, task.data, parameters, task.alpha, rows
+                task.network,
+                task.data,
+                parameters,
+                task.alpha,
+                rows,
+                task.seed,
+                self._steps[index],
             )
             total += loss * (stop - start)
             counted += stop - start
-            self._steps[index] += 1
             constants = task.optimizer.entry.constants(
                 task.optimizer.settings, learning_rate, self._steps[index]
             )
@@ -167,19 +189,95 @@ def elementwise(formula: Any) -> Any:
     return np.vectorize(formula, otypes=[np.float64])
 
 
+def dropped(word: int, layer: int, shape: tuple[int, int], dropout: float) -> FloatArray:
+    """Return what the outputs of a layer are multiplied by, ones where nothing is dropped."""
+    if word == NO_DROPOUT or dropout == 0.0:
+        return np.ones(shape)
+    return mask(word, layer, *shape, dropout)
+
+
+Named = dict[tuple[int, str], FloatArray]
+
+
+def named(layout: ParameterLayout, parameters: FloatArray) -> Named:
+    """Return the extras by layer and name, as views of the flat vector."""
+    bounds = pairwise(layout.extra_offsets)
+    return {
+        (extra.layer, extra.name): parameters[start:stop]
+        for extra, (start, stop) in zip(layout.extras, bounds, strict=True)
+    }
+
+
+class HiddenLayer:
+    """A hidden layer on its way forward and back.
+
+    Parameters
+    ----------
+    number : int
+        From zero.
+    layer : LayerSpec
+    z : ndarray of shape (n_rows, product_units)
+        The product with the intercepts.
+    extras : dict
+        The network's, by layer and name.
+    mask_word : int
+        What the masks of dropout are keyed by.
+    """
+
+    def __init__(
+        self, number: int, layer: LayerSpec, z: FloatArray, extras: Named, mask_word: int
+    ) -> None:
+        self._number, self._layer, self._z = number, layer, z
+        self._numbers = [extras[number, learned.name] for learned in layer.entry.learned]
+        values = self._pieces().max(axis=1) if layer.entry.pieces else self._apply("value", z)
+        self._values = values
+        self._mask = dropped(mask_word, number + 1, values.shape, layer.dropout)
+        self.outputs = values * self._mask
+
+    def _apply(self, name: str, argument: FloatArray) -> FloatArray:
+        formula = getattr(self._layer.entry, name)
+        return self._apply_formula(formula, argument)
+
+    def _apply_formula(self, formula: Any, argument: FloatArray) -> FloatArray:
+        constants = self._layer.activation.constants
+        return np.asarray(elementwise(formula)(argument, *constants, *self._numbers))
+
+    def _pieces(self) -> FloatArray:
+        """Return the pre-activations, shape (n_rows, pieces, units)."""
+        return self._z.reshape(len(self._z), self._layer.pieces, self._layer.units)
+
+    def backward(self, delta: FloatArray, gradients: Named) -> FloatArray:
+        """Return the derivative by the product; write those by the extras to `gradients`."""
+        entry = self._layer.entry
+        delta = delta * self._mask
+        for learned in entry.learned:
+            slopes = self._apply_formula(learned.slope, self._z)
+            gradients[self._number, learned.name][...] = np.sum(delta * slopes, axis=0)
+        if entry.pieces:
+            pieces = self._pieces()
+            numbers = np.arange(self._layer.pieces)[:, np.newaxis]
+            is_best = pieces.argmax(axis=1)[:, np.newaxis] == numbers
+            return (is_best * delta[:, np.newaxis]).reshape(self._z.shape)
+        argument = self._z if entry.derivative_takes_input else self._values
+        return delta * self._apply("derivative", argument)
+
+
 def forward(
     network: NetworkSpec,
     coefs: Sequence[FloatArray],
     intercepts: Sequence[FloatArray],
+    extras: Named,
     X: FloatArray,
-) -> tuple[list[FloatArray], FloatArray]:
-    """Return the activations of all layers, input and output included, and the raw prediction."""
-    layers = [X]
-    for layer in range(network.n_connections):
-        z = layers[layer] @ coefs[layer] + intercepts[layer]
-        if layer < network.n_connections - 1:
-            layers.append(elementwise(network.layers[layer].entry.value)(z))
-    return [*layers, apply_output_activation(network.head.link, z)], z
+    mask_word: int,
+) -> tuple[list[HiddenLayer], FloatArray]:
+    """Return the hidden layers and the raw prediction."""
+    layers: list[HiddenLayer] = []
+    values = X
+    for number, layer in enumerate(network.layers):
+        z = values @ coefs[number] + intercepts[number]
+        layers.append(HiddenLayer(number, layer, z, extras, mask_word))
+        values = layers[-1].outputs
+    return layers, values @ coefs[-1] + intercepts[-1]
 
 
 def apply_output_activation(name: str, raw: FloatArray) -> FloatArray:

@@ -1,12 +1,13 @@
 """Activation functions: the registry of element-wise formulas, and softmax.
 
 A formula is a plain function of scalars. It writes its constants as floats (``1.0``, not
-``1``) and calls only ``exp``, ``log``, ``sqrt`` and ``tanh`` by these bare names, so that an
-engine can compile it in either precision with its own elementary functions.
+``1``) and calls only ``exp``, ``log``, ``sqrt``, ``tanh`` and ``erfc`` by these bare names, so
+that an engine can compile it in either precision with its own elementary functions.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import erfc
 from typing import Any
 
 from numpy import exp, tanh
@@ -14,33 +15,70 @@ from numpy import exp, tanh
 from skmlp.network.constants import Constant, check_constants
 
 Growth = tuple[float, float, float]
-NO_GROWTH: Growth = (float("inf"), 1.0, 0.0)
+
+
+def no_growth(*constants: float) -> Growth:
+    return float("inf"), 1.0, 0.0
+
+
+def at_most_one(*constants: float) -> Growth:
+    return 1.0, float("inf"), 0.0
+
+
+def at_most_slope(slope: float) -> Growth:
+    return float("inf"), max(1.0, abs(slope)), 0.0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A number that each unit of a layer learns, as the slope of a parametric relu.
+
+    Attributes
+    ----------
+    name : str
+    initial : float
+        Where it starts.
+    slope : callable
+        ``slope(z, *constants, *numbers)``: the derivative of the value with respect to it.
+    """
+
+    name: str
+    initial: float
+    slope: Callable[..., float]
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise activation function.
+    """An activation function.
 
     Attributes
     ----------
     name : str
         Public name, as in the ``activation`` parameter.
     value : callable
-        ``value(z, *constants)``: the activation of the pre-activation `z`.
+        ``value(z, *constants, *numbers)``: the activation of the pre-activation `z`, the numbers
+        being those that the unit has learned. With `pieces` it is ``value(z, best)``, the better
+        of two pre-activations.
     derivative : callable
-        ``derivative(a, *constants)``: d value / d z, written in terms of the *output*
+        ``derivative(a, *constants, *numbers)``: d value / d z, written in terms of the *output*
         ``a = value(z)``, so that the pre-activation need not be kept; with
         `derivative_takes_input` in terms of `z`.
     derivative_takes_input : bool
         Whether the derivative is a function of `z`. It then is computed on the way forward.
     constants : tuple of Constant
-        What the formula is given besides `z`.
+        What the formula is given besides `z`, the same for all units.
+    learned : tuple of Learned
+        What each unit learns besides its weights. The derivative then takes `z`.
+    pieces : callable or None
+        ``pieces(*constants)``: how many pre-activations each unit has, of which it takes one.
+        None means one, element by element.
     init_gain : float
         `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
     growth : callable
         ``growth(*constants)``: three numbers `b`, `s` and `o` with ``|value(z)| <= min(b, s *
         |z| + o)`` for all `z`, of which bounds on a network's outputs are made. The default
-        belongs to what enlarges nothing.
+        belongs to what enlarges nothing. None where there are no such numbers: outputs are then
+        computed.
     hidden : bool
         Whether users may choose it for hidden layers.
     reference : str
@@ -52,8 +90,10 @@ class Activation:
     derivative: Callable[..., float]
     derivative_takes_input: bool = False
     constants: tuple[Constant, ...] = ()
+    learned: tuple[Learned, ...] = ()
+    pieces: Callable[..., int] | None = None
     init_gain: float = 6.0
-    growth: Callable[..., Growth] = lambda *constants: NO_GROWTH
+    growth: Callable[..., Growth] | None = no_growth
     hidden: bool = True
     reference: str = ""
 
@@ -66,10 +106,6 @@ class Activation:
             If their number is not that of the constants, or one is outside its range.
         """
         check_constants(self.name, self.constants, values)
-
-
-def at_most_one(*constants: float) -> Growth:
-    return 1.0, float("inf"), 0.0
 
 
 def identity(z: float) -> float:
@@ -113,6 +149,46 @@ def exponential_derivative(a: float) -> float:
     return a
 
 
+def gelu(z: float) -> float:
+    return z * (0.5 * erfc(-z * 0.7071067811865476))
+
+
+def gelu_derivative(z: float) -> float:
+    density = 0.3989422804014327 * exp(-0.5 * z * z)
+    return 0.5 * erfc(-z * 0.7071067811865476) + z * density
+
+
+def silu(z: float) -> float:
+    return z / (1.0 + exp(-z))
+
+
+def silu_derivative(z: float) -> float:
+    probability = 1.0 / (1.0 + exp(-z))
+    return probability * (1.0 + z * (1.0 - probability))
+
+
+def leaky_relu(z: float, negative_slope: float) -> float:
+    return negative_slope * z if z < 0.0 else z
+
+
+def leaky_relu_derivative(z: float, negative_slope: float) -> float:
+    # Of z: where the slope is not positive, the output does not tell its sign.
+    return negative_slope if z < 0.0 else 1.0
+
+
+def negative_part(z: float, slope: float) -> float:
+    return z if z < 0.0 else 0.0
+
+
+def better(z: float, best: float) -> float:
+    # NaN wins, so that a diverging fit does not look healthy; of equal ones the first does.
+    return z if z > best or z != z else best
+
+
+def whole_number(pieces: float) -> int:
+    return int(pieces)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
@@ -139,6 +215,46 @@ ACTIVATIONS: dict[str, Activation] = {
             exponential_derivative,
             hidden=False,
             reference="log link of the Poisson family",
+        ),
+        Activation(
+            "gelu",
+            gelu,
+            gelu_derivative,
+            derivative_takes_input=True,
+            reference="Hendrycks & Gimpel (2016), arXiv:1606.08415, eq. 1, not approximated",
+        ),
+        Activation(
+            "silu",
+            silu,
+            silu_derivative,
+            derivative_takes_input=True,
+            reference="Elfwing, Uchibe & Doya (2018), Neural Networks 107, eq. 5",
+        ),
+        Activation(
+            "leaky_relu",
+            leaky_relu,
+            leaky_relu_derivative,
+            derivative_takes_input=True,
+            constants=(Constant("negative_slope", 0.01),),
+            growth=at_most_slope,
+            reference="Maas, Hannun & Ng (2013), ICML",
+        ),
+        Activation(
+            "prelu",
+            leaky_relu,
+            leaky_relu_derivative,
+            derivative_takes_input=True,
+            learned=(Learned("negative_slope", 0.25, negative_part),),
+            growth=None,
+            reference="He et al. (2015), ICCV, eq. 1, one slope per unit",
+        ),
+        Activation(
+            "maxout",
+            better,
+            identity_derivative,
+            constants=(Constant("pieces", 2.0, low=1.0, high=64.0, whole=True),),
+            pieces=whole_number,
+            reference="Goodfellow et al. (2013), ICML, eq. 1",
         ),
     )
 }

@@ -55,6 +55,8 @@ def cannot_overflow(
     norm = input_norm
     for layer in network.layers:
         raw_norm = parameter_norm * (norm + 1.0)
+        if layer.entry.growth is None or layer.normalization is not None:
+            return False
         bound, slope, offset = layer.entry.growth(*layer.activation.constants)
         root = math.sqrt(layer.units)
         norm = min(bound * root, slope * raw_norm + offset * root)

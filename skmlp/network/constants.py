@@ -15,6 +15,8 @@ class Constant:
         The range of its values, ends not included unless `closed`.
     closed : bool
         Whether the finite ends belong to the range.
+    whole : bool
+        Whether it is a whole number.
     """
 
     name: str
@@ -22,10 +24,13 @@ class Constant:
     low: float = float("-inf")
     high: float = float("inf")
     closed: bool = True
+    whole: bool = False
 
     def admits(self, value: float) -> bool:
         """Whether it may have this value: finite, and in its range."""
         if not float("-inf") < value < float("inf"):
+            return False
+        if self.whole and value != int(value):
             return False
         if self.closed:
             return self.low <= value <= self.high
@@ -37,7 +42,8 @@ class Constant:
         left, right = "[]" if self.closed else "()"
         left = left if self.low > float("-inf") else "("
         right = right if self.high < float("inf") else ")"
-        return f"{left}{self.low}, {self.high}{right}"
+        kind = " (whole numbers)" if self.whole else ""
+        return f"{left}{self.low}, {self.high}{right}{kind}"
 
 
 def check_constants(name: str, constants: tuple[Constant, ...], values: tuple[float, ...]) -> None:

@@ -41,4 +41,5 @@ def draw_uniform(
         bound = np.sqrt(gain / (fan_in + fan_out))
         coef[...] = random_state.uniform(-bound, bound, (fan_in, fan_out))
         intercept[...] = random_state.uniform(-bound, bound, fan_out)
+    layout.extras_of(parameters)[...] = layout.initial_extras()
     return parameters

@@ -18,6 +18,32 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
+class Extra:
+    """A vector that a hidden layer has besides its coefficients and intercepts.
+
+    Parameters
+    ----------
+    layer : int
+        Number of the hidden layer, from zero.
+    name : str
+        What it is: the name of a learned number, "gain" and "shift" of a normalization, or
+        "mean" and "variance" of the batches it has seen.
+    size : int
+        One number for each column of the layer's product.
+    initial : float
+        What each one starts with.
+    trained : bool
+        Whether optimizers see it. Those of all layers come before those that are not trained.
+    """
+
+    layer: int
+    name: str
+    size: int
+    initial: float
+    trained: bool = True
+
+
+@dataclass(frozen=True)
 class ParameterLayout:
     """Where each layer's coefficients and intercepts lie in the flat vector.
 
@@ -25,9 +51,12 @@ class ParameterLayout:
     ----------
     shapes : tuple of (int, int)
         Shape ``(fan_in, fan_out)`` of each weight matrix.
+    extras : tuple of Extra
+        What lies behind the intercepts, in this order.
     """
 
     shapes: tuple[tuple[int, int], ...]
+    extras: tuple[Extra, ...] = ()
 
     @cached_property
     def coef_offsets(self) -> list[int]:
@@ -40,10 +69,21 @@ class ParameterLayout:
         sizes = (fan_out for _, fan_out in self.shapes)
         return list(accumulate(sizes, initial=self.coef_offsets[-1]))
 
+    @cached_property
+    def extra_offsets(self) -> list[int]:
+        """Start of each extra, followed by the end of the last one."""
+        return list(accumulate((e.size for e in self.extras), initial=self.intercept_offsets[-1]))
+
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return self.intercept_offsets[-1]
+        return self.extra_offsets[-1]
+
+    @cached_property
+    def trained_size(self) -> int:
+        """Number of parameters that optimizers see: those before the first untrained one."""
+        pairs = zip(self.extras, self.extra_offsets, strict=False)
+        return next((start for extra, start in pairs if not extra.trained), self.size)
 
     def views(self, parameters: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
         """Return each layer's coefficients and intercepts as views of the flat vector."""
@@ -54,13 +94,23 @@ class ParameterLayout:
         intercepts = [parameters[start:stop] for start, stop in pairwise(self.intercept_offsets)]
         return coefs, intercepts
 
+    def extras_of(self, parameters: FloatArray) -> FloatArray:
+        """Return all that lies behind the intercepts, as a view of the flat vector."""
+        return parameters[self.intercept_offsets[-1] :]
+
+    def initial_extras(self) -> FloatArray:
+        """Return what the extras start with."""
+        values = [extra.initial for extra in self.extras]
+        return np.repeat(np.array(values, dtype=np.float64), [e.size for e in self.extras])
+
     def pack(
         self,
         coefs: Sequence[npt.ArrayLike],
         intercepts: Sequence[npt.ArrayLike],
         dtype: npt.DTypeLike,
+        extras: FloatArray | None = None,
     ) -> FloatArray:
-        """Copy each layer's arrays into a new flat vector.
+        """Copy each layer's arrays, and the extras or what they start with, into a flat vector.
 
         Raises
         ------
@@ -83,13 +133,24 @@ class ParameterLayout:
                         f"{name}[{layer}] must have shape {target.shape}; got {np.shape(source)}."
                     )
                 target[...] = source
+        self.extras_of(parameters)[...] = self.initial_extras() if extras is None else extras
         return parameters
 
 
 @lru_cache(maxsize=256)
 def layout_of(network: NetworkSpec) -> ParameterLayout:
     """Return where a network's parameters lie."""
-    return ParameterLayout(network.shapes)
+    trained, untrained = [], []
+    for number, layer in enumerate(network.layers):
+        columns = layer.product_units
+        for learned in layer.entry.learned:
+            trained.append(Extra(number, learned.name, columns, learned.initial))
+        if layer.normalization is not None:
+            trained += [Extra(number, "gain", columns, 1.0), Extra(number, "shift", columns, 0.0)]
+        if layer.normalization == "batch":
+            untrained.append(Extra(number, "mean", columns, 0.0, trained=False))
+            untrained.append(Extra(number, "variance", columns, 1.0, trained=False))
+    return ParameterLayout(network.shapes, (*trained, *untrained))
 
 
 def plain_layout(layer_units: Sequence[int]) -> ParameterLayout:

@@ -5,12 +5,13 @@ Every field is checked where a description is made, so that whoever has one can 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
+
+NORMALIZATIONS = ("layer", "batch")
 
 
 @dataclass(frozen=True)
@@ -34,37 +35,64 @@ class InputSpec:
     Parameters
     ----------
     n_features : int
+    dropout : float
+        Share of the inputs that training drops.
     """
 
     n_features: int
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("n_features", self.n_features)
+        check_dropout(self.dropout)
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A hidden layer.
+    """A hidden layer: a product, then normalization, activation and dropout.
 
     Parameters
     ----------
     units : int
+        What the next layer reads.
     activation : Formula
         An entry of the activations.
+    normalization : {None, "layer", "batch"}
+        What is done to pre-activations.
+    dropout : float
+        Share of the units' outputs that training drops.
     """
 
     units: int
     activation: Formula
+    normalization: str | None = None
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("units", self.units)
         check("activation", self.activation, type(self.activation) is Formula, "a Formula")
         self.entry.check_constants(self.activation.constants)
         check("activation", self.activation.name, self.entry.hidden, "one for hidden layers")
+        is_known = self.normalization is None or (
+            isinstance(self.normalization, str) and self.normalization in NORMALIZATIONS
+        )
+        check("normalization", self.normalization, is_known, f"None or of {NORMALIZATIONS}")
+        check_dropout(self.dropout)
 
     @property
     def entry(self) -> Activation:
         return activation_entry(self.activation.name)
+
+    @property
+    def pieces(self) -> int:
+        """Pre-activations of each unit."""
+        pieces = self.entry.pieces
+        return 1 if pieces is None else pieces(*self.activation.constants)
+
+    @property
+    def product_units(self) -> int:
+        """Columns of the product that the layer begins with."""
+        return self.pieces * self.units
 
 
 @dataclass(frozen=True)
@@ -144,8 +172,13 @@ class NetworkSpec:
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shape ``(fan_in, fan_out)`` of each weight matrix."""
-        return tuple(pairwise(self.layer_units))
+        """Shape of each weight matrix: the units before it, and the columns of its product."""
+        return tuple(zip(self.layer_units, self.product_units, strict=False))
+
+    @cached_property
+    def product_units(self) -> tuple[int, ...]:
+        """Columns of each layer's product."""
+        return (*(layer.product_units for layer in self.layers), self.n_outputs)
 
     @cached_property
     def n_coefs(self) -> int:
@@ -191,7 +224,7 @@ class NetworkSpec:
 def plain_network(
     layer_units: tuple[int, ...], activation: str, loss: str, link: str
 ) -> NetworkSpec:
-    """Describe a network with one activation, without constants, and one head.
+    """Describe a network with one activation, its constants being the defaults, and one head.
 
     Parameters
     ----------
@@ -205,7 +238,8 @@ def plain_network(
         Activation of the output layer.
     """
     n_features, *hidden, n_outputs = layer_units
-    formula = Formula(activation)
+    constants = activation_entry(activation).constants
+    formula = Formula(activation, tuple(constant.default for constant in constants))
     layers = tuple(LayerSpec(units, formula) for units in hidden)
     heads = (HeadSpec(n_outputs, Formula(loss), link),)
     return NetworkSpec(InputSpec(n_features), layers, heads)
@@ -230,6 +264,10 @@ def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
 
 def check_count(name: str, value: Any) -> None:
     check(name, value, type(value) is int and value > 0, "a positive int")
+
+
+def check_dropout(value: Any) -> None:
+    check("dropout", value, type(value) is float and 0.0 <= value < 1.0, "a float in [0, 1)")
 
 
 def is_tuple_of(value: Any, kind: type) -> bool:

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pytest
 from engine_checks import (
-    HIDDEN,
     PROBLEMS,
     TOLERANCE,
     assert_same_run,
@@ -13,6 +12,7 @@ from engine_checks import (
     make_plan,
     make_problem,
     make_task,
+    plain_networks,
     run_epochs,
 )
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +26,7 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
+from skmlp.engines.cuda.vocabulary import KNOWN_OPTIMIZERS, known_activations
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
@@ -34,6 +35,12 @@ from skmlp.network.specs import plain_network
 PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
 # A team has more members than a short batch has rows for.
 TEAMS = {"batched": 1, "resident": 1, "team": 3}
+KNOWN = [entry.name for entry in known_activations() if entry.hidden]
+SMALL = {
+    "network": plain_networks(KNOWN),
+    "n_samples": st.integers(1, 40),
+    "batch_size": st.integers(1, 40),
+}
 NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
@@ -61,17 +68,24 @@ def few_shared_bytes(monkeypatch):
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-@given(**{**PROBLEMS, "n_samples": st.integers(1, 40), "batch_size": st.integers(1, 40)})
+@given(
+    **{
+        **PROBLEMS,
+        "network": plain_networks(KNOWN),
+        "n_samples": st.integers(1, 40),
+        "batch_size": st.integers(1, 40),
+    }
+)
 def test_equals_reference(path, **problem):
     check_against_reference(lambda: make_engine(path), **problem)
 
 
-@pytest.mark.parametrize("activation", HIDDEN)
+@pytest.mark.parametrize("activation", KNOWN)
 @pytest.mark.parametrize("key", LOSSES, ids="-".join)
 def test_every_formula(path, activation, key):
     network = plain_network((4, 5, 3), activation, *key)
     problem = make_problem(network, 11)
-    for solver in OPTIMIZERS:
+    for solver in KNOWN_OPTIMIZERS:
         options = {"batch_size": 4, "solver": solver}
         actual = run_epochs(make_engine(path), network, problem, **options)
         expected = run_epochs(ReferenceEngine(), network, problem, **options)

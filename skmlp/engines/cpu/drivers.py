@@ -13,9 +13,12 @@ from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     backward_layer,
+    drop_inputs,
     forward_layer,
     forward_output,
+    go_back_whole_rows,
     loss_pass,
+    map_whole_rows,
 )
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
@@ -23,11 +26,16 @@ from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, pre
 from skmlp.engines.cpu.tables import (
     BLOCK_OFFSET,
     COEFS,
+    DROP,
+    EXTRAS,
     INTERCEPTS,
     LD,
     OUTPUTS,
+    PANEL_ROWS,
     PANELS,
+    PRODUCT_UNITS,
     UNITS,
+    WHOLE_ROWS,
     Share,
     Slab,
     input_table,
@@ -57,6 +65,7 @@ class Plan(NamedTuple):
 
     `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
     says whether rows of X should be fetched before their batch begins: not if X stays in cache.
+    Masks of dropout are keyed by `seed`.
     """
 
     orders: Any
@@ -65,6 +74,7 @@ class Plan(NamedTuple):
     learning_rate: float
     losses: Any
     looks_ahead: bool
+    seed: int
 
 
 @jit(inline="always")
@@ -116,12 +126,18 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         thread if by_columns else 0,
         threads if by_columns else 1,
         scratch,
+        slab.first,
+        slab.seed,
+        slab.step,
     )
-    if not (source.is_direct or source.is_sparse):
+    gathers = not (source.is_direct or source.is_sparse)
+    if gathers:
         gather_share(layers, source, work, order, first, last)
-        if by_columns:
-            meeting += 1
-            meet(team, meeting)
+    if layers[0, DROP]:
+        drop_inputs(layers, source, work, order, first, last, share)
+    if by_columns and (gathers or layers[0, DROP]):
+        meeting += 1
+        meet(team, meeting)
     table = input_table(layers, work, thread)
     list_inputs(layers, source, work, order, slab.rows, table)
     parameters = pointer(model.parameters, 0)
@@ -131,6 +147,11 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         if by_columns:
             meeting += 1
             meet(team, meeting)
+        if layers[layer + 1, WHOLE_ROWS]:
+            map_whole_rows(layers, work, parameters, layer + 1, first, last, share)
+            if by_columns:
+                meeting += 1
+                meet(team, meeting)
         table = output_table(work, layer + 1)
     if first < last:
         forward_output(layers, source, work, parameters, order, table, first, last)
@@ -143,6 +164,11 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         if by_columns:
             meeting += 1
             meet(team, meeting)
+        if layers[layer, WHOLE_ROWS]:
+            go_back_whole_rows(layers, work, parameters, layer, first, last, share)
+            if by_columns:
+                meeting += 1
+                meet(team, meeting)
     if not by_columns and threads > 2:
         meeting += 1
         meet(team, meeting)
@@ -295,14 +321,15 @@ def train_on_batch(
     Returns the number of the last meeting and the sum of the rows' losses.
     """
     start, stop = bounds
-    weight_sum, constants = step_data
+    weight_sum, constants, step = step_data
     # One thread has each block's gradient and update at once. Where several compute gradients of
     # parts, an update needs what others have computed.
     is_there = blocks.parts > 1 and team.threads > 1
     order = plan.orders.reshape(plan.orders.size)
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
-        slab = Slab(order, position, min(plan.slab_size, stop - position))
+        rows = min(plan.slab_size, stop - position)
+        slab = Slab(order, position, rows, position - start, plan.seed, step)
         meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
         is_first = position == start
         is_last = position + plan.slab_size >= stop
@@ -362,7 +389,7 @@ def run_batches(
         if weight_sum == 0.0:
             continue
         step += 1
-        step_data = (weight_sum, step_constants(model, plan.learning_rate, step, thread))
+        step_data = (weight_sum, step_constants(model, plan.learning_rate, step, thread), step)
         bounds = (start, start + rows)
         meeting, loss = train_on_batch(
             layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
@@ -381,17 +408,21 @@ def run_batches(
 def exchange_parameters(layers, parameters, into_panels):
     """Copy parameters between panels and where users see them, in one direction or the other."""
     for layer in range(layers.shape[0] - 1):
-        fan_in, columns = layers[layer, UNITS], layers[layer + 1, UNITS]
+        fan_in, columns = layers[layer, UNITS], layers[layer + 1, PRODUCT_UNITS]
+        panel_rows = layers[layer, PANEL_ROWS]
         coefs = pointer_at(layers[layer, COEFS], parameters)
         intercepts = pointer_at(layers[layer, INTERCEPTS], parameters)
+        extras = pointer_at(layers[layer, EXTRAS], parameters)
         lanes = lane_count(parameters)
         for panel in range(panel_count(columns, lanes)):
             column, vectors, in_last = columns_of_panel(panel, columns, lanes)
             width = vectors * lanes
             used = width - lanes + in_last
-            own = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
-            for k in range(fan_in + 1):
+            own = advance(parameters, layers[layer, PANELS] + panel_rows * column)
+            for k in range(panel_rows):
                 row = intercepts if k == fan_in else advance(coefs, k * columns)
+                if k > fan_in:
+                    row = advance(extras, (k - fan_in - 1) * columns)
                 if into_panels:
                     for j in range(used):
                         own[k * width + j] = row[column + j]
@@ -427,9 +458,11 @@ def predict_piece(layers, source, output, work, parameters, order, out):
             gather_share(layers, source, work, used, 0, rows)
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
-        share = Share(nothing, rows, nothing, one, scratch)
+        share = Share(nothing, rows, nothing, one, scratch, nothing, nothing, nothing)
         for layer in range(last - 1):
             forward_layer(layers, source, work, panels, used, layer, table, share)
+            if layers[layer + 1, WHOLE_ROWS]:
+                map_whole_rows(layers, work, panels, layer + 1, nothing, rows, share)
             table = output_table(work, layer + 1)
         forward_output(layers, source, work, panels, used, table, nothing, rows)
         target = pointer(out, position * columns)

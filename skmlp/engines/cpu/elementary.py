@@ -1,4 +1,4 @@
-"""exp, log and tanh in plain arithmetic, so that LLVM can vectorize the loops that call them.
+"""exp, log, tanh and erfc in plain arithmetic, so that LLVM can vectorize the loops that call them.
 
 The system's functions are calls, one number at a time, and a loop with a call in it stays
 scalar. These have no branches and no tables: the argument is reduced with the help of its binary
@@ -32,6 +32,8 @@ class Format(NamedTuple):
     tanh_range: float  # beyond it, tanh is one
     exp_terms: tuple[float, ...]  # (exp(r) - 1 - r) / r**2 for abs(r) <= log(2) / 2
     log_terms: tuple[float, ...]  # (log((1 + s) / (1 - s)) - 2 * s) / s**3 in s**2
+    erfc_scale: float
+    erfc_terms: tuple[float, ...]  # exp(x**2) * erfc(x) / t in 2 * t - 1, t = 1 / (1 + scale * x)
 
 
 FORMATS = {
@@ -49,6 +51,13 @@ FORMATS = {
         log_terms=(
             *(0.66666666554451646331, 0.4000012187697200149),
             *(0.28550816599711548665, 0.23330581938241893822),
+        ),
+        erfc_scale=0.35,
+        erfc_terms=(
+            *(0.3742127606216626, 0.3023571848517779, 0.19422423583862478),
+            *(0.09509773820554576, 0.031841909578618, 0.004573274407019303),
+            *(-0.0015838660102577573, -0.0008445578404478396, 3.813140902791025e-05),
+            *(8.32029659159192e-05,),
         ),
     ),
     np.float64: Format(
@@ -68,6 +77,17 @@ FORMATS = {
             *(0.66666666666666666465, 0.40000000000000877606, 0.28571428570803230015),
             *(0.22222222391800469329, 0.181817956308847532, 0.15386240205813477879),
             *(0.13268759668560612686, 0.13086767009948173713),
+        ),
+        erfc_scale=0.3,
+        erfc_terms=(
+            *(0.32497992185979696, 0.27652355675606544, 0.19878107804430906),
+            *(0.11871867470891095, 0.056961638043961586, 0.020401446930978676),
+            *(0.004356100066889882, -0.00018173755640698829, -0.00048134802762281727),
+            *(-0.00010700079092719289, 3.273165175653258e-05, 1.9100146762008803e-05),
+            *(-1.7480081027146807e-06, -2.8582730616367187e-06, 6.82422576497577e-08),
+            *(4.422200816866259e-07, -6.2010262547068435e-09, -7.106738145524976e-08),
+            *(2.2128635406741574e-09, 1.0324145624241556e-08, -3.5292002586817663e-10),
+            *(-9.313306224486188e-10,),
         ),
     ),
 }
@@ -140,7 +160,7 @@ def _polynomial(terms: tuple[float, ...]) -> Any:
 
 @cache
 def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
-    """Return compiled ``exp``, ``log`` and ``tanh`` for one precision."""
+    """Return compiled ``exp``, ``log``, ``tanh`` and ``erfc`` for one precision."""
     own = FORMATS[real]
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     log2_e = real(1 / np.log(2))
@@ -150,6 +170,8 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
     saturation = real(2 * own.tanh_range)
     exp_terms = _polynomial(tuple(float(real(term)) for term in own.exp_terms))
     log_terms = _polynomial(tuple(float(real(term)) for term in own.log_terms))
+    erfc_terms = _polynomial(tuple(float(real(term)) for term in own.erfc_terms))
+    erfc_scale = real(own.erfc_scale)
     smallest_normal = real(np.finfo(real).smallest_normal)
     up = real(2.0**own.mantissa_bits)
     exponent_of_up = real(own.mantissa_bits)
@@ -201,4 +223,12 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
         value = -infinity if x == zero else value
         return nan if x < zero else value
 
-    return {"exp": exp, "log": log, "tanh": tanh}
+    @njit(**OPTIONS)
+    def erfc(x):
+        """Complementary error function; relative error below ``8 + x**2`` ulp for positive x."""
+        positive = abs(x)
+        t = one / (one + erfc_scale * positive)
+        tail = exp(-(positive * positive)) * (t * erfc_terms((t - one) + t))
+        return two - tail if x < zero else tail
+
+    return {"exp": exp, "log": log, "tanh": tanh, "erfc": erfc}

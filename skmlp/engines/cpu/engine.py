@@ -26,6 +26,7 @@ from skmlp.engines.cpu.formula_kernels import (
     update_kernel,
 )
 from skmlp.engines.cpu.layout import (
+    Arrays,
     aligned_zeros,
     block_layout,
     make_workspace,
@@ -66,24 +67,34 @@ class CpuTask:
         alpha: float,
         batch_size: int,
         threads: int,
+        seed: int = 0,
         optimizer: str | None = None,
         settings: Sequence[float] = (),
         state: OptimizerState | None = None,
     ) -> None:
         dtype = data.dtype
+        if network.inputs.dropout > 0.0:
+            data = data.to_drop_from()
         self.data = data
         self.batch_size = batch_size
+        self.seed = seed
         self.flops_per_row = 6 * network.n_coefs
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         self.threads = self._useful_threads(threads)
-        layout = network_layout(network, self.slab_size, dtype, gathers=data.gathers, backward=True)
+        is_sparse = bool(data.source.is_sparse)
+        layout = self._layout = network_layout(
+            network,
+            self.slab_size,
+            dtype,
+            gathers=data.gathers,
+            backward=True,
+            is_sparse=is_sparse,
+        )
         # Where parameters are copied to and from, as users see them.
-        flat_layout = layout_of(network)
-        self._flat = np.empty(flat_layout.size, dtype=dtype)
-        self.layers = with_addresses(layout.layers, *flat_layout.views(self._flat))
+        self._flat = np.empty(layout_of(network).size, dtype=dtype)
+        self.layers = with_addresses(layout.layers, network, self._flat)
         self._parameters = self._packed(parameters, layout.parameters_size)
         parts = parts_of_slab(network, self.slab_size)
-        is_sparse = bool(data.source.is_sparse)
         packing = packing_of_layers(network, dtype, self.slab_size, is_sparse=is_sparse)
         self.work = make_workspace(
             network, layout, self.slab_size, self.threads, dtype, packs=any(packing)
@@ -178,6 +189,7 @@ class CpuTask:
             plan.learning_rate,
             losses,
             self.data.is_direct and self.data.row_bytes * n_rows > CACHED_BYTES,
+            self.seed,
         )
         rows_per_batch = min(self.batch_size, n_rows)
         batch, last = 0, n_epochs * -(-n_rows // self.batch_size)
@@ -199,9 +211,10 @@ class CpuTask:
         is_finite = is_finite and bool(np.isfinite(self._parameters).all())
         return EpochResult(means.tolist(), is_finite)
 
-    def add_slab(self, rows: IndexArray, start: int) -> float:
+    def add_slab(self, rows: IndexArray, start: int, step: int = 0) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
-        slab = Slab(rows, start, min(self.slab_size, len(rows) - start))
+        n_rows = min(self.slab_size, len(rows) - start)
+        slab = Slab(rows, start, n_rows, start, self.seed, step)
         return self._call(drivers.add_slab, slab, int(start > 0), n_rows=slab.rows)
 
     def _call(self, driver: Any, *arguments: Any, n_rows: int) -> float:
@@ -257,14 +270,17 @@ class CpuEngine(Engine):
         parameters: FloatArray,
         alpha: float,
         rows: IndexArray | None = None,
+        seed: int = 0,
+        step: int = 0,
     ) -> tuple[float, FloatArray]:
         rows = np.arange(data.n_rows) if rows is None else rows
         task = self._objective_task(network, data, len(rows))
         task.parameters = parameters
+        task.seed = seed
         loss = 0.0
         # Python sees signals between slabs, so a long pass can be interrupted.
         for start in range(0, len(rows), task.slab_size):
-            loss += task.add_slab(rows, start)
+            loss += task.add_slab(rows, start, step)
         if data.sample_weight is None:
             weight_sum = float(len(rows))
         else:
@@ -294,8 +310,12 @@ class CpuEngine(Engine):
         intercepts: Sequence[FloatArray],
         data: CpuData,
         rows: IndexArray | None = None,
+        extras: FloatArray | None = None,
     ) -> FloatArray:
-        return predict(network, coefs, intercepts, data, rows, lambda: self._threads)
+        arrays = Arrays(
+            coefs, intercepts, layout_of(network).initial_extras() if extras is None else extras
+        )
+        return predict(network, arrays, data, rows, lambda: self._threads)
 
 
 class CpuRun(Run):
@@ -313,6 +333,7 @@ class CpuRun(Run):
                 task.batch_size,
                 # Several fits share no work: each one runs alone in its thread.
                 threads if len(tasks) == 1 else 1,
+                task.seed,
                 task.optimizer.name,
                 task.optimizer.settings,
                 task.optimizer_state,

@@ -24,13 +24,13 @@ GROUP = 64
 GROUP_UNIT = 32
 
 
-def _address(py_func: Any, arguments: tuple[Any, ...], key: str) -> int:
+def address_of_kernel(py_func: Any, arguments: tuple[Any, ...], key: str) -> int:
     kernel = compile_kernel(py_func, types.void(*arguments), key)
     _alive.append(kernel)
     return int(kernel.address)
 
 
-def _types(dtype: str) -> tuple[Any, Any]:
+def types_of(dtype: str) -> tuple[Any, Any]:
     scalar = NUMBA_TYPES[dtype]
     return np.dtype(dtype).type, types.CPointer(scalar)
 
@@ -38,32 +38,6 @@ def _types(dtype: str) -> tuple[Any, Any]:
 def group_scratch_size(columns: int) -> int:
     """Return how many elements of scratch memory loss and output kernels need."""
     return (2 * columns + 2) * GROUP
-
-
-@cache
-def activation_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, size)``: ``z = value(z)``, in place."""
-    real, array = _types(dtype)
-    value = specialize(ACTIVATIONS[name].value, real)
-
-    def activate(z, size):
-        for i in range(size):
-            z[i] = value(z[i])
-
-    return _address(activate, (array, int64), f"{name} {dtype}")
-
-
-@cache
-def derivative_kernel(name: str, dtype: str) -> int:
-    """``kernel(a, delta, size)``: ``delta *= derivative(a)``, in place."""
-    real, array = _types(dtype)
-    derivative = specialize(ACTIVATIONS[name].derivative, real)
-
-    def backpropagate(a, delta, size):
-        for i in range(size):
-            delta[i] *= derivative(a[i])
-
-    return _address(backpropagate, (array, array, int64), f"{name} {dtype}")
 
 
 @inner
@@ -98,10 +72,10 @@ def output_kernel(name: str, dtype: str) -> int:
 
     `z` has rows `ld` apart, those of `out` are contiguous.
     """
-    real, array = _types(dtype)
+    real, array = types_of(dtype)
     make = _softmax_output if name == "softmax" else _elementwise_output
     arguments = (array, int64, int64, int64, array, array)
-    return _address(make(name, real), arguments, f"{name} {dtype}")
+    return address_of_kernel(make(name, real), arguments, f"{name} {dtype}")
 
 
 def _softmax_output(name: str, real: Any) -> Any:
@@ -145,14 +119,15 @@ def loss_kernel(loss_name: str, output_activation: str, dtype: str) -> int:
     unless `weighted`, all weights are one.
     """
     loss = LOSSES[loss_name, output_activation]
-    real, array = _types(dtype)
+    real, array = types_of(dtype)
     doubles = types.CPointer(float64)
     arguments = (
         *(array, int64, array, doubles, int64, types.CPointer(int64), int64, int64),
         *(doubles, array),
     )
     make = _categorical_loss if loss.is_categorical else _elementwise_loss
-    return _address(make(loss, real), arguments, f"{loss_name} {output_activation} {dtype}")
+    key = f"{loss_name} {output_activation} {dtype}"
+    return address_of_kernel(make(loss, real), arguments, key)
 
 
 def _elementwise_loss(loss: Loss, real: Any) -> Any:
@@ -236,7 +211,7 @@ def constants_kernel(name: str) -> int:
     def step_constants(settings, learning_rate, step, out):
         out[0], out[1], out[2], out[3] = constants(settings, learning_rate, step)
 
-    return _address(step_constants, (doubles, float64, int64, doubles), name)
+    return address_of_kernel(step_constants, (doubles, float64, int64, doubles), name)
 
 
 @cache
@@ -249,12 +224,12 @@ def update_kernel(name: str, dtype: str) -> int:
     squares of the parameters as they were.
     """
     optimizer = OPTIMIZERS[name]
-    real, array = _types(dtype)
+    real, array = types_of(dtype)
     doubles = types.CPointer(float64)
     arguments = (*(array, array, array), int64, int64, float64, float64, doubles, doubles)
     make = {1: _update_with_one_state, 2: _update_with_two_states}[len(optimizer.state_names)]
     update = specialize(optimizer.update, real)
-    return _address(make(update, real), arguments, f"{name} {dtype}")
+    return address_of_kernel(make(update, real), arguments, f"{name} {dtype}")
 
 
 def _update_with_one_state(update: Any, real: Any) -> Any:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.formula_kernels import (
-    activation_kernel,
-    derivative_kernel,
-    group_scratch_size,
-)
+from skmlp.engines.cpu.formula_kernels import group_scratch_size
+from skmlp.engines.cpu.map_kernels import drop_kernel, maps_of, sparse_drop_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,
     lanes_of,
@@ -25,25 +23,37 @@ from skmlp.engines.cpu.products import (
 from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import address_of
 from skmlp.engines.cpu.tables import (
-    ACTIVATE,
+    BACK,
     BLOCK_FIELDS,
     BLOCK_FIRST,
     COEFS,
+    CONSTANTS,
     DELTAS,
-    DERIVATIVE,
+    DROP,
+    DROPOUT,
+    EXTRA_SUMS,
+    EXTRAS,
     INTERCEPTS,
+    KEPT,
     LAYER_FIELDS,
     LD,
+    MAP,
     OUTPUTS,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
+    PANEL_ROWS,
     PANELS,
+    PRODUCT_DELTAS,
+    PRODUCT_LD,
+    PRODUCT_UNITS,
+    PRODUCTS,
     UNITS,
+    WHOLE_ROWS,
     Integers,
     Workspace,
 )
-from skmlp.network.parameters import FloatArray
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
 # A block of parameters is a whole number of register tiles high. Small ones would spend their
@@ -82,16 +92,33 @@ class NetworkLayout:
         Elements that the outputs and deltas of a slab take.
     parameters_size : int
         Elements that the parameters take in panels.
+    constants : ndarray of shape (n_layers, n_constants)
+        What the table refers to; it must live as long.
     """
 
     layers: Integers
     workspace_size: int
     parameters_size: int
+    constants: npt.NDArray[np.float64]
+
+
+class Arrays(NamedTuple):
+    """A model's parameters as users see them, contiguous and of one precision."""
+
+    coefs: Sequence[FloatArray]
+    intercepts: Sequence[FloatArray]
+    extras: FloatArray
 
 
 @lru_cache(maxsize=256)
 def network_layout(
-    network: NetworkSpec, rows: int, dtype: str, *, gathers: bool, backward: bool
+    network: NetworkSpec,
+    rows: int,
+    dtype: str,
+    *,
+    gathers: bool,
+    backward: bool,
+    is_sparse: bool = False,
 ) -> NetworkLayout:
     """Lay out a network and the workspace for slabs of `rows` rows.
 
@@ -99,42 +126,100 @@ def network_layout(
     needs no deltas, and the output layer's deltas take the place of its raw predictions.
     """
     units = network.layer_units
+    products = (network.n_features, *network.product_units)
     layers = np.zeros((len(units), LAYER_FIELDS), dtype=np.int64)
-    layers[:, UNITS] = units
+    layers[:, UNITS], layers[:, PRODUCT_UNITS] = units, products
     layers[:, LD] = [leading_dimension(count, dtype) for count in units]
+    layers[:, PRODUCT_LD] = [leading_dimension(count, dtype) for count in products]
     sizes = [int(ld) * rows for ld in layers[:, LD]]
     if not gathers:
         sizes[0] = 0
     ends = list(accumulate(sizes))
-    layers[:, OUTPUTS] = [0, *ends[:-1]]
-    layers[-1, DELTAS] = layers[-1, OUTPUTS]
+    layers[:, OUTPUTS] = layers[:, PRODUCTS] = [0, *ends[:-1]]
+    layers[-1, DELTAS] = layers[-1, PRODUCT_DELTAS] = layers[-1, OUTPUTS]
+    constants = list_constants(network)
+    row_addresses = address_of(constants) + np.arange(len(units)) * constants.strides[0]
+    layers[:, DROPOUT] = row_addresses
+    layers[:, CONSTANTS] = row_addresses + constants.itemsize
     size = ends[-1]
+
+    def place(elements: int) -> int:
+        nonlocal size
+        start, size = size, size + elements
+        return start
+
+    if backward and network.inputs.dropout > 0.0:
+        layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
     for layer, spec in enumerate(network.layers, start=1):
-        layers[layer, ACTIVATE] = activation_kernel(spec.activation.name, dtype)
+        own = layers[layer]
+        maps = maps_of(spec, dtype, backward=backward)
+        own[MAP], own[BACK], own[DROP] = maps.forward, maps.back, maps.drop
+        own[WHOLE_ROWS] = maps.takes_whole_rows
+        product_size = int(own[PRODUCT_LD]) * rows
+        if spec.pieces > 1:
+            own[PRODUCTS] = place(product_size)
+        own[KEPT] = place(sizes[layer]) if maps.keeps else own[OUTPUTS]
         if backward:
-            layers[layer, DERIVATIVE] = derivative_kernel(spec.activation.name, dtype)
-            layers[layer, DELTAS] = size
-            size += sizes[layer]
-    panel_sizes = [(fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairwise(units)]
+            own[DELTAS] = own[PRODUCT_DELTAS] = place(sizes[layer])
+            if spec.pieces > 1:
+                own[PRODUCT_DELTAS] = place(product_size)
+            own[EXTRA_SUMS] = place(product_size * len(trained_extras(network, layer - 1)))
+    panel_rows = panel_rows_of(network)
+    layers[:-1, PANEL_ROWS] = panel_rows
+    panel_sizes = [
+        count * padded(fan_out, dtype)
+        for count, (_, fan_out) in zip(panel_rows, network.shapes, strict=True)
+    ]
     starts = list(accumulate(panel_sizes, initial=0))
     layers[:-1, PANELS] = starts[:-1]
-    return NetworkLayout(layers, size, starts[-1])
+    return NetworkLayout(layers, size, starts[-1], constants)
 
 
-def set_addresses(
-    layers: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
-) -> None:
+def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
+    """Return a row for each layer: its dropout, and the constants of its activation."""
+    rows = [
+        (network.inputs.dropout,),
+        *((layer.dropout, *layer.activation.constants) for layer in network.layers),
+        (0.0,),
+    ]
+    table = np.zeros((len(rows), max(map(len, rows)) + 1))
+    for own, values in zip(table, rows, strict=True):
+        own[: len(values)] = values
+    return table
+
+
+def trained_extras(network: NetworkSpec, number: int) -> list[int]:
+    """Return which of the network's extras are trained and belong to a hidden layer."""
+    extras = layout_of(network).extras
+    return [i for i, extra in enumerate(extras) if extra.trained and extra.layer == number]
+
+
+def panel_rows_of(network: NetworkSpec) -> list[int]:
+    """Return how long the panels that lead to each layer are: with intercepts and extras."""
+    tails = [len(trained_extras(network, number)) for number in range(network.n_connections)]
+    return [fan_in + 1 + n for (fan_in, _), n in zip(network.shapes, tails, strict=True)]
+
+
+def set_addresses(layers: Integers, network: NetworkSpec, model: Arrays) -> None:
     """Enter the addresses of a model's parameters into a table of layers."""
-    layers[:-1, COEFS] = [address_of(coef) for coef in coefs]
-    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in intercepts]
+    layers[:-1, COEFS] = [address_of(coef) for coef in model.coefs]
+    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in model.intercepts]
+    layout = layout_of(network)
+    if not layout.extras:
+        return
+    itemsize = model.extras.itemsize
+    for number in range(len(network.layers)):
+        for i in trained_extras(network, number)[:1]:
+            offset = layout.extra_offsets[i] - layout.extra_offsets[0]
+            layers[number, EXTRAS] = address_of(model.extras) + itemsize * offset
 
 
-def with_addresses(
-    layers: Integers, coefs: Sequence[FloatArray], intercepts: Sequence[FloatArray]
-) -> Integers:
-    """Return a copy of a table of layers with the addresses of a model's parameters."""
+def with_addresses(layers: Integers, network: NetworkSpec, parameters: FloatArray) -> Integers:
+    """Return a copy of a table of layers with the addresses of a flat vector of parameters."""
     layers = layers.copy()
-    set_addresses(layers, coefs, intercepts)
+    layout = layout_of(network)
+    arrays = Arrays(*layout.views(parameters), layout.extras_of(parameters))
+    set_addresses(layers, network, arrays)
     return layers
 
 
@@ -199,8 +284,8 @@ def parts_of_slab(network: NetworkSpec, rows: int) -> int:
 
     What they exchange is the parameters in one case and the slab's numbers in the other.
     """
-    n_parameters = network.n_coefs + sum(network.layer_units[1:])
-    return 2 if n_parameters <= rows * sum(network.layer_units) else 1
+    n_parameters = network.n_coefs + sum(network.product_units)
+    return 2 if n_parameters <= rows * (network.n_features + sum(network.product_units)) else 1
 
 
 @lru_cache(maxsize=256)
@@ -208,14 +293,14 @@ def packing_of_layers(
     network: NetworkSpec, dtype: str, rows: int, *, is_sparse: bool
 ) -> tuple[int, ...]:
     """Return what is copied together in each layer's gradient, for slabs of `rows` rows."""
-    units = network.layer_units
-    packing = [PACK_NOTHING] * (len(units) - 1)
+    packing = [PACK_NOTHING] * network.n_connections
     if rows <= MAX_PACKED_ROWS:
         if parts_of_slab(network, rows) == 1:
-            for layer, fan_in in enumerate(units[:-1]):
+            for layer, (fan_in, _) in enumerate(network.shapes):
                 packing[layer] = PACK_DELTAS if fan_in >= MIN_PACKED_UNITS else PACK_NOTHING
-        elif rows * units[0] * np.dtype(dtype).itemsize <= MAX_PACKED_BYTES:
-            is_read_often = units[0] >= MIN_PACKED_UNITS // 2 and units[1] >= MIN_PACKED_UNITS
+        elif rows * network.n_features * np.dtype(dtype).itemsize <= MAX_PACKED_BYTES:
+            fan_in, fan_out = network.shapes[0]
+            is_read_often = fan_in >= MIN_PACKED_UNITS // 2 and fan_out >= MIN_PACKED_UNITS
             packing[0] = PACK_INPUTS if is_read_often else PACK_NOTHING
     if is_sparse:
         packing[0] = PACK_NOTHING
@@ -228,7 +313,6 @@ def block_layout(
 ) -> BlockLayout:
     """Split the parameters into blocks, whose bounds depend on sizes only, and share them out."""
     lanes = lanes_of(dtype)
-    units = network.layer_units
     rows: list[tuple[int, ...]] = []
     shares = []
     # Up to which fraction of a part's blocks a thread and those before it compute the gradient,
@@ -236,7 +320,9 @@ def block_layout(
     reached = parts * np.arange(threads + 1) / threads - np.arange(parts)[:, None]
     reached = np.clip(reached, 0.0, 1.0)
     largest = layer_offset = 0
-    for kind, (fan_in, fan_out) in zip(packing, pairwise(units), strict=True):
+    all_panel_rows = panel_rows_of(network)
+    layers = zip(packing, network.shapes, all_panel_rows, strict=True)
+    for kind, (fan_in, fan_out), panel_rows in layers:
         size = fan_in * padded(fan_out, dtype)
         wanted = min(max(size // BLOCKS_PER_LAYER, MIN_BLOCK_SIZE), MAX_BLOCK_SIZE)
         first_block = len(rows)
@@ -250,10 +336,10 @@ def block_layout(
                 height = max(1, round(wanted / width / BLOCK_ROWS)) * BLOCK_ROWS
             for first in range(0, fan_in, height):
                 last = min(first + height, fan_in)
-                ends = int(last == fan_in)
-                offset = layer_offset + (fan_in + 1) * column + first * width
-                of_layer.append((panel, first, last, offset, ends))
-                largest = max(largest, (last - first + ends) * width)
+                tail = panel_rows - fan_in if last == fan_in else 0
+                offset = layer_offset + panel_rows * column + first * width
+                of_layer.append((panel, first, last, offset, tail))
+                largest = max(largest, (last - first + tail) * width)
         if kind == PACK_INPUTS:
             # Blocks that read the same columns of the inputs follow each other.
             of_layer.sort(key=itemgetter(1))
@@ -266,7 +352,7 @@ def block_layout(
         middles = np.cumsum(costs) - np.array(costs) / 2
         fractions = np.vstack([np.arange(threads + 1) / threads, reached])
         shares.append(first_block + np.searchsorted(middles, sum(costs) * fractions))
-        layer_offset += (fan_in + 1) * padded(fan_out, dtype)
+        layer_offset += panel_rows * padded(fan_out, dtype)
     table = np.array(rows, dtype=np.int64).reshape(-1, BLOCK_FIELDS)
     # By kind of share, layer and thread.
     all_shares = np.array(shares, dtype=np.int64).swapaxes(0, 1)

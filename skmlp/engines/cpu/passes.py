@@ -23,7 +23,15 @@ any number of threads with bitwise the same result.
 import numpy as np
 
 from skmlp.engines.cpu.compilation import inner, jit
-from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
+from skmlp.engines.cpu.pointers import (
+    advance,
+    call_kernel,
+    float64_pointer,
+    int32_pointer,
+    int64_pointer,
+    pointer,
+    pointer_at,
+)
 from skmlp.engines.cpu.products import (
     ROWS_AT_ONCE,
     columns_of_panel,
@@ -36,13 +44,23 @@ from skmlp.engines.cpu.products import (
 from skmlp.engines.cpu.registers import TILE_VECTORS
 from skmlp.engines.cpu.rows import sparse_forward
 from skmlp.engines.cpu.tables import (
-    ACTIVATE,
+    BACK,
+    CONSTANTS,
     DELTAS,
-    DERIVATIVE,
+    DROP,
+    DROPOUT,
+    KEPT,
+    LAYER_FIELDS,
     LD,
+    MAP,
     OUTPUTS,
+    PANEL_ROWS,
     PANELS,
+    PRODUCT_LD,
+    PRODUCT_UNITS,
+    PRODUCTS,
     UNITS,
+    WHOLE_ROWS,
     delta_table,
     share_of_panel,
 )
@@ -53,19 +71,18 @@ from skmlp.engines.cpu.tiles import copy_rows, lane_count
 def forward_panel(
     layers, source, work, parameters, order, layer, panel, table, first, last, begin, depth
 ):
-    """Write the inputs of the next layer's units in one panel to the workspace.
+    """Write the pre-activations of the next layer in one panel to the workspace.
 
     Takes `depth` of the layer's units from `begin` on; unless that is the first, the sums so far
     are there.
     """
-    fan_in = layers[layer, UNITS]
-    ld = layers[layer + 1, LD]
-    outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + first * ld)
+    ld = layers[layer + 1, PRODUCT_LD]
+    outputs = pointer(work.buffer, layers[layer + 1, PRODUCTS] + first * ld)
     lanes = lane_count(outputs)
-    column, vectors, _ = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+    column, vectors, _ = columns_of_panel(panel, layers[layer + 1, PRODUCT_UNITS], lanes)
     width = vectors * lanes
-    coefs = advance(parameters, layers[layer, PANELS] + (fan_in + 1) * column)
-    intercepts = advance(coefs, fan_in * width)
+    coefs = advance(parameters, layers[layer, PANELS] + layers[layer, PANEL_ROWS] * column)
+    intercepts = advance(coefs, layers[layer, UNITS] * width)
     out = advance(outputs, column)
     rows = last - first
     if layer == 0 and source.is_sparse:
@@ -78,28 +95,111 @@ def forward_panel(
         multiply_panel(vectors, lines, begin, rows, depth, right, start, ld_start, out, ld)
 
 
+@inner
+def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
+    """Drop some outputs of a layer, from `column` and from row number `row` of the slab on."""
+    if layers[layer, DROP] and share.step > 0:
+        dropout = float64_pointer(layers[layer, DROPOUT])
+        place = (share.first_in_batch + row, column, layer, share.seed, share.step)
+        call_kernel(layers[layer, DROP], (values, kept, ld, rows, width, *place, dropout))
+
+
+@inner
+def drop_inputs(layers, source, work, order, first, last, share):
+    """Drop some inputs of a thread's rows of X, which have been copied for that."""
+    if source.is_sparse:
+        like = pointer(work.buffer, 0)
+        csr = (
+            *(pointer_at(source.all_values, like), pointer_at(source.values, like)),
+            *(int32_pointer(source.indices), int64_pointer(source.indptr)),
+        )
+        place = (share.first_in_batch + first, share.seed, share.step)
+        dropout = float64_pointer(layers[0, DROPOUT])
+        call_kernel(layers[0, DROP], (*csr, advance(order, first), last - first, *place, dropout))
+    else:
+        ld = layers[0, LD]
+        rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+        nothing = np.int64(0)
+        drop(layers, nothing, rows, rows, ld, last - first, nothing, layers[0, UNITS], first, share)
+
+
 @jit(inline="always")
-def activate_columns(layers, work, layer, column, vectors, first, last, scratch):
-    """Apply a layer's activation to a few of its columns in some rows."""
+def activate_columns(layers, work, layer, column, vectors, first, last, share):
+    """Apply a layer's activation, and dropout, to a few of its columns in some rows."""
     ld = layers[layer, LD]
     outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
+    to_keep = pointer(work.buffer, layers[layer, KEPT] + first * ld)
+    constants = float64_pointer(layers[layer, CONSTANTS])
     width = vectors * lane_count(outputs)
+    values = share.scratch
+    kept = advance(values, ROWS_AT_ONCE * width)
+    keeps = layers[layer, KEPT] != layers[layer, OUTPUTS]
     # Copied together, so that the formula runs over contiguous memory and can be vectorized.
     for begin in range(0, last - first, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, last - first - begin)
-        matrix = advance(outputs, begin * ld + column)
-        copy_rows(vectors, matrix, ld, rows, scratch, width)
-        call_kernel(layers[layer, ACTIVATE], (scratch, rows * width))
-        copy_rows(vectors, scratch, width, rows, matrix, ld)
+        corner = begin * ld + column
+        copy_rows(vectors, advance(outputs, corner), ld, rows, values, width)
+        call_kernel(layers[layer, MAP], (values, kept, rows * width, constants))
+        drop(layers, layer, values, kept, width, rows, column, width, first + begin, share)
+        copy_rows(vectors, values, width, rows, advance(outputs, corner), ld)
+        if keeps:
+            copy_rows(vectors, kept, width, rows, advance(to_keep, corner), ld)
+
+
+@jit(inline="always")
+def activate_rows(layers, work, layer, share):
+    """Apply a layer's activation, and dropout, to all columns of a thread's rows."""
+    ld = layers[layer, LD]
+    constants = float64_pointer(layers[layer, CONSTANTS])
+    # What is dropped should still be in cache.
+    step = ROWS_AT_ONCE if layers[layer, DROP] else share.rows
+    for begin in range(0, share.rows, max(step, 1)):
+        rows = min(step, share.rows - begin)
+        row = share.first + begin
+        outputs = pointer(work.buffer, layers[layer, OUTPUTS] + row * ld)
+        kept = pointer(work.buffer, layers[layer, KEPT] + row * ld)
+        call_kernel(layers[layer, MAP], (outputs, kept, rows * ld, constants))
+        drop(layers, layer, outputs, kept, ld, rows, np.int64(0), ld, row, share)
+
+
+@inner
+def map_whole_rows(layers, work, parameters, layer, first, last, share):
+    """Map the products of some rows to a layer's outputs, where a row cannot be divided."""
+    whole_rows(layers, work, parameters, layer, layers[layer, MAP], first, last)
+    ld = layers[layer, LD]
+    outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
+    kept = pointer(work.buffer, layers[layer, KEPT] + first * ld)
+    drop(layers, layer, outputs, kept, ld, last - first, np.int64(0), ld, first, share)
+
+
+@inner
+def go_back_whole_rows(layers, work, parameters, layer, first, last, share):
+    """Turn the deltas of some rows' outputs into those of a layer's products."""
+    ld = layers[layer, LD]
+    deltas = pointer(work.buffer, layers[layer, DELTAS] + first * ld)
+    drop(layers, layer, deltas, deltas, ld, last - first, np.int64(0), ld, first, share)
+    whole_rows(layers, work, parameters, layer, layers[layer, BACK], first, last)
+
+
+@inner
+def whole_rows(layers, work, parameters, layer, kernel, first, last):
+    """Call a kernel that takes whole rows of a layer."""
+    table = pointer(layers.reshape(layers.size), layer * LAYER_FIELDS)
+    matrix = work.slab_size * layers[layer, PRODUCT_LD]
+    call_kernel(kernel, (table, pointer(work.buffer, 0), parameters, first, last, matrix))
 
 
 @jit(inline="always")
 def forward_layer(layers, source, work, parameters, order, layer, table, share):
-    """Do a thread's share of computing a hidden layer's outputs from those of the one before."""
-    columns = layers[layer + 1, UNITS]
+    """Do a thread's share of computing a hidden layer's outputs from those of the one before.
+
+    A layer that is mapped by whole rows is not mapped yet: `map_whole_rows` does so.
+    """
+    columns = layers[layer + 1, PRODUCT_UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
     depth = layers[layer, UNITS]
+    by_panels = share.members > 1 and not layers[layer + 1, WHOLE_ROWS]
     step = depth if layer == 0 and source.is_sparse else depth_at_once(share.rows, depth, lanes)
     for begin in range(0, depth, step):
         part = min(step, depth - begin)
@@ -114,14 +214,10 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
                     *(layers, source, work, parameters, order, layer, panel, table, first, last),
                     *(begin, part),
                 )
-                if share.members > 1 and begin + part == depth:
-                    activate_columns(
-                        layers, work, layer + 1, column, vectors, first, last, share.scratch
-                    )
-    if share.members == 1:
-        ld = layers[layer + 1, LD]
-        outputs = pointer(work.buffer, layers[layer + 1, OUTPUTS] + share.first * ld)
-        call_kernel(layers[layer + 1, ACTIVATE], (outputs, share.rows * ld))
+                if by_panels and begin + part == depth:
+                    activate_columns(layers, work, layer + 1, column, vectors, first, last, share)
+    if share.members == 1 and not layers[layer + 1, WHOLE_ROWS]:
+        activate_rows(layers, work, layer + 1, share)
 
 
 @jit(inline="always")
@@ -169,10 +265,12 @@ def backward_panel(layers, work, parameters, layer, panel, sources, first, last,
     table = advance(delta_table(layers, work, layer + 1), first)
     zeros = pointer(work.zeros, 0)
     panels = advance(parameters, layers[layer, PANELS])
-    depth = layers[layer + 1, UNITS]
+    panel_rows = layers[layer, PANEL_ROWS]
+    depth = layers[layer + 1, PRODUCT_UNITS]
     out = pointer(work.buffer, layers[layer, DELTAS] + first * ld + column)
     multiply_by_transpose(
-        table, last - first, panels, depth, sources, columns, panel, zeros, out, ld, scratch
+        *(table, last - first, panels, panel_rows, depth, sources, columns, panel, zeros, out),
+        *(ld, scratch),
     )
 
 
@@ -183,26 +281,32 @@ def differentiate_columns(layers, work, layer, column, vectors, first, last, val
     `values` is scratch memory.
     """
     ld = layers[layer, LD]
-    outputs = pointer(work.buffer, layers[layer, OUTPUTS] + first * ld)
+    kept = pointer(work.buffer, layers[layer, KEPT] + first * ld)
     deltas = pointer(work.buffer, layers[layer, DELTAS] + first * ld)
-    width = vectors * lane_count(outputs)
+    constants = float64_pointer(layers[layer, CONSTANTS])
+    width = vectors * lane_count(kept)
     scratch = advance(values, ROWS_AT_ONCE * width)
     for begin in range(0, last - first, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, last - first - begin)
         corner = begin * ld + column
-        copy_rows(vectors, advance(outputs, corner), ld, rows, values, width)
+        copy_rows(vectors, advance(kept, corner), ld, rows, values, width)
         copy_rows(vectors, advance(deltas, corner), ld, rows, scratch, width)
-        call_kernel(layers[layer, DERIVATIVE], (values, scratch, rows * width))
+        call_kernel(layers[layer, BACK], (values, scratch, rows * width, constants))
         copy_rows(vectors, scratch, width, rows, advance(deltas, corner), ld)
 
 
 @jit(inline="always")
 def backward_layer(layers, work, parameters, layer, share):
-    """Do a thread's share of computing a hidden layer's deltas from those of the one after."""
+    """Do a thread's share of computing a hidden layer's deltas from those of the one after.
+
+    For a layer that is mapped by whole rows they are those of its outputs: `go_back_whole_rows`
+    goes on.
+    """
     columns = layers[layer, UNITS]
     lanes = lane_count(parameters)
     all_vectors = vector_count(columns, lanes)
-    depth = layers[layer + 1, UNITS]
+    depth = layers[layer + 1, PRODUCT_UNITS]
+    by_panels = share.members > 1 and not layers[layer, WHOLE_ROWS]
     stop = panel_count(depth, lanes)
     step = depth_at_once(share.rows, depth, lanes) // (TILE_VECTORS * lanes)
     for source in range(0, stop, step):
@@ -217,12 +321,13 @@ def backward_layer(layers, work, parameters, layer, share):
                 backward_panel(
                     layers, work, parameters, layer, panel, sources, first, last, share.scratch
                 )
-                if share.members > 1 and sources[1] == stop:
+                if by_panels and sources[1] == stop:
                     differentiate_columns(
                         layers, work, layer, column, vectors, first, last, share.scratch
                     )
-    if share.members == 1:
+    if share.members == 1 and not layers[layer, WHOLE_ROWS]:
         ld = layers[layer, LD]
-        outputs = pointer(work.buffer, layers[layer, OUTPUTS] + share.first * ld)
+        kept = pointer(work.buffer, layers[layer, KEPT] + share.first * ld)
         deltas = pointer(work.buffer, layers[layer, DELTAS] + share.first * ld)
-        call_kernel(layers[layer, DERIVATIVE], (outputs, deltas, share.rows * ld))
+        constants = float64_pointer(layers[layer, CONSTANTS])
+        call_kernel(layers[layer, BACK], (kept, deltas, share.rows * ld, constants))

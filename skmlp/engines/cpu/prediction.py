@@ -1,7 +1,7 @@
 """Predictions: memory for them, and how their rows are shared out."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import output_kernel
 from skmlp.engines.cpu.layout import (
+    Arrays,
     aligned_zeros,
     make_workspace,
     network_layout,
@@ -46,7 +47,9 @@ class Sizes(NamedTuple):
 @lru_cache(maxsize=256)
 def sizes_for(network: NetworkSpec, dtype: str) -> Sizes:
     itemsize = np.dtype(dtype).itemsize
-    row_bytes = itemsize * sum(leading_dimension(count, dtype) for count in network.layer_units)
+    row_bytes = itemsize * sum(
+        leading_dimension(count, dtype) for count in (network.n_features, *network.product_units)
+    )
     slab_rows = min(max(SLAB_BYTES // row_bytes, 16), MAX_SLAB_ROWS)
     piece_rows = min(max(int(PIECE_FLOPS / (2 * network.n_coefs)), slab_rows), PIECE_ROWS)
     return Sizes(slab_rows, piece_rows)
@@ -68,6 +71,7 @@ class Memory:
     def __init__(self, network: NetworkSpec, dtype: str, gathers: bool, threads: int = 1) -> None:
         rows, self.piece_rows = sizes_for(network, dtype)
         layout = network_layout(network, rows, dtype, gathers=gathers, backward=False)
+        self._layout = layout  # whose constants the table refers to
         self.layers = layout.layers.copy()
         self.packed = aligned_zeros(layout.parameters_size, dtype)
         self.work = make_workspace(network, layout, rows, 1, dtype, copies=threads)
@@ -99,8 +103,7 @@ def keep_memory(memory: Memory, network: NetworkSpec, dtype: str, *, gathers: bo
 
 def predict(
     network: NetworkSpec,
-    coefs: Sequence[FloatArray],
-    intercepts: Sequence[FloatArray],
+    given: Arrays,
     data: CpuData,
     rows: IndexArray | None,
     available_threads: Callable[[], int],
@@ -110,8 +113,11 @@ def predict(
     Threads are not counted where one is enough: that takes longer than to predict a row.
     """
     dtype = data.dtype
-    coefs = [np.ascontiguousarray(coef, dtype=dtype) for coef in coefs]
-    intercepts = [np.ascontiguousarray(intercept, dtype=dtype) for intercept in intercepts]
+    arrays = Arrays(
+        [np.ascontiguousarray(coef, dtype=dtype) for coef in given.coefs],
+        [np.ascontiguousarray(intercept, dtype=dtype) for intercept in given.intercepts],
+        np.ascontiguousarray(given.extras, dtype=dtype),
+    )
     n_rows = data.n_rows if rows is None else len(rows)
     out = np.empty((n_rows, network.n_outputs), dtype=dtype)
     memory = own = take_memory(network, dtype, gathers=data.gathers)
@@ -120,7 +126,7 @@ def predict(
     if threads > 1:
         threads = min(threads, available_threads())
         memory = Memory(network, dtype, data.gathers, threads)
-    set_addresses(memory.layers, coefs, intercepts)
+    set_addresses(memory.layers, network, arrays)
     rows_per_call = piece_rows * PIECES_PER_CALL * threads
     for start in range(0, n_rows, rows_per_call):
         stop = min(start + rows_per_call, n_rows)

@@ -149,11 +149,12 @@ def multiply_panel(vectors, table, offset, rows, depth, panel, start, ld_start, 
 
 @inner
 def multiply_by_transpose(
-    table, rows, panels, depth, sources, columns, panel, zeros, c, ldc, scratch
+    table, rows, panels, panel_rows, depth, sources, columns, panel, zeros, c, ldc, scratch
 ):
     """``C = A @ W[columns of a panel].T`` for W (columns, depth), itself in panels.
 
-    `table` holds the addresses of the rows of A (rows, depth). Padding of C is zero. Takes some
+    `table` holds the addresses of the rows of A (rows, depth), and panels of W are `panel_rows`
+    long, of which the first are its columns'. Padding of C is zero. Takes some
     of the panels of W, `sources` (the first and one past the last); where they do not begin with
     the first, C has the sums so far.
     """
@@ -172,7 +173,7 @@ def multiply_by_transpose(
             source_columns = source_width - lanes + source_last
             if gathered + source_columns > PANEL_DEPTH:
                 break
-            corner = advance(panels, (columns + 1) * k + first * source_width)
+            corner = advance(panels, panel_rows * k + first * source_width)
             for j in range(0, height, lanes):
                 for n in range(0, source_columns, lanes):
                     square = advance(corner, j * source_width + n)

@@ -31,7 +31,8 @@ class RowSource(NamedTuple):
 
     Dense: `values` is X, float64 if `is_double` else float32; `is_direct` if its rows can be
     used where they lie, being contiguous and of the network's precision. Sparse: the CSR triple
-    `values` (in the precision of the network), `indices` (int32) and `indptr` (int64).
+    `values` (in the precision of the network), `indices` (int32) and `indptr` (int64). Where some
+    inputs are dropped, `values` are a copy that is written batch by batch from `all_values`.
     """
 
     is_sparse: int
@@ -45,6 +46,7 @@ class RowSource(NamedTuple):
     targets: int
     weights: int
     is_weighted: int
+    all_values: int = 0
 
 
 class CpuData(NamedTuple):
@@ -56,6 +58,14 @@ class CpuData(NamedTuple):
     dtype: str
     sample_weight: npt.NDArray[np.float64] | None
     arrays: tuple[Any, ...]
+
+    def to_drop_from(self) -> "CpuData":
+        """Return the same data, with rows that can be changed on their way into a batch."""
+        if not self.source.is_sparse:
+            return self._replace(source=self.source._replace(is_direct=0))
+        copied = np.empty_like(self.arrays[0])
+        own = {"values": address_of(copied), "all_values": self.source.values}
+        return self._replace(source=self.source._replace(**own), arrays=(*self.arrays, copied))
 
     @property
     def is_direct(self) -> bool:

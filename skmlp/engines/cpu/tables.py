@@ -17,24 +17,41 @@ from skmlp.engines.cpu.tiles import lane_count
 
 Integers = npt.NDArray[np.int64]
 
-# Columns of the table of layers, which describes a network to the kernels.
-UNITS = 0
-LD = 1  # how far apart rows of the layer's matrices lie in the workspace
-OUTPUTS = 2  # offset of the layer's outputs in the workspace
-DELTAS = 3  # offset of the layer's deltas in the workspace
-PANELS = 4  # offset of the panels that lead to the next layer in the vector of parameters
-COEFS = 5  # address of the coefficients that lead to the next layer, as users see them
-INTERCEPTS = 6  # address of the intercepts of the next layer, as users see them
-ACTIVATE = 7  # address of the kernel of the layer's activation (hidden layers)
-DERIVATIVE = 8  # address of the kernel of its derivative (hidden layers)
-LAYER_FIELDS = 9
+# Columns of the table of layers, which describes a network to the kernels. Offsets are those in
+# the workspace unless something else is said; an address of zero stands for nothing to do.
+UNITS = 0  # columns of the outputs, which the next layer reads
+LD = 1  # how far apart rows of the outputs, and of their deltas, lie
+OUTPUTS = 2
+DELTAS = 3  # the derivative of the loss by the outputs
+# Of the panels that lead to the next layer:
+PANELS = 4  # offset in the vector of parameters
+PANEL_ROWS = 5  # rows of a panel: coefficients, intercepts and extras
+COEFS = 6  # address of the coefficients as users see them
+INTERCEPTS = 7  # address of the intercepts as users see them
+EXTRAS = 8  # address of the extras as users see them, vector after vector
+# Of the product that the layer begins with. All are those of the outputs where a unit has one
+# pre-activation.
+PRODUCT_UNITS = 9
+PRODUCT_LD = 10
+PRODUCTS = 11
+PRODUCT_DELTAS = 12
+# Of the map from products to outputs (hidden layers):
+MAP = 13  # address of the kernel
+BACK = 14  # address of the kernel that goes back
+KEPT = 15  # what that kernel multiplies deltas by, or computes it from
+CONSTANTS = 16  # address of the formula's constants
+WHOLE_ROWS = 17  # whether both kernels take whole rows, instead of any elements
+EXTRA_SUMS = 18  # matrices whose sums over rows are the gradients of the extras
+DROP = 19  # address of the kernel of dropout
+DROPOUT = 20  # address of the share that it drops
+LAYER_FIELDS = 21
 
 # Columns of the table of blocks.
 BLOCK_PANEL = 0
 BLOCK_FIRST = 1  # first row of coefficients
 BLOCK_LAST = 2  # one past the last one
 BLOCK_OFFSET = 3  # first parameter
-BLOCK_HAS_INTERCEPTS = 4  # whether the row of intercepts, which follows, belongs to it
+BLOCK_TAIL = 4  # rows that follow and belong to it: of the intercepts and the extras, or none
 BLOCK_FIELDS = 5
 
 # What is copied together before the blocks of a layer are computed.
@@ -46,20 +63,28 @@ CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not distur
 
 
 class Slab(NamedTuple):
-    """Rows worked on at once: `rows` of them, from ``order[position]`` on."""
+    """Rows worked on at once: `rows` of them, from ``order[position]`` on.
+
+    The first is number `first` of its batch. Masks of dropout are keyed by `seed` and `step`; in
+    step zero nothing is dropped.
+    """
 
     order: Integers
     position: int
     rows: int
+    first: int
+    seed: int
+    step: int
 
 
 class Workspace(NamedTuple):
     """Scratch memory for the rows of a slab.
 
     `buffer` holds each layer's outputs and deltas. `tables` are tables of row addresses,
-    `slab_size` entries each: one per layer for its outputs, one per layer for its deltas, one per
-    thread for the rows of X, one per thread for rows that are packed. `scratch` has `scratch_size`
-    and `packed` `packed_size` elements for each thread. `zeros` is as long as a panel is wide.
+    `slab_size` entries each: one per layer for its outputs, one per layer for its products' deltas,
+    one per thread for the rows of X, one per thread for rows that are packed. `scratch` has
+    `scratch_size` and `packed` `packed_size` elements for each thread. `zeros` is as long as a
+    panel is wide.
     """
 
     buffer: Any
@@ -120,6 +145,7 @@ class Share(NamedTuple):
 
     The panels are shared out among `members`, of whom the thread is number `member`: the team if
     the work is shared out by columns, else the thread alone. `scratch` is memory of its own.
+    `first_in_batch`, `seed` and `step` are those of the slab.
     """
 
     first: Any
@@ -127,6 +153,9 @@ class Share(NamedTuple):
     member: Any
     members: Any
     scratch: Any
+    first_in_batch: Any
+    seed: Any
+    step: Any
 
 
 @jit(inline="always")
@@ -228,8 +257,7 @@ def list_packed(layers, work, threads, thread):
 def list_workspace(layers, work, rows):
     """Fill the tables of the first rows of the workspace."""
     for layer in range(1, layers.shape[0]):
-        ld = layers[layer, LD]
         outputs = pointer(work.buffer, layers[layer, OUTPUTS])
-        deltas = pointer(work.buffer, layers[layer, DELTAS])
-        list_rows(outputs, ld, rows, output_table(work, layer))
-        list_rows(deltas, ld, rows, delta_table(layers, work, layer))
+        deltas = pointer(work.buffer, layers[layer, PRODUCT_DELTAS])
+        list_rows(outputs, layers[layer, LD], rows, output_table(work, layer))
+        list_rows(deltas, layers[layer, PRODUCT_LD], rows, delta_table(layers, work, layer))

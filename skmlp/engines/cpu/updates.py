@@ -7,17 +7,18 @@ from skmlp.engines.cpu.registers import GROUP_BYTES, VECTOR_BYTES
 from skmlp.engines.cpu.rows import sparse_gradient
 from skmlp.engines.cpu.tables import (
     BLOCK_FIRST,
-    BLOCK_HAS_INTERCEPTS,
     BLOCK_LAST,
     BLOCK_OFFSET,
     BLOCK_PANEL,
+    BLOCK_TAIL,
     CONSTANTS_STRIDE,
-    DELTAS,
-    LD,
+    EXTRA_SUMS,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
-    UNITS,
+    PRODUCT_DELTAS,
+    PRODUCT_LD,
+    PRODUCT_UNITS,
     packed_table,
 )
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
@@ -52,10 +53,10 @@ def pack_for_block(layers, work, blocks, layer, block, before, first_row, rows, 
                     room[i * width + j] = row[first + j]
     else:
         panel = blocks.table[block, BLOCK_PANEL]
-        column, vectors, _ = columns_of_panel(panel, layers[layer + 1, UNITS], lanes)
+        column, vectors, _ = columns_of_panel(panel, layers[layer + 1, PRODUCT_UNITS], lanes)
         width = vectors * lanes
-        ld = layers[layer + 1, LD]
-        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+        ld = layers[layer + 1, PRODUCT_LD]
+        delta = pointer(work.buffer, layers[layer + 1, PRODUCT_DELTAS] + first_row * ld + column)
         copy_rows(vectors, delta, ld, rows, advance(room, first_row * width), width)
 
 
@@ -72,22 +73,24 @@ def gradient_of_block(
     first = blocks.table[block, BLOCK_FIRST]
     count = blocks.table[block, BLOCK_LAST] - first
     lanes = lane_count(out)
-    columns = layers[layer + 1, UNITS]
+    columns = layers[layer + 1, PRODUCT_UNITS]
     column, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
     width = vectors * lanes
-    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
+    tail = blocks.table[block, BLOCK_TAIL]
     if rows == 0:
         if not accumulate:
-            for i in range((count + has_intercepts) * width):
+            for i in range((count + tail) * width):
                 out[i] = 0.0
         return
     packing = blocks.packing[layer]
+    product_ld = layers[layer + 1, PRODUCT_LD]
+    corner = first_row * product_ld + column
     if packing == PACK_DELTAS:
         ld = width
         delta = pointer(work.packed, thread * work.packed_size + first_row * ld)
     else:
-        ld = layers[layer + 1, LD]
-        delta = pointer(work.buffer, layers[layer + 1, DELTAS] + first_row * ld + column)
+        ld = product_ld
+        delta = pointer(work.buffer, layers[layer + 1, PRODUCT_DELTAS] + corner)
     if layer == 0 and source.is_sparse:
         used = advance(order, first_row)
         sparse_gradient(source, used, rows, first, first + count, delta, ld, width, accumulate, out)
@@ -99,9 +102,13 @@ def gradient_of_block(
         ld_start = width if accumulate else 0
         lines = advance(lines, first_row)
         multiply_transposed(vectors, lines, offset, count, rows, delta, ld, start, ld_start, out)
-    if has_intercepts:
-        sums = advance(out, count * width)
+    for i in range(tail):
+        sums = advance(out, (count + i) * width)
         start = sums if accumulate else pointer(work.zeros, 0)
+        if i > 0:  # extras have their own matrices
+            ld = product_ld
+            matrix = layers[layer + 1, EXTRA_SUMS] + (i - 1) * work.slab_size * ld
+            delta = pointer(work.buffer, matrix + corner)
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
@@ -110,18 +117,18 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
     ``g = (g + other + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; `other` is
-    the gradient of the slab's other half, if it has two. Intercepts are not penalized.
+    the gradient of the slab's other half, if it has two. Intercepts and extras are not penalized.
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
-    columns = layers[layer + 1, UNITS]
+    columns = layers[layer + 1, PRODUCT_UNITS]
     lanes = lane_count(parameters)
     _, vectors, in_last = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
     width = vectors * lanes
     rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
     size = rows * width
-    has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
-    rows += has_intercepts
+    tail = blocks.table[block, BLOCK_TAIL]
+    rows += tail
     if blocks.parts > 1:
         for i in range(rows * width):
             gradient[i] += other[i]
@@ -129,9 +136,9 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
     stride = model.parameters.size
     penalty = pointer(blocks.penalties, block)
     inverse = 1.0 / weight_sum
-    if has_intercepts:  # before the coefficients, whose call leaves the penalty
+    if tail:  # before the coefficients, whose call leaves the penalty
         p, g, s = advance(parameters, size), advance(gradient, size), advance(state, size)
-        call_kernel(model.update, (p, g, s, stride, width, 0.0, inverse, constants, penalty))
+        call_kernel(model.update, (p, g, s, stride, tail * width, 0.0, inverse, constants, penalty))
     call_kernel(
         model.update,
         (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),

@@ -91,6 +91,8 @@ class CudaEngine(Engine):
         parameters: FloatArray,
         alpha: float,
         rows: IndexArray | None = None,
+        seed: int = 0,
+        step: int = 0,
     ) -> tuple[float, FloatArray]:
         n_rows = data.n_rows if rows is None else len(rows)
         with _turn:
@@ -127,6 +129,7 @@ class CudaEngine(Engine):
         intercepts: Sequence[FloatArray],
         data: CudaData,
         rows: IndexArray | None = None,
+        extras: FloatArray | None = None,
     ) -> FloatArray:
         n_rows = data.n_rows if rows is None else len(rows)
         parameters = layout_of(network).pack(coefs, intercepts, data.dtype)

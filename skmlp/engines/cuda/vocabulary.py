@@ -64,6 +64,11 @@ def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> li
         for layer in network.layers
         if layer.activation.name not in KNOWN_ACTIVATIONS
     ]
+    if network.inputs.dropout > 0.0 or any(layer.dropout > 0.0 for layer in network.layers):
+        lacking.append("dropout")
+    lacking += [
+        f"normalization={layer.normalization!r}" for layer in network.layers if layer.normalization
+    ]
     if len(network.heads) > 1:
         lacking.append("several targets of classes")
     lacking += [
