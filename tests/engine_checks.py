@@ -1,5 +1,7 @@
 """What any engine must fulfil, checked against the reference engine; shared by several modules."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import OptimizerSpec, plain_network
+from skmlp.network.specs import Formula, HeadSpec, OptimizerSpec, plain_network
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
@@ -38,11 +40,25 @@ def make_problem(network, n_samples, seed=0, *, density=None):
     X = rng.normal(size=(n_samples, network.n_features))
     if density is not None:
         X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
-    if network.head.entry.is_categorical:
-        targets = rng.integers(network.n_outputs, size=(n_samples, 1)).astype(float)
-    else:
-        targets = rng.integers(2, size=(n_samples, network.n_outputs)).astype(float)
+    columns = []
+    for head in network.heads:
+        n_values = head.units if head.entry.is_categorical else 2
+        columns.append(rng.integers(n_values, size=(n_samples, head.target_columns)))
+    targets = np.hstack(columns).astype(float)
     return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
+
+
+def head_of(key, n_targets):
+    """Return a head by its key in the registry of losses, with the defaults of its constants."""
+    entry = LOSSES[key]
+    formula = Formula(key[0], tuple(constant.default for constant in entry.constants))
+    return HeadSpec(n_targets * entry.units_per_target, formula, key[1])
+
+
+def network_with(layer_units, activation, heads):
+    """Return a network of one activation; `layer_units` go without the output layer."""
+    plain = plain_network((*layer_units, 1), activation, "squared_error", "identity")
+    return replace(plain, heads=tuple(heads))
 
 
 def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
@@ -88,6 +104,7 @@ def assert_same_run(actual, expected):
 # Arguments of `check_against_reference`: any small problem.
 PROBLEMS = {
     "key": st.sampled_from(sorted(LOSSES)),
+    "more_heads": st.lists(st.sampled_from(sorted(LOSSES)), max_size=2),
     "activation": st.sampled_from(HIDDEN),
     "n_features": st.integers(1, 9),
     "hidden": st.lists(st.integers(1, 40), max_size=3),
@@ -104,6 +121,7 @@ PROBLEMS = {
 def check_against_reference(
     make_engine,
     key,
+    more_heads,
     activation,
     n_features,
     hidden,
@@ -116,7 +134,9 @@ def check_against_reference(
     weighted,
 ):
     """Compare losses, parameters, steps and predictions of a short fit."""
-    network = plain_network((n_features, *hidden, n_outputs), activation, *key)
+    keys = [key, *more_heads]
+    heads = [head_of(key, max(1, n_outputs - i)) for i, key in enumerate(keys)]
+    network = network_with((n_features, *hidden), activation, heads)
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
     options = {"batch_size": batch_size, "solver": solver}
@@ -125,14 +145,15 @@ def check_against_reference(
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
     except RuntimeWarning as warning:
-        # The exponential of a Poisson regression may diverge: there is nothing to compare.
-        assume("overflow" not in str(warning) or key[1] != "exp")
+        # What has an exponential for its link may diverge: there is nothing to compare.
+        is_safe = not any(LOSSES[key].link.exponent for key in keys)
+        assume("overflow" not in str(warning) or is_safe)
         raise
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 
     tolerance = TOLERANCE[dtype]
     # Probabilities are clipped at one minus the precision's own epsilon.
-    clipped = n_outputs * np.finfo(dtype).eps
+    clipped = network.n_outputs * np.finfo(dtype).eps
     assert_allclose(actual[0], expected[0], rtol=tolerance, atol=2 * clipped)
     assert actual[2].step == expected[2].step
     if solver not in DIVIDING or dtype == "float64":

@@ -1,5 +1,7 @@
 """Every formula of the registries against SciPy, mpmath and difference quotients."""
 
+import re
+from itertools import product
 from pathlib import Path
 
 import mpmath
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 from engine_checks import SETTINGS
 from numpy.testing import assert_allclose
-from scipy import special
+from scipy import special, stats
 
 from skmlp.engines.cpu.compilation import specialize
 from skmlp.engines.formulas import rebind
 from skmlp.network.activations import ACTIVATIONS, softmax
+from skmlp.network.links import LINKS
 from skmlp.network.losses import LOSSES, clip_probability
 from skmlp.network.optimizers import OPTIMIZERS
 
@@ -168,6 +171,15 @@ def targets_of(key):
     return [target for target in targets if target >= LOSSES[key].domain_minimum]
 
 
+def check_precision_of(compiled, dtype):
+    (signature,) = compiled.nopython_signatures
+    assert set(re.findall(r"float\d+", str(signature.return_type))) == {np.dtype(dtype).name}
+
+
+def defaults_of(loss):
+    return [constant.default for constant in loss.constants]
+
+
 @pytest.mark.parametrize("key", LOSS_EXPECTED, ids="-".join)
 def test_loss_against_scipy(key):
     for target in targets_of(key):
@@ -179,19 +191,81 @@ def test_loss_against_scipy(key):
             assert value == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
+def test_gaussian_loss_is_that_of_scipy():
+    """With the constant: the loss is a negative log-likelihood, not only up to a number."""
+    loss = LOSSES["gaussian_nll", "gaussian"]
+    for target, mean, log_variance in product(POINTS, POINTS, np.linspace(-40, 40, 9)):
+        outputs = loss.link.value(mean, log_variance)
+        assert outputs == (mean, pytest.approx(np.exp(log_variance / 2), rel=1e-14))
+        value = loss.value(target, mean, log_variance, EPSILON)
+        assert value == pytest.approx(-stats.norm.logpdf(target, *outputs), rel=1e-12, abs=1e-13)
+
+
+def test_gaussian_loss_of_large_targets_is_finite():
+    value = LOSSES["gaussian_nll", "gaussian"].value
+    assert value(1e200, 0.0, 930.0, EPSILON) == pytest.approx(
+        -float(stats.norm.logpdf(1e200 * np.exp(-465))) + 465, rel=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     "key", [key for key, loss in LOSSES.items() if not loss.is_categorical], ids="-".join
 )
 def test_loss_gradient_against_central_differences(key):
-    loss, activate = LOSSES[key], ACTIVATIONS[key[1]].value
+    """By every raw prediction of a target."""
+    loss, constants = LOSSES[key], defaults_of(LOSSES[key])
+    several = loss.units_per_target > 1
     step = 1e-5
-    for target in targets_of(key):
-        for raw in np.linspace(-3, 3, 7):
-            above, below = (
-                loss.value(target, z, activate(z), EPSILON) for z in (raw + step, raw - step)
-            )
-            expected = (above - below) / (2 * step)
-            assert loss.gradient(target, activate(raw)) == pytest.approx(expected, abs=1e-8)
+
+    def value(target, raw):
+        inputs = raw if several else (*raw, loss.link.value(*raw))
+        return loss.value(target, *inputs, EPSILON, *constants)
+
+    points = product(np.linspace(-3, 3, 7), repeat=loss.units_per_target)
+    for target, raw in product(targets_of(key), map(np.array, points)):
+        inputs = raw if several else [loss.link.value(*raw)]
+        gradient = np.atleast_1d(loss.gradient(target, *inputs, *constants))
+        for derivative, shift in zip(gradient, np.eye(len(raw)) * step, strict=True):
+            expected = (value(target, raw + shift) - value(target, raw - shift)) / (2 * step)
+            assert derivative == pytest.approx(expected, abs=1e-8, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_links_are_bounded_as_they_say(name, dtype):
+    """What bounds a network's outputs believes."""
+    link = LINKS[name]
+    largest = 0.9 * float(np.log(np.finfo(dtype).max)) / max(link.exponent, 0.01)
+    for raw in map(np.array, product([-largest, -1.0, 0.3, largest], repeat=2)):
+        if link.is_categorical:
+            outputs = softmax_of(raw)
+        else:
+            compiled = specialize(link.value, dtype)
+            outputs = np.ravel(compiled(*raw[: link.units_per_target].astype(dtype)))
+            check_precision_of(compiled, dtype)
+        bound = max(1.0, np.abs(raw).max(), np.exp(link.exponent * np.abs(raw).max()))
+        assert (np.abs(outputs) <= (1 + 1e-4) * bound).all()
+        assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_loss_is_the_python_loss(key, dtype):
+    loss = LOSSES[key]
+    constants = [dtype(value) for value in defaults_of(loss)]
+    n_raw = loss.units_per_target
+    epsilon = np.finfo(dtype).eps
+    for numbers in product([0.1, 0.5, 0.9], repeat=2):
+        given = [dtype(number) for number in numbers]
+        inputs = given[:1] if n_raw == 1 else given
+        for formula, arguments in (
+            (loss.value, (dtype(1), *given, epsilon, *constants)),
+            (loss.gradient, (dtype(1), *inputs, *constants)),
+        ):
+            compiled = specialize(formula, dtype)
+            expected = formula(*map(np.float64, arguments))
+            assert_allclose(compiled(*arguments), expected, rtol=32 * epsilon, atol=epsilon)
+            check_precision_of(compiled, dtype)
 
 
 @pytest.mark.parametrize(
