@@ -1,6 +1,6 @@
 """The multilayer perceptron classifier."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,35 +9,37 @@ from sklearn.base import ClassifierMixin
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
+from skmlp._sklearn_compat import _fit_context
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
+    Binarizer,
+    are_equal,
     as_column_or_matrix,
+    both_columns,
     check_classes_known,
     check_decodable,
     check_same_classes,
+    classes_of,
     decode_labels,
     encode_labels,
     fit_binarizer,
+    has_several_targets,
+    heads_of,
     is_correct,
-    is_multilabel,
-    n_outputs,
-    orderable,
+    learn_classes,
+    probabilities_of_targets,
 )
-from skmlp._validation import as_numpy, check_X_y
+from skmlp._validation import as_numpy, check_sample_weight, check_X_y
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
-
-if TYPE_CHECKING:
-    from sklearn.preprocessing import LabelBinarizer
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes the log loss of binary, multiclass or multilabel targets, by minibatch gradient
-    descent or L-BFGS.
+    Minimizes the log loss of binary, multiclass or multilabel targets, or of several targets of
+    classes at once, by minibatch gradient descent or L-BFGS.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the samples, to stop when the score on them
         no longer improves, and to keep the weights with the best score. The split is
-        stratified by class, except for multilabel targets.
+        stratified by class, except for multilabel targets and for several targets.
     validation_fraction : float, default=0.1
         Share of the samples that `early_stopping` holds out, in (0, 1).
     beta_1 : float, default=0.9
@@ -126,11 +128,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         then multiply several times as fast. Their sums, the weights and all else stay float32.
         None does not round. For fits in float32 with ``device='cuda'`` or 'auto'; where 'auto'
         chooses the CPU, nothing is rounded.
+    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+        Where a fit starts that does not go on from an earlier one: a name or an object of
+        `skmlp.initializers` says how weights are drawn:
+
+        - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
+          fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
+        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in`` (1 instead
+          of 2 with 'identity', 'logistic' and 'tanh'), intercepts zero.
+
+        A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
+        as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
+        drawn then: the same `random_state` gives other held-out samples and orders than it does
+        beside drawn weights.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels.
+    classes_ : ndarray of shape (n_classes,), or list of such arrays
+        Class labels; with several targets those of each one.
     loss_ : float
         Loss of the last epoch, penalty included.
     best_loss_ : float or None
@@ -138,7 +153,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Accuracy on the held-out samples after every epoch; None without `early_stopping`.
+        Accuracy on the held-out samples after every epoch, as `score` computes it; None without
+        `early_stopping`.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
     t_ : int
@@ -157,9 +173,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of layers, input and output included.
     n_outputs_ : int
         Number of output units.
-    out_activation_ : str
+    out_activation_ : str, or list of str
         Activation of the output layer: 'logistic' for binary and multilabel targets,
-        'softmax' for more classes.
+        'softmax' for more classes; with several targets that of each one.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -173,7 +189,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     With `p` the softmax (or logistic) of the last layer, the minimized loss is
-    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``.
+    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``. The losses of
+    several targets are added up.
+
+    Several targets with classes of their own are the columns of y, of shape (n_samples,
+    n_targets), where scikit-learn's `type_of_target` finds 'multiclass-multioutput': not all of
+    them zeros and ones, which are multilabel targets. Each has its own softmax (or, with two
+    classes, logistic) units; the hidden layers are shared. As with scikit-learn's forests,
+    `classes_` and the probabilities are then lists with an array for each target.
 
     References
     ----------
@@ -202,8 +225,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
     loss = "log_loss"
-    classes_: npt.NDArray[Any]
-    _label_binarizer: "LabelBinarizer"
+    classes_: npt.NDArray[Any] | list[npt.NDArray[Any]]
+    _label_binarizer: Binarizer
 
     def __init__(
         self,
@@ -235,6 +258,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs: int | None = None,
         device: str = "cpu",
         precision: str | None = None,
+        init: Any = "glorot_uniform",
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -264,6 +288,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             n_jobs=n_jobs,
             device=device,
             precision=precision,
+            init=init,
         )
 
     @answers_keywords
@@ -277,7 +302,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Training data. Dense float32 and float64 arrays, read-only, strided and
             memory-mapped ones included, are not copied; sparse data stay sparse.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or a matrix of zeros and ones for multilabel targets.
+            Class labels, a matrix of zeros and ones for multilabel targets, or a column of class
+            labels for each of several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
 
@@ -311,8 +337,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Class labels; they need not contain every class.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
-        classes : array-like of shape (n_classes,), default=None
-            All classes that any call will ever see. Needed in the first call only.
+        classes : array-like of shape (n_classes,), or list of such arrays, default=None
+            All classes that any call will ever see; with several targets a list with those of
+            each one. Needed in the first call only.
 
         Returns
         -------
@@ -322,10 +349,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         draft = draft_of(self)
         y = check_sparse("y", as_numpy("y", y))
         classes = check_sparse("classes", as_numpy("classes", classes))
-        with orderable("classes", classes):
-            is_first = _check_partial_fit_first_call(draft, classes)
-        if is_first:
-            draft._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
+        learn_classes(draft, y, classes)
         return self._fit(X, y, sample_weight, incremental=True, draft=draft)
 
     def predict(self, X: Any) -> Any:
@@ -339,14 +363,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The most probable class, or for multilabel targets one for every label whose
-            probability exceeds one half.
+            The most probable class (of each target), or for multilabel targets one for every
+            label whose probability exceeds one half.
         """
-        outputs = self._outputs(X)
-        check_decodable(self, outputs.shape[1])
+        network, outputs = self._compute(X)
+        check_decodable(self, network)
         return decode_labels(self._label_binarizer, outputs)
 
-    def predict_proba(self, X: Any) -> FloatArray:
+    def predict_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict class probabilities.
 
         Parameters
@@ -356,19 +380,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        probability : ndarray of shape (n_samples, n_classes)
+        probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             Probability of each class, in the order of `classes_`, in the precision of the
-            fitted weights.
+            fitted weights; with several targets an array for each one.
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs
-        probability = np.empty((len(outputs), 2), dtype=outputs.dtype)
-        probability[:, 1] = outputs[:, 0]
-        probability[:, 0] = 1 - outputs[:, 0]
-        return probability
+        network, outputs = self._compute(X)
+        if len(network.heads) == 1:
+            return both_columns(outputs)
+        check_decodable(self, network)
+        return probabilities_of_targets(self._label_binarizer, outputs)
 
-    def predict_log_proba(self, X: Any) -> FloatArray:
+    def predict_log_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict the logarithm of the class probabilities.
 
         Parameters
@@ -378,12 +400,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        log_probability : ndarray of shape (n_samples, n_classes)
+        log_probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             ``log(predict_proba(X))``; minus infinity where a probability is zero.
         """
         probability = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if isinstance(probability, list):
+                return [np.log(part, out=part) for part in probability]
             return np.log(probability, out=probability)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on given data.
+
+        For multilabel targets all labels of a sample must be right. With several targets, whose
+        accuracy scikit-learn does not define, it is the mean of the targets' accuracies.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all zero. None means ones.
+
+        Returns
+        -------
+        score : float
+            Between zero and one.
+        """
+        if not has_several_targets(self):
+            return float(super().score(X, y, sample_weight))
+        predicted = self.predict(X)
+        correct = are_equal(predicted, as_numpy("y", y)).mean(axis=1)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, predicted)
+        return float(np.average(correct, weights=sample_weight))
 
     def _prepare(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
@@ -395,16 +447,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)
-            self.classes_ = self._label_binarizer.classes_
+            self.classes_ = classes_of(self._label_binarizer)
         matrix = encode_labels(self._label_binarizer, y)
-        outputs = n_outputs(self._label_binarizer)
+        heads = heads_of(self._label_binarizer)
         stratify = None
         if self.early_stopping and self.solver != "lbfgs":
-            stratify = classes_to_stratify(matrix, outputs, self.validation_fraction)
-        return X, X_norm, Targets(matrix, outputs, stratify)
-
-    def _output_activation(self) -> str:
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+            stratify = classes_to_stratify(matrix, heads[0].units, self.validation_fraction)
+        return X, X_norm, Targets(matrix, heads, stratify)
 
     def _validation_score(
         self,
@@ -412,11 +461,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return the accuracy; for multilabel targets all labels must be right."""
+        """Return the accuracy, as `score` does."""
         correct = is_correct(self._label_binarizer, outputs, targets)
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

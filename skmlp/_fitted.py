@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import OptimizerState
+from skmlp.losses import loss_formula
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NetworkSpec, plain_network
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
@@ -174,7 +175,7 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     network = vars(estimator).get("_network")
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
-        return plain_network(units, estimator.activation, estimator.loss, link)
+        return plain_network(units, estimator.activation, loss_formula(estimator.loss), link)
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
     if network.layer_units == units:

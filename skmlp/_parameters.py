@@ -12,19 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skmlp import losses
 from skmlp._choices import OneOf, same, text_of
+from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
 from skmlp._validation import (
     DEVICES,
     HIDDEN_ACTIVATIONS,
     PRECISIONS,
-    REGRESSION_LOSSES,
     SCHEDULES,
     STOCHASTIC_SOLVERS,
     FloatOptions,
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
+from skmlp.network.losses import REGRESSION_LINKS
 
 
 class Condition(NamedTuple):
@@ -128,8 +130,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "loss",
             "squared_error",
-            "{'squared_error', 'poisson'}",
-            [OneOf(REGRESSION_LOSSES)],
+            "{'squared_error', 'poisson', 'gaussian_nll'} or object",
+            [OneOf(REGRESSION_LINKS, losses.CLASSES)],
             "What to minimize",
             estimators=("MLPRegressor",),
             synonyms=(
@@ -142,6 +144,7 @@ PARAMETERS: dict[str, Parameter] = {
                 "squared_error": "mse mseloss meansquarederror squaredloss leastsquares ls l2 "
                 "quadratic gaussian regsquarederror",
                 "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
+                "gaussian_nll": "gaussiannllloss normal nll mve meanvariance heteroscedastic",
             },
         ),
         Parameter(
@@ -457,6 +460,25 @@ PARAMETERS: dict[str, Parameter] = {
             applies_to=(not_with("device", "cpu"),),
             synonyms=(Synonyms("mixed_precision matmul_precision amp"),),
             values={"tf32": "tensorfloat32", "bf16": "bfloat16"},
+            is_added=True,
+        ),
+        Parameter(
+            "init",
+            "glorot_uniform",
+            "{'glorot_uniform', 'he_normal'}, object or tuple",
+            [InitOptions()],
+            "Where a fit starts that does not go on from an earlier one",
+            synonyms=(
+                Synonyms(
+                    "initializer kernel_initializer weight_init weights_init init_weights "
+                    "initialization initial_weight_distribution init_method init_fn "
+                    "kernel_init initialweights"
+                ),
+            ),
+            values={
+                "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
+                "he_normal": "he henormal kaiming kaimingnormal",
+            },
             is_added=True,
         ),
     )

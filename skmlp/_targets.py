@@ -1,23 +1,33 @@
-"""Targets as the engines take them, and predictions as users take them."""
+"""Targets as the engines take them, and predictions as users take them.
 
-from collections.abc import Iterator
+What is known of the labels is a `LabelBinarizer` of scikit-learn's; with several targets of classes
+a list of them, one for each column of y.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from skmlp._sklearn_compat import _check_partial_fit_first_call
 from skmlp._warning import warn
 from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import Formula, HeadSpec, NetworkSpec
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import LabelBinarizer
 
-# How scikit-learn calls a matrix of zeros and ones.
+Binarizer: TypeAlias = Union["LabelBinarizer", list["LabelBinarizer"]]
+
+# How scikit-learn calls a matrix of zeros and ones, and one of several columns of classes.
 MULTILABEL = "multilabel-indicator"
+SEVERAL_TARGETS = "multiclass-multioutput"
 
 
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -33,14 +43,55 @@ def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return y
 
 
-def fit_binarizer(y: Any) -> "LabelBinarizer":
-    """Learn the classes from labels.
+def fit_binarizer(y: Any) -> Binarizer:
+    """Learn the classes from labels, those of every target where there are several.
 
     Raises
     ------
     ValueError
-        If the labels cannot be ordered, because one is missing or their types differ.
+        If the labels cannot be ordered, because one is missing or their types differ, or are no
+        classes.
     """
+    try:
+        return fit_one_binarizer(y)
+    except ValueError:
+        # Only now: to ask for the kind of labels takes as long as to learn them.
+        if not is_matrix(y):
+            raise
+        check_several_targets(y)
+    return [fit_one_binarizer(column) for column in y.T]
+
+
+def is_matrix(y: Any) -> bool:
+    return getattr(y, "ndim", 0) == 2 and y.shape[1] > 1
+
+
+def check_several_targets(y: Any) -> None:
+    """Refuse a matrix of labels that are not the classes of several targets.
+
+    Raises
+    ------
+    ValueError
+        If they are not, or it is sparse.
+    """
+    if issparse(y):
+        raise ValueError(
+            f"y is a sparse {type(y).__name__} of shape {y.shape} whose values are not zeros and "
+            f"ones ({MULTILABEL}). Several targets of classes ({SEVERAL_TARGETS}) must be dense: "
+            "use y.toarray()."
+        )
+    with orderable("y", y):
+        kind = type_of_target(y)
+    if kind != SEVERAL_TARGETS:
+        raise ValueError(
+            f"Unknown label type: {kind}. y has shape {y.shape}, and each of its columns must hold "
+            f"classes ({SEVERAL_TARGETS}), or all of them zeros and ones ({MULTILABEL}). Use "
+            "MLPRegressor for numbers, and one estimator for each kind of target."
+        )
+
+
+def fit_one_binarizer(y: Any) -> "LabelBinarizer":
+    """Learn the classes of one target, or of multilabel targets."""
     # A process that fits no classifier can do without scikit-learn's preprocessing.
     from sklearn.preprocessing import LabelBinarizer
 
@@ -91,21 +142,42 @@ def plain_classes(y: Any) -> npt.NDArray[Any] | None:
     return classes if 0 < 2 * len(classes) <= len(y) else None
 
 
-def check_same_classes(binarizer: "LabelBinarizer", y: Any, *, warm_start: bool) -> None:
+def check_same_classes(binarizer: Binarizer, y: Any, *, warm_start: bool) -> None:
     """Refuse labels that do not fit those of the earlier fit.
 
     Raises
     ------
     ValueError
-        If only one of the two is multilabel, if `warm_start` and the classes differ, or if `y`
-        has classes never announced.
+        If only one of the two is multilabel, or has several targets, if `warm_start` and the
+        classes differ, or if `y` has classes never announced.
     """
+    if not isinstance(binarizer, list):
+        check_same_classes_of_one(binarizer, y, "`y`", warm_start=warm_start)
+        return
+    if not is_matrix(y) or issparse(y) or y.shape[1] != len(binarizer):
+        raise ValueError(
+            f"`y` has shape {np.shape(y)}, but the model was fitted with {SEVERAL_TARGETS} "
+            f"targets in {len(binarizer)} columns. Use the same kind, or fit a new estimator."
+        )
+    for column, one in enumerate(binarizer):
+        check_same_classes_of_one(one, y[:, column], f"`y[:, {column}]`", warm_start=warm_start)
+
+
+def check_same_classes_of_one(
+    binarizer: "LabelBinarizer", y: Any, name: str, *, warm_start: bool
+) -> None:
     classes = binarizer.classes_
     found = plain_classes(y)
-    if (found is None and is_multilabel(y)) != binarizer.y_type_.startswith("multilabel"):
+    if found is None:
+        with orderable("y", y):
+            kind = type_of_target(y)
+        is_other = kind == SEVERAL_TARGETS and not binarizer.y_type_.startswith("multilabel")
+    else:
+        kind, is_other = "", False
+    if is_other or kind.startswith("multilabel") != binarizer.y_type_.startswith("multilabel"):
         raise ValueError(
-            f"`y` is {type_of_target(y)}, but the model was fitted with {binarizer.y_type_} "
-            "targets. Use the same kind, or fit a new estimator."
+            f"{name} is {kind or type_of_target(y)}, but the model was fitted with "
+            f"{binarizer.y_type_} targets. Use the same kind, or fit a new estimator."
         )
     if found is None:
         with orderable("y", y):
@@ -113,16 +185,33 @@ def check_same_classes(binarizer: "LabelBinarizer", y: Any, *, warm_start: bool)
     if warm_start:
         if set(found) != set(classes):
             raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {classes}, `y` has {found}. Use warm_start=False "
+                f"warm_start can only be used where {name} has the same classes as in the previous "
+                f"call to fit. Previously got {classes}, {name} has {found}. Use warm_start=False "
                 "to start anew."
             )
     elif len(np.setdiff1d(found, classes)):
         unknown = np.setdiff1d(found, classes)
         raise ValueError(
-            f"`y` has classes {unknown} that are not among the known classes {classes}. Pass all "
-            "classes to the first call of partial_fit with `classes=`."
+            f"{name} has classes {unknown} that are not among the known classes {classes}. Pass "
+            "all classes to the first call of partial_fit with `classes=`."
         )
+
+
+def all_of(binarizer: Binarizer) -> Sequence["LabelBinarizer"]:
+    """Return the binarizer of every target."""
+    return binarizer if isinstance(binarizer, list) else [binarizer]
+
+
+def classes_of(binarizer: Binarizer) -> Any:
+    """Return the labels as the attribute `classes_` has them."""
+    if isinstance(binarizer, list):
+        return [one.classes_ for one in binarizer]
+    return binarizer.classes_
+
+
+def has_several_targets(estimator: Any) -> bool:
+    """Whether a classifier was fitted with several targets of classes."""
+    return isinstance(vars(estimator).get("_label_binarizer"), list)
 
 
 def check_binarizer(estimator: Any) -> None:
@@ -134,6 +223,13 @@ def check_binarizer(estimator: Any) -> None:
         If ``estimator._label_binarizer`` does not know classes, or their kind.
     """
     binarizer = estimator._label_binarizer
+    if isinstance(binarizer, list) and not binarizer:
+        raise ValueError("_label_binarizer must be that of the fit, but is empty. Fit again.")
+    for one in all_of(binarizer):
+        check_one_binarizer(one)
+
+
+def check_one_binarizer(binarizer: Any) -> None:
     classes = getattr(binarizer, "classes_", None)
     y_type = getattr(binarizer, "y_type_", None)
     is_sparse = getattr(binarizer, "sparse_input_", None)
@@ -146,7 +242,7 @@ def check_binarizer(estimator: Any) -> None:
         )
 
 
-def check_decodable(estimator: Any, n_units: int) -> None:
+def check_decodable(estimator: Any, network: NetworkSpec) -> None:
     """Refuse outputs for other classes than the binarizer knows.
 
     Raises
@@ -155,11 +251,14 @@ def check_decodable(estimator: Any, n_units: int) -> None:
         If their numbers differ.
     """
     check_binarizer(estimator)
-    expected = n_outputs(estimator._label_binarizer)
-    if n_units != expected:
+    binarizer = estimator._label_binarizer
+    units = [head.units for head in network.heads]
+    expected = [n_outputs(one) for one in all_of(binarizer)]
+    if units != expected:
         raise ValueError(
-            f"intercepts_[-1] has shape ({n_units},), but the classes_ of _label_binarizer need "
-            f"{expected} outputs: {estimator._label_binarizer.classes_}. Fit again."
+            f"intercepts_[-1] has shape ({network.n_outputs},) for {units} units of each target, "
+            f"but the classes_ of _label_binarizer need {expected} outputs: "
+            f"{classes_of(binarizer)}. Fit again."
         )
 
 
@@ -172,27 +271,96 @@ def check_classes_known(estimator: Any) -> None:
         If ``classes_`` are not those of the binarizer, or in no order.
     """
     check_binarizer(estimator)
-    known = estimator._label_binarizer.classes_
-    try:
-        is_known = bool(np.all(known[:-1] < known[1:])) and np.array_equal(
-            estimator.classes_, known
-        )
-    except TypeError:  # of what cannot be compared
-        is_known = False
+    binarizer = estimator._label_binarizer
+    known, given = classes_of(binarizer), estimator.classes_
+    if isinstance(binarizer, list):
+        is_known = isinstance(given, list) and len(given) == len(known)
+        is_known = is_known and all(map(are_known, given, known))
+    else:
+        is_known = are_known(given, known)
     if not is_known:
         raise ValueError(
             f"Cannot resume: classes_ must be those of the fit in their order, but is "
-            f"{estimator.classes_!r}, and _label_binarizer has {known!r}. Leave classes_ as it "
+            f"{given!r}, and _label_binarizer has {known!r}. Leave classes_ as it "
             "is, or fit a clone of the estimator."
         )
 
 
-def encode_labels(binarizer: "LabelBinarizer", y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def are_known(classes: Any, known: npt.NDArray[Any]) -> bool:
+    """Whether classes are those known, which are in their order."""
+    try:
+        return bool(np.all(known[:-1] < known[1:])) and np.array_equal(classes, known)
+    except TypeError:  # of what cannot be compared
+        return False
+
+
+def learn_classes(estimator: Any, y: Any, classes: Any) -> None:
+    """Take note of the classes that are announced to `partial_fit`.
+
+    Raises
+    ------
+    ValueError
+        If they differ from those known, or the first call announces none.
+    """
+    announced = classes_of_targets(y, classes)
+    if announced is None:
+        with orderable("classes", classes):
+            is_first = _check_partial_fit_first_call(estimator, classes)
+        if is_first:
+            estimator._label_binarizer = fit_one_binarizer(y if is_multilabel(y) else classes)
+        return
+    binarizers = [fit_one_binarizer(labels) for labels in announced]
+    known = getattr(estimator, "classes_", None)
+    if known is None:
+        estimator._label_binarizer = binarizers
+        estimator.classes_ = classes_of(binarizers)
+    elif not (
+        isinstance(known, list)
+        and len(known) == len(binarizers)
+        and all(np.array_equal(a, one.classes_) for a, one in zip(known, binarizers, strict=True))
+    ):
+        raise ValueError(
+            f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
+        )
+
+
+def classes_of_targets(y: Any, classes: Any) -> list[npt.NDArray[Any]] | None:
+    """Return the classes of each target, where they are announced for several.
+
+    So they are in a list (or the rows of a matrix), one entry for each column of y. Classes of
+    zeros and ones, with such labels, are those of multilabel targets.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer than columns of y.
+    """
+    if not isinstance(classes, list | tuple | np.ndarray) or np.ndim(y) != 2 or len(y[0]) < 2:
+        return None
+    if not len(classes) or not all(isinstance(c, list | tuple | np.ndarray) for c in classes):
+        return None
+    announced = [np.asarray(labels) for labels in classes]
+    if any(labels.ndim != 1 or not labels.size for labels in announced):
+        return None
+    has_only_bits = all(np.isin(labels, (0, 1)).all() for labels in announced)
+    if has_only_bits and is_multilabel(y):
+        return None
+    if len(announced) != len(y[0]):
+        raise ValueError(
+            f"classes announces those of {len(announced)} targets, but y has {len(y[0])} columns. "
+            "Pass a list with the classes of each column."
+        )
+    return announced
+
+
+def encode_labels(binarizer: Binarizer, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Encode labels for the engines, shape (n_samples, n_columns).
 
     One column of class numbers for multiclass labels (never an indicator matrix), else a
     Boolean column per output.
     """
+    if isinstance(binarizer, list):
+        return np.hstack([encode_labels(*pair) for pair in zip(binarizer, y.T, strict=True)])
     if binarizer.y_type_ == "multiclass":
         # classes_ is sorted and every label is known to be in it.
         classes = binarizer.classes_
@@ -218,8 +386,50 @@ def n_outputs(binarizer: "LabelBinarizer") -> int:
     return len(binarizer.classes_)
 
 
-def decode_labels(binarizer: "LabelBinarizer", outputs: FloatArray) -> Any:
+def heads_of(binarizer: Binarizer) -> tuple[HeadSpec, ...]:
+    """Return the output layer that the classes need."""
+    loss = Formula("log_loss")
+    return tuple(HeadSpec(n_outputs(one), loss, link_of(one)) for one in all_of(binarizer))
+
+
+def link_of(binarizer: "LabelBinarizer") -> str:
+    return "softmax" if binarizer.y_type_ == "multiclass" else "logistic"
+
+
+def outputs_of_targets(binarizers: list["LabelBinarizer"], outputs: FloatArray) -> list[FloatArray]:
+    """Return the outputs of each target."""
+    ends = np.cumsum([n_outputs(one) for one in binarizers])
+    return np.split(outputs, ends[:-1], axis=1)
+
+
+def probabilities_of_targets(
+    binarizers: list["LabelBinarizer"], outputs: FloatArray
+) -> list[FloatArray]:
+    """Return the probabilities of all classes, as an array for each target."""
+    probabilities = []
+    for one, part in zip(binarizers, outputs_of_targets(binarizers, outputs), strict=True):
+        if len(one.classes_) == 1:
+            probabilities.append(np.ones_like(part))
+        else:
+            probabilities.append(both_columns(part.copy()))
+    return probabilities
+
+
+def both_columns(outputs: FloatArray) -> FloatArray:
+    """Return a column for each class, where there may be one for the second of two."""
+    if outputs.shape[1] > 1:
+        return outputs
+    probability = np.empty((len(outputs), 2), dtype=outputs.dtype)
+    probability[:, 1] = outputs[:, 0]
+    probability[:, 0] = 1 - outputs[:, 0]
+    return probability
+
+
+def decode_labels(binarizer: Binarizer, outputs: FloatArray) -> Any:
     """Turn the network's outputs into predicted labels, sparse if they were fitted as such."""
+    if isinstance(binarizer, list):
+        parts = zip(binarizer, outputs_of_targets(binarizer, outputs), strict=True)
+        return np.column_stack([decode_labels(*pair) for pair in parts])
     if binarizer.y_type_ == "multiclass":
         return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))
     if is_binary(binarizer) and not binarizer.sparse_input_:
@@ -228,10 +438,39 @@ def decode_labels(binarizer: "LabelBinarizer", outputs: FloatArray) -> Any:
     return binarizer.inverse_transform(scores)
 
 
+def are_equal(predicted: npt.NDArray[Any], y: Any) -> npt.NDArray[np.bool_]:
+    """Return which labels of several targets are predicted.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or only one of the two has text.
+    """
+    y = np.asarray(y)
+    if y.shape != predicted.shape:
+        raise ValueError(
+            f"y has shape {y.shape}, but the predictions for X have shape {predicted.shape}, with "
+            "a column for each target."
+        )
+    texts = [array.dtype.kind in "USO" for array in (y, predicted)]
+    if texts[0] != texts[1]:
+        raise ValueError(
+            f"y holds labels of {y.dtype}, but the classes of the fit are of {predicted.dtype}. "
+            "Convert y to the kind of labels of the fit."
+        )
+    return np.asarray(predicted == y)
+
+
 def is_correct(
-    binarizer: "LabelBinarizer", outputs: FloatArray, targets: npt.NDArray[Any]
-) -> npt.NDArray[np.bool_]:
-    """Return which samples `decode_labels` gives the label they were encoded from."""
+    binarizer: Binarizer, outputs: FloatArray, targets: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Return which samples `decode_labels` gives the label they were encoded from.
+
+    With several targets it is the share of those that are right.
+    """
+    if isinstance(binarizer, list):
+        parts = zip(binarizer, outputs_of_targets(binarizer, outputs), targets.T, strict=True)
+        return np.mean([is_correct(one, part, y[:, np.newaxis]) for one, part, y in parts], axis=0)
     if binarizer.y_type_ == "multiclass":
         return np.asarray(outputs.argmax(axis=1) == targets[:, 0])
     if len(binarizer.classes_) == 1:  # predicted whatever the output is

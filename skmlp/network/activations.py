@@ -37,6 +37,10 @@ class Activation:
         What the formula is given besides `z`.
     init_gain : float
         `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
+    gain : callable
+        ``gain(*constants)``: `g` in the variance ``g / fan_in`` of weights that keep signals at
+        their size, layer after layer. The default is that of rectifiers and their kin, which take
+        away half of the signal.
     growth : callable
         ``growth(*constants)``: three numbers `b`, `s` and `o` with ``|value(z)| <= min(b, s *
         |z| + o)`` for all `z`, of which bounds on a network's outputs are made. The default
@@ -53,6 +57,7 @@ class Activation:
     derivative_takes_input: bool = False
     constants: tuple[Constant, ...] = ()
     init_gain: float = 6.0
+    gain: Callable[..., float] = lambda *constants: 2.0
     growth: Callable[..., Growth] = lambda *constants: NO_GROWTH
     hidden: bool = True
     reference: str = ""
@@ -70,6 +75,10 @@ class Activation:
 
 def at_most_one(*constants: float) -> Growth:
     return 1.0, float("inf"), 0.0
+
+
+def no_gain(*constants: float) -> float:
+    return 1.0
 
 
 def identity(z: float) -> float:
@@ -116,12 +125,13 @@ def exponential_derivative(a: float) -> float:
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
-        Activation("identity", identity, identity_derivative),
+        Activation("identity", identity, identity_derivative, gain=no_gain),
         Activation(
             "logistic",
             logistic,
             logistic_derivative,
             init_gain=2.0,
+            gain=no_gain,
             growth=at_most_one,
             reference="Rumelhart, Hinton & Williams (1986), Nature 323",
         ),
@@ -129,6 +139,7 @@ ACTIVATIONS: dict[str, Activation] = {
             "tanh",
             hyperbolic_tangent,
             hyperbolic_tangent_derivative,
+            gain=no_gain,
             growth=at_most_one,
             reference="LeCun et al. (1998), Efficient BackProp",
         ),
