@@ -221,6 +221,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     (1, 3)
     >>> bool(model.score(X_test, y_test) > 0.9)
     True
+
+    Several targets, each with classes of its own:
+
+    >>> import numpy as np
+    >>> targets = np.column_stack([y_train, y_train == 1])
+    >>> model = MLPClassifier(max_iter=1000, random_state=1).fit(X_train, targets)
+    >>> model.classes_
+    [array([0, 1, 2]), array([0, 1])]
+    >>> [probability.shape for probability in model.predict_proba(X_test[:5])]
+    [(5, 3), (5, 2)]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")

@@ -214,6 +214,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     (2,)
     >>> bool(model.score(X_test, y_test) > 0.95)
     True
+
+    A standard deviation for each sample, of scaled targets:
+
+    >>> model = MLPRegressor('gaussian_nll', max_iter=500, tol=0.001, random_state=1)
+    >>> mean, std = model.fit(X_train, y_train / 100).predict(X_test, return_std=True)
+    >>> mean.shape, std.shape
+    ((50,), (50,))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPRegressor")

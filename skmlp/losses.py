@@ -36,6 +36,13 @@ class Poisson(FormulaChoice):
     References
     ----------
     McCullagh & Nelder (1989), "Generalized Linear Models", section 2.3.
+
+    Examples
+    --------
+    >>> from skmlp import MLPRegressor
+    >>> from skmlp.losses import Poisson
+    >>> MLPRegressor(loss=Poisson())
+    MLPRegressor(loss=Poisson())
     """
 
     _name = "poisson"
@@ -49,8 +56,7 @@ class GaussianNLL(FormulaChoice):
     other `k`, in the same order, the logarithms of the variances `v`, and the loss of a target is
     ``(v + (y - m) ** 2 * exp(-v) + log(2 * pi)) / 2``, the constant included.
 
-    Scale y, as with `sklearn.compose.TransformedTargetRegressor` or by hand: the fit starts at
-    variances of about one.
+    Scale y: the fit starts at variances of about one.
 
     References
     ----------
