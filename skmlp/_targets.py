@@ -335,9 +335,10 @@ def classes_of_targets(y: Any, classes: Any) -> list[npt.NDArray[Any]] | None:
     ValueError
         If there are more or fewer than columns of y.
     """
-    if not isinstance(classes, list | tuple | np.ndarray) or np.ndim(y) != 2 or len(y[0]) < 2:
+    n_targets = columns_of(y)
+    if n_targets < 2 or not isinstance(classes, list | tuple | np.ndarray) or not len(classes):
         return None
-    if not len(classes) or not all(isinstance(c, list | tuple | np.ndarray) for c in classes):
+    if not all(isinstance(c, list | tuple) or getattr(c, "ndim", 0) == 1 for c in classes):
         return None
     announced = [np.asarray(labels) for labels in classes]
     if any(labels.ndim != 1 or not labels.size for labels in announced):
@@ -345,12 +346,23 @@ def classes_of_targets(y: Any, classes: Any) -> list[npt.NDArray[Any]] | None:
     has_only_bits = all(np.isin(labels, (0, 1)).all() for labels in announced)
     if has_only_bits and is_multilabel(y):
         return None
-    if len(announced) != len(y[0]):
+    if len(announced) != n_targets:
         raise ValueError(
-            f"classes announces those of {len(announced)} targets, but y has {len(y[0])} columns. "
+            f"classes announces those of {len(announced)} targets, but y has {n_targets} columns. "
             "Pass a list with the classes of each column."
         )
     return announced
+
+
+def columns_of(y: Any) -> int:
+    """Return how many columns dense targets have, which may be anything; 0 if it has none."""
+    if issparse(y):
+        return 0
+    try:
+        shape = np.shape(y)
+    except ValueError:  # ragged, which is left to the fit to refuse
+        return 0
+    return int(shape[1]) if len(shape) == 2 else 0
 
 
 def encode_labels(binarizer: Binarizer, y: npt.NDArray[Any]) -> npt.NDArray[Any]:

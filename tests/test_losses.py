@@ -215,12 +215,15 @@ def test_bounds_are_right(key, dtype):
 
 
 def test_deviations_that_overflow_are_a_divergence(X, y, unchanged):
-    """The last step may lead there, which no loss tells."""
-    network = ([np.zeros((3, 2))], [np.array([0.0, -1400.0])])
-    model = MLPRegressor("gaussian_nll", (), init=network, solver="sgd", max_iter=1)
-    model.set_params(learning_rate_init=1e-9, momentum=0.0, random_state=0)
-    with unchanged(model=model), pytest.raises(ValueError, match=r"are not finite|non-finite"):
+    """Which no loss tells: it is finite, being that of a logarithm."""
+    start = [np.zeros((3, 2))], [np.array([0.0, 1425.0])]
+    model = MLPRegressor("gaussian_nll", (), init=start, solver="sgd", random_state=0)
+    model.set_params(max_iter=1, learning_rate_init=1e-9)
+    message = "parameter weights whose predictions are not finite"
+    with unchanged(model=model), pytest.raises(ValueError, match=message):
         model.fit(X, y)
+    model.set_params(init=(start[0], [np.array([0.0, 1415.0])])).fit(X, y)
+    assert np.isfinite(model.predict(X, return_std=True)).all()
 
 
 # --- Names and objects ---
@@ -267,6 +270,9 @@ def test_searches(X, y):
     search = GridSearchCV(pipeline, {"mlpregressor__loss": options}, cv=2).fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     assert scores[1] == scores[2] != scores[0]
+    pipeline.set_params(mlpregressor__loss=GaussianNLL()).fit(X, y)
+    mean, std = pipeline.predict(X, return_std=True)
+    assert mean.shape == std.shape == y.shape
 
 
 @pytest.mark.parametrize(

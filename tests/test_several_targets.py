@@ -148,6 +148,23 @@ def test_partial_fit_takes_a_list_of_classes(X, Y):
     assert [labels.tolist() for labels in model.classes_] == CLASSES
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_partial_fit_takes_the_classes_of_a_forest(X, Y, kind):
+    labels = KINDS[kind](Y)
+    forest = RandomForestClassifier(n_estimators=2, random_state=0).fit(X, labels)
+    model = MLPClassifier(**SMALL).partial_fit(X, labels, classes=forest.classes_)
+    model.partial_fit(X, labels, classes=tuple(map(pandas.Series, forest.classes_)))
+    assert model.loss_curve_ == MLPClassifier(**SMALL).fit(X, labels).loss_curve_[:2]
+
+
+@pytest.mark.parametrize("y", [[[0, 1], [2]], sparse.csr_array(np.eye(2)), [0, 1], [[0], [1]]])
+def test_classes_of_targets_beside_other_labels(X, unchanged, y):
+    """That are no columns of classes: what is said of those is said as without a list."""
+    model = MLPClassifier(**SMALL)
+    with unchanged(model=model), pytest.raises((ValueError, TypeError)):
+        model.partial_fit(X[:2], y, classes=[[0, 1, 2], [0, 1]])
+
+
 def test_a_first_batch_of_zeros_and_ones_may_be_part_of_more_classes(X):
     Y = np.arange(2 * N_SAMPLES).reshape(N_SAMPLES, 2) // 3 % 2
     model = MLPClassifier(**SMALL).partial_fit(X, Y, classes=[[0, 1, 2], [0, 1]])
