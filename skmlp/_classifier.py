@@ -8,26 +8,28 @@ from sklearn.base import ClassifierMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
+from skmlp._labels import (
+    Binarizer,
+    as_column_or_matrix,
+    check_classes_known,
+    check_same_classes,
+    classes_of,
+    fit_binarizer,
+    has_several_targets,
+    learn_classes,
+)
 from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _fit_context
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
-    Binarizer,
     are_equal,
-    as_column_or_matrix,
     both_columns,
-    check_classes_known,
     check_decodable,
-    check_same_classes,
-    classes_of,
     decode_labels,
     encode_labels,
-    fit_binarizer,
-    has_several_targets,
     heads_of,
     is_correct,
-    learn_classes,
     probabilities_of_targets,
 )
 from skmlp._validation import as_numpy, check_sample_weight, check_X_y

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
+from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _fit_context
-from skmlp._targets import as_column_or_matrix
 from skmlp._validation import (
     check_dense_target,
     check_numeric_target,
