@@ -65,7 +65,7 @@ from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import Formula, HeadSpec, NetworkSpec, OptimizerSpec
+from skmlp.network.specs import HeadSpec, NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, Trainer, train
@@ -80,14 +80,14 @@ class Targets:
     ----------
     matrix : ndarray of shape (n_samples, n_columns)
         Targets as the engines take them.
-    n_outputs : int
-        Output units.
+    heads : tuple of HeadSpec
+        The output layer that they ask for.
     stratify : ndarray or None
         What early stopping's split should be stratified by.
     """
 
     matrix: npt.NDArray[Any]
-    n_outputs: int
+    heads: tuple[HeadSpec, ...]
     stratify: npt.NDArray[Any] | None
 
 
@@ -105,7 +105,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
-    loss: str
+    loss: Any
     validation_scores_: list[float] | None
     best_validation_score_: float | None
     best_loss_: np.float64 | None
@@ -151,6 +151,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         precision: str | None,
         dropout: float | Sequence[float],
         input_dropout: float,
+        init: Any,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -181,6 +182,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.precision = precision
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.init = init
 
     # What the two estimators do differently
 
@@ -189,10 +191,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, float, Targets]:
         """Validate X and y, bound the norms of the rows of X, and encode the targets."""
-
-    @abstractmethod
-    def _output_activation(self) -> str:
-        """Return the output activation that the loss and the targets ask for."""
 
     @abstractmethod
     def _validation_score(
@@ -254,8 +252,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
-        head = HeadSpec(targets.n_outputs, Formula(self.loss), self._output_activation())
-        network = describe_network(self, X.shape[1], hidden, (head,))
+        network = describe_network(self, X.shape[1], hidden, targets.heads)
         optimizer = self._optimizer_spec()
         # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
         check_memory(network, 5, dtype)
@@ -270,13 +267,14 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
         data = engine.load(X, targets.matrix, sample_weight, network, dtype)
-        start = self._start(network, dtype, resumes)
+        start = self._start(network, dtype, resumes, X)
         if not resumes:
             self._forget()
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
-        self.n_outputs_ = targets.n_outputs
+        self.n_outputs_ = network.n_outputs
         self.n_layers_ = len(network.layer_units)
-        self.out_activation_ = network.head.link
+        links = [head.link for head in network.heads]
+        self.out_activation_ = links if len(links) > 1 else links[0]
         self._network = network
         self._drop(("_custom",))
         if custom := custom_choices(self.activation):
@@ -463,6 +461,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     def _outputs(self, X: Any) -> FloatArray:
         """Return the network's outputs, shape (n_samples, n_outputs)."""
+        return self._compute(X)[1]
+
+    def _compute(self, X: Any) -> tuple[NetworkSpec, FloatArray]:
+        """Return the fitted network and its outputs."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
         check_prediction(self)
@@ -485,7 +487,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
-        return outputs
+        return network, outputs
 
     # Pickles
 

@@ -1,7 +1,7 @@
 """The multilayer perceptron classifier."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,36 +9,40 @@ from sklearn.base import ClassifierMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
+from skmlp._labels import (
+    Binarizer,
+    as_column_or_matrix,
+    check_classes_known,
+    check_same_classes,
+    classes_of,
+    fit_binarizer,
+    has_several_targets,
+    learn_classes,
+)
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
+from skmlp._sklearn_compat import _fit_context
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
-    as_column_or_matrix,
-    check_classes_known,
+    are_equal,
+    both_columns,
     check_decodable,
-    check_same_classes,
     decode_labels,
     encode_labels,
-    fit_binarizer,
+    heads_of,
     is_correct,
-    is_multilabel,
-    n_outputs,
-    orderable,
+    probabilities_of_targets,
 )
-from skmlp._validation import as_numpy, check_X_y
+from skmlp._validation import as_numpy, check_sample_weight, check_X_y
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
-
-if TYPE_CHECKING:
-    from sklearn.preprocessing import LabelBinarizer
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes the log loss of binary, multiclass or multilabel targets, by minibatch gradient
-    descent or L-BFGS.
+    Minimizes the log loss of binary, multiclass or multilabel targets, or of several targets of
+    classes at once, by minibatch gradient descent or L-BFGS.
 
     Parameters
     ----------
@@ -105,7 +109,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the samples, to stop when the score on them
         no longer improves, and to keep the weights with the best score. The split is
-        stratified by class, except for multilabel targets.
+        stratified by class, except for multilabel targets and for several targets.
     validation_fraction : float, default=0.1
         Share of the samples that `early_stopping` holds out, in (0, 1).
     beta_1 : float, default=0.9
@@ -141,11 +145,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         drop nothing. No effect with 'lbfgs'.
     input_dropout : float, default=0.0
         The same for the inputs.
+    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+        Where a fit starts that does not go on from an earlier one: a name or an object of
+        `skmlp.initializers` says how weights are drawn:
+
+        - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
+          fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
+        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in`` (1 instead
+          of 2 with 'identity', 'logistic' and 'tanh'), intercepts zero.
+
+        A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
+        as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
+        drawn then: the same `random_state` gives other held-out samples and orders than it does
+        beside drawn weights.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels.
+    classes_ : ndarray of shape (n_classes,), or list of such arrays
+        Class labels; with several targets those of each one.
     loss_ : float
         Loss of the last epoch, penalty included.
     best_loss_ : float or None
@@ -153,7 +170,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Accuracy on the held-out samples after every epoch; None without `early_stopping`.
+        Accuracy on the held-out samples after every epoch, as `score` computes it; None without
+        `early_stopping`.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
     t_ : int
@@ -172,9 +190,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of layers, input and output included.
     n_outputs_ : int
         Number of output units.
-    out_activation_ : str
+    out_activation_ : str, or list of str
         Activation of the output layer: 'logistic' for binary and multilabel targets,
-        'softmax' for more classes.
+        'softmax' for more classes; with several targets that of each one.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -188,7 +206,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     With `p` the softmax (or logistic) of the last layer, the minimized loss is
-    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``.
+    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``. The losses of
+    several targets are added up.
+
+    Several targets with classes of their own are the columns of y, of shape (n_samples,
+    n_targets), where scikit-learn's `type_of_target` finds 'multiclass-multioutput': not all of
+    them zeros and ones, which are multilabel targets. Each has its own softmax (or, with two
+    classes, logistic) units; the hidden layers are shared. As with scikit-learn's forests,
+    `classes_` and the probabilities are then lists with an array for each target.
 
     References
     ----------
@@ -213,12 +238,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     (1, 3)
     >>> bool(model.score(X_test, y_test) > 0.9)
     True
+
+    Several targets, each with classes of its own:
+
+    >>> import numpy as np
+    >>> targets = np.column_stack([y_train, y_train == 1])
+    >>> model = MLPClassifier(max_iter=1000, random_state=1).fit(X_train, targets)
+    >>> model.classes_
+    [array([0, 1, 2]), array([0, 1])]
+    >>> [probability.shape for probability in model.predict_proba(X_test[:5])]
+    [(5, 3), (5, 2)]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
     loss = "log_loss"
-    classes_: npt.NDArray[Any]
-    _label_binarizer: "LabelBinarizer"
+    classes_: npt.NDArray[Any] | list[npt.NDArray[Any]]
+    _label_binarizer: Binarizer
 
     def __init__(
         self,
@@ -252,6 +287,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         precision: str | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
+        init: Any = "glorot_uniform",
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -283,6 +319,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             precision=precision,
             dropout=dropout,
             input_dropout=input_dropout,
+            init=init,
         )
 
     @answers_keywords
@@ -296,7 +333,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Training data. Dense float32 and float64 arrays, read-only, strided and
             memory-mapped ones included, are not copied; sparse data stay sparse.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or a matrix of zeros and ones for multilabel targets.
+            Class labels, a matrix of zeros and ones for multilabel targets, or a column of class
+            labels for each of several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
 
@@ -330,8 +368,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Class labels; they need not contain every class.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
-        classes : array-like of shape (n_classes,), default=None
-            All classes that any call will ever see. Needed in the first call only.
+        classes : array-like of shape (n_classes,), or list of such arrays, default=None
+            All classes that any call will ever see; with several targets a list with those of
+            each one. Needed in the first call only.
 
         Returns
         -------
@@ -341,10 +380,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         draft = draft_of(self)
         y = check_sparse("y", as_numpy("y", y))
         classes = check_sparse("classes", as_numpy("classes", classes))
-        with orderable("classes", classes):
-            is_first = _check_partial_fit_first_call(draft, classes)
-        if is_first:
-            draft._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
+        learn_classes(draft, y, classes)
         return self._fit(X, y, sample_weight, incremental=True, draft=draft)
 
     def predict(self, X: Any) -> Any:
@@ -358,14 +394,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The most probable class, or for multilabel targets one for every label whose
-            probability exceeds one half.
+            The most probable class (of each target), or for multilabel targets one for every
+            label whose probability exceeds one half.
         """
-        outputs = self._outputs(X)
-        check_decodable(self, outputs.shape[1])
+        network, outputs = self._compute(X)
+        check_decodable(self, network)
         return decode_labels(self._label_binarizer, outputs)
 
-    def predict_proba(self, X: Any) -> FloatArray:
+    def predict_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict class probabilities.
 
         Parameters
@@ -375,19 +411,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        probability : ndarray of shape (n_samples, n_classes)
+        probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             Probability of each class, in the order of `classes_`, in the precision of the
-            fitted weights.
+            fitted weights; with several targets an array for each one.
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs
-        probability = np.empty((len(outputs), 2), dtype=outputs.dtype)
-        probability[:, 1] = outputs[:, 0]
-        probability[:, 0] = 1 - outputs[:, 0]
-        return probability
+        network, outputs = self._compute(X)
+        if len(network.heads) == 1:
+            return both_columns(outputs)
+        check_decodable(self, network)
+        return probabilities_of_targets(self._label_binarizer, outputs)
 
-    def predict_log_proba(self, X: Any) -> FloatArray:
+    def predict_log_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict the logarithm of the class probabilities.
 
         Parameters
@@ -397,12 +431,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        log_probability : ndarray of shape (n_samples, n_classes)
+        log_probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             ``log(predict_proba(X))``; minus infinity where a probability is zero.
         """
         probability = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if isinstance(probability, list):
+                return [np.log(part, out=part) for part in probability]
             return np.log(probability, out=probability)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on given data.
+
+        For multilabel targets all labels of a sample must be right. With several targets, whose
+        accuracy scikit-learn does not define, it is the mean of the targets' accuracies.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all zero. None means ones.
+
+        Returns
+        -------
+        score : float
+            Between zero and one.
+        """
+        if not has_several_targets(self):
+            return float(super().score(X, y, sample_weight))
+        predicted = self.predict(X)
+        correct = are_equal(predicted, as_numpy("y", y)).mean(axis=1)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, predicted)
+        return float(np.average(correct, weights=sample_weight))
 
     def _prepare(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
@@ -414,16 +478,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)
-            self.classes_ = self._label_binarizer.classes_
+            self.classes_ = classes_of(self._label_binarizer)
         matrix = encode_labels(self._label_binarizer, y)
-        outputs = n_outputs(self._label_binarizer)
+        heads = heads_of(self._label_binarizer)
         stratify = None
         if self.early_stopping and self.solver != "lbfgs":
-            stratify = classes_to_stratify(matrix, outputs, self.validation_fraction)
-        return X, X_norm, Targets(matrix, outputs, stratify)
-
-    def _output_activation(self) -> str:
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+            stratify = classes_to_stratify(matrix, heads[0].units, self.validation_fraction)
+        return X, X_norm, Targets(matrix, heads, stratify)
 
     def _validation_score(
         self,
@@ -431,11 +492,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return the accuracy; for multilabel targets all labels must be right."""
+        """Return the accuracy, as `score` does."""
         correct = is_correct(self._label_binarizer, outputs, targets)
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

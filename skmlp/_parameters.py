@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skmlp import losses
 from skmlp._choices import EachOf, OneOf, same, text_of
+from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
 from skmlp._validation import (
     DEVICES,
     HIDDEN_ACTIVATIONS,
     PRECISIONS,
-    REGRESSION_LOSSES,
     SCHEDULES,
     STOCHASTIC_SOLVERS,
     FloatOptions,
@@ -26,6 +27,7 @@ from skmlp._validation import (
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
+from skmlp.network.losses import REGRESSION_LINKS
 
 
 class Condition(NamedTuple):
@@ -132,8 +134,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "loss",
             "squared_error",
-            "{'squared_error', 'poisson'}",
-            [OneOf(REGRESSION_LOSSES)],
+            "{'squared_error', 'poisson', 'gaussian_nll'} or object",
+            [OneOf(REGRESSION_LINKS, losses.CLASSES)],
             "What to minimize",
             estimators=("MLPRegressor",),
             synonyms=(
@@ -146,6 +148,7 @@ PARAMETERS: dict[str, Parameter] = {
                 "squared_error": "mse mseloss meansquarederror squaredloss leastsquares ls l2 "
                 "quadratic gaussian regsquarederror",
                 "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
+                "gaussian_nll": "gaussiannllloss normal nll mve meanvariance heteroscedastic",
             },
         ),
         Parameter(
@@ -485,6 +488,25 @@ PARAMETERS: dict[str, Parameter] = {
             "The same for the inputs",
             applies_to=(STOCHASTIC,),
             synonyms=(Synonyms("input_dropout_ratio input_dropout_rate dropout_input"),),
+            is_added=True,
+        ),
+        Parameter(
+            "init",
+            "glorot_uniform",
+            "{'glorot_uniform', 'he_normal'}, object or tuple",
+            [InitOptions()],
+            "Where a fit starts that does not go on from an earlier one",
+            synonyms=(
+                Synonyms(
+                    "initializer kernel_initializer weight_init weights_init init_weights "
+                    "initialization initial_weight_distribution init_method init_fn "
+                    "kernel_init initialweights"
+                ),
+            ),
+            values={
+                "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
+                "he_normal": "he henormal kaiming kaimingnormal",
+            },
             is_added=True,
         ),
     )

@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
-from skmlp._networks import output_gain
+from skmlp._initial import initial_parameters
+from skmlp._networks import last_activation
 from skmlp.engines.base import OptimizerState
-from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of, fingerprint
@@ -55,6 +55,7 @@ class Resuming:
     early_stopping: bool
     shuffle: bool
     random_state: Any
+    init: Any
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
     _random_state: np.random.RandomState
@@ -76,17 +77,19 @@ class Resuming:
         check_resumable(self)
         check_layers(self)
 
-    def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
+    def _start(self, network: NetworkSpec, dtype: str, resumes: bool, X: Any) -> Start:
         if not resumes:
             random_state = check_random_state(self.random_state)
-            gain = output_gain(self.activation)
-            parameters = draw_uniform(network, random_state, dtype, gain)
+            parameters = initial_parameters(
+                self.init, network, random_state, dtype, last_activation(self.activation), X
+            )
             return Start(parameters, random_state, None, False)
         coefs, intercepts, units = check_layers(self)
         if units[-1] != network.n_outputs:
             raise ValueError(
                 f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
-                f"has {units[-1]}. Pass y of the same shape, or fit a clone of the estimator."
+                f"has {units[-1]}. Pass y of the same shape and leave the loss as it is, or fit a "
+                "clone of the estimator."
             )
         if units != network.layer_units:
             raise ValueError(

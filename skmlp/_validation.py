@@ -17,7 +17,6 @@ from skmlp._sklearn_compat import StrOptions, _check_sample_weight
 from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
-from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import NetworkSpec
@@ -68,7 +67,6 @@ class FloatOptions(StrOptions):
 
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
-REGRESSION_LOSSES = {name for name, _ in LOSSES} - {"log_loss"}
 SCHEDULES = {"constant", "invscaling", "adaptive"}
 DEVICES = {"cpu", "cuda", "auto"}
 PRECISIONS = {"tf32", "bf16"}

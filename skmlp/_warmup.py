@@ -14,10 +14,11 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from skmlp._classifier import MLPClassifier
-from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
+from skmlp._regressor import MLPRegressor
 from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
+from skmlp.network.losses import REGRESSION_LINKS
 
 
 class Warmup(NamedTuple):
@@ -213,5 +214,5 @@ def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any
     numbers = np.arange(n_samples)
     for n_classes in (2, 3):
         yield MLPClassifier(**parameters), numbers % n_classes
-    for loss in OUTPUT_ACTIVATIONS:
+    for loss in REGRESSION_LINKS:
         yield MLPRegressor(loss, **parameters), numbers / n_samples
