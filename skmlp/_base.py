@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._choices import check_choices
 from skmlp._drafts import draft_of, take_over
 from skmlp._endings import (
     DIVERGED,
@@ -191,6 +192,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     def check_parameters(self) -> None:
         check_related_parameters(self)
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_choices(self.get_params(deep=False))
 
     # Fitting
 

@@ -11,11 +11,12 @@ from sklearn.utils._param_validation import (
     InvalidParameterError,
     Options,
     StrOptions,
+    validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight
 
-from skmlp._vocabulary import keyword_hint, value_hint
+from skmlp._vocabulary import check_names, value_hint
 
 __all__ = [
     "AnnouncedHooks",
@@ -28,6 +29,7 @@ __all__ = [
     "_check_sample_weight",
     "_fit_context",
     "lbfgs_options",
+    "validate_parameters",
 ]
 
 
@@ -68,32 +70,42 @@ class CheckedParameters:
         ValueError
             If a name is not that of a parameter. None has been set then.
         """
-        names = self._get_param_names()
-        for name in params:
-            if name.partition("__")[0] not in names:
-                try:
-                    super().set_params(**{name: params[name]})  # type: ignore[misc]
-                except ValueError as error:
-                    hint = keyword_hint(name, names)
-                    raise ValueError(f"{error} {hint}".rstrip()) from None
+        check_names(self, params)
         return super().set_params(**params)  # type: ignore[misc]
 
     def _validate_params(self) -> None:
         self.check_parameters()
-        try:
-            super()._validate_params()  # type: ignore[misc]
-        except InvalidParameterError as error:
-            raise InvalidParameterError(" ".join([str(error), *self._value_hints()])) from None
+        params = self.get_params(deep=False)  # type: ignore[attr-defined]
+        validate_parameters(self._parameter_constraints, params, type(self).__name__)  # type: ignore[attr-defined]
 
-    def _value_hints(self) -> list[str]:
-        """Return a sentence for every value that has another name here."""
-        hints = []
-        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
-            for constraint in self._parameter_constraints.get(name, ()):  # type: ignore[attr-defined]
-                is_choice = isinstance(constraint, StrOptions)
-                if is_choice and not constraint.is_satisfied_by(value):
-                    hints.append(value_hint(name, value, sorted(constraint.options)))
-        return list(filter(None, hints))
+
+def validate_parameters(
+    constraints: dict[str, list[Any]], params: dict[str, Any], caller_name: str
+) -> None:
+    """Validate as scikit-learn does, and say what is meant by values that have another name here.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter satisfies none of its constraints.
+    """
+    try:
+        validate_parameter_constraints(constraints, params, caller_name)
+    except InvalidParameterError as error:
+        hints = value_hints(constraints, params)
+        raise InvalidParameterError(" ".join([str(error), *hints])) from None
+
+
+def value_hints(constraints: dict[str, list[Any]], params: dict[str, Any]) -> list[str]:
+    """Return a sentence for every value that has another name here."""
+    hints = []
+    for name, value in params.items():
+        for constraint in constraints.get(name, ()):
+            is_choice = isinstance(constraint, StrOptions)
+            if is_choice and not constraint.is_satisfied_by(value):
+                classes = getattr(constraint, "classes", ())  # where objects are offered too
+                hints.append(value_hint(name, value, sorted(constraint.options), classes))
+    return list(filter(None, hints))
 
 
 WEIGHTS = "For initial weights, assign coefs_ and intercepts_ and fit with warm_start=True."

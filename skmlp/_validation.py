@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
+from skmlp._choices import typed
 from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
 from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
@@ -157,7 +158,7 @@ def check_parameters_again(estimator: Any) -> None:
     values.pop("hidden_layer_sizes", None)
     if isinstance(values.get("random_state"), np.random.RandomState):
         values["random_state"] = None
-    key = (type(estimator), *((type(value), value) for value in values.values()))
+    key = (type(estimator), *map(typed, values.values()))
     try:
         if key in _validated:
             return

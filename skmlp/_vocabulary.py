@@ -9,7 +9,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -207,13 +207,27 @@ def did_you_mean(names: Collection[str], remark: str = "") -> str:
     return f"{question} {remark}".strip()
 
 
-def value_hint(parameter: str, value: Any, options: Iterable[str]) -> str:
-    """Return a sentence that says which of the options is meant by a value; "" if unknown."""
+def value_hint(
+    parameter: str, value: Any, options: Iterable[str], classes: Iterable[type] = ()
+) -> str:
+    """Return a sentence that says what is meant by a value; "" if that is unknown.
+
+    It is one of the options, or an object of one of the classes.
+    """
+    written = {option: repr(option) for option in options}
+    for choice in classes:
+        # What must be given is for its documentation to say.
+        required = any(p.default is p.empty for p in inspect.signature(choice).parameters.values())
+        written[choice.__name__] = f"{choice.__name__}({'...' * required})"
+        if value is choice:
+            return f"{parameter}={choice.__name__} is a class: give an object, " + (
+                f"{parameter}={written[choice.__name__]}."
+            )
     text = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
     elsewhere = VALUES.get(parameter, {})
-    for option in options:
-        if plain(text) in (plain(option), *elsewhere.get(option, "").split()):
-            return f"Did you mean {parameter}={option!r}?"
+    for name, ours in written.items():
+        if plain(text) in (plain(name), *elsewhere.get(name, "").split()):
+            return f"Did you mean {parameter}={ours}?"
     return ""
 
 
@@ -242,6 +256,37 @@ def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
         raise TypeError(
             f"{estimator_class.__name__}() got an unexpected keyword argument {keyword!r}. {hint}"
         )
+
+
+def check_names(owner: Any, params: Mapping[str, Any]) -> None:
+    """Refuse names that `owner.set_params` does not take, before it sets any.
+
+    Raises
+    ------
+    ValueError
+        If a name, or a part of a nested one such as ``solver__beta_2``, is not a parameter.
+    """
+    known = owner.get_params()  # in depth, because a pipeline names its steps there only
+    names = [name for name in known if "__" not in name]
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in params.items():
+        own, is_nested, rest = name.partition("__")
+        if own not in names:
+            kind = "estimator " if hasattr(owner, "fit") else ""
+            raise ValueError(
+                f"Invalid parameter {own!r} for {kind}{owner}. Valid parameters are: "
+                f"{names!r}. {keyword_hint(name, names)}".rstrip()
+            )
+        if is_nested:
+            nested.setdefault(own, {})[rest] = value
+    for own, values in nested.items():
+        holder = params.get(own, known[own])
+        if isinstance(holder, type) or not hasattr(holder, "get_params"):
+            raise ValueError(
+                f"Invalid parameter {own + '__' + next(iter(values))!r}: {own}={holder!r} has no "
+                f"parameters. Set {own} to an object that has."
+            )
+        check_names(holder, values)
 
 
 def answers_keywords(method: Method) -> Method:
