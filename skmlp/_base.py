@@ -32,6 +32,7 @@ from skmlp._engine import (
 )
 from skmlp._fitted import check_layers, check_outputs, check_prediction, fitted_network
 from skmlp._overflow import overflows
+from skmlp._parameters import ineffective_remarks
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
     AnnouncedHooks,
@@ -41,7 +42,6 @@ from skmlp._sklearn_compat import (
 )
 from skmlp._splitting import split_rows
 from skmlp._validation import (
-    PARAMETER_CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
     check_memory,
@@ -96,7 +96,7 @@ def is_stochastic(estimator: Any) -> bool:
 class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, BaseEstimator, ABC):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETER_CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
     loss: str
     validation_scores_: list[float] | None
     best_validation_score_: float | None
@@ -206,7 +206,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         draft = draft_of(self) if draft is None else draft
         remarks = draft._carry_out(X, y, sample_weight, incremental)
         take_over(self, draft)
-        for remark in remarks:
+        for remark in (*ineffective_remarks(self), *remarks):
             warn(*remark)
         return self
 

@@ -133,6 +133,12 @@ class Choice:
         arguments = (f"{name}={text_of(value)}" for name, value in items)
         return f"{type(self).__name__}({', '.join(arguments)})"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # One pickled by an earlier version lacks the parameters that have come since.
+        defaults = self._defaults().items()
+        known = {name: value for name, value in defaults if value is not inspect.Parameter.empty}
+        vars(self).update(known | state)
+
     @classmethod
     @cache
     def _defaults(cls) -> dict[str, Any]:

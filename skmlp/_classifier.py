@@ -1,6 +1,6 @@
 """The multilayer perceptron classifier."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,7 @@ from sklearn.base import ClassifierMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
+from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
@@ -199,6 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
     loss = "log_loss"
     classes_: npt.NDArray[Any]
     _label_binarizer: "LabelBinarizer"

@@ -7,10 +7,10 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
-from skmlp._sklearn_compat import StrOptions, _fit_context
+from skmlp._parameters import constraints_of
+from skmlp._sklearn_compat import _fit_context
 from skmlp._targets import as_column_or_matrix
 from skmlp._validation import (
-    PARAMETER_CONSTRAINTS,
     check_dense_target,
     check_numeric_target,
     check_target_domain,
@@ -188,10 +188,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **PARAMETER_CONSTRAINTS,
-        "loss": [StrOptions(set(OUTPUT_ACTIVATIONS))],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPRegressor")
 
     def __init__(
         self,

@@ -13,10 +13,11 @@ import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp._choices import typed
-from skmlp._sklearn_compat import Interval, Options, StrOptions, _check_sample_weight
+from skmlp._sklearn_compat import StrOptions, _check_sample_weight
 from skmlp._sparse import check_sparse
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
+from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import NetworkSpec
@@ -67,42 +68,10 @@ class FloatOptions(StrOptions):
 
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
+REGRESSION_LOSSES = {name for name, _ in LOSSES} - {"log_loss"}
 SCHEDULES = {"constant", "invscaling", "adaptive"}
 DEVICES = {"cpu", "cuda", "auto"}
 PRECISIONS = {"tf32", "bf16"}
-
-PARAMETER_CONSTRAINTS: dict[str, list[Any]] = {
-    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [StrOptions(HIDDEN_ACTIVATIONS)],
-    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
-    "alpha": [Interval(Real, 0, None, closed="left")],
-    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [StrOptions(SCHEDULES)],
-    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-    "power_t": [Interval(Real, 0, None, closed="left")],
-    "max_iter": [Interval(Integral, 1, None, closed="left")],
-    "shuffle": ["boolean"],
-    "random_state": ["random_state"],
-    "tol": [Interval(Real, 0, None, closed="left")],
-    "verbose": ["verbose"],
-    "warm_start": ["boolean"],
-    "momentum": [Interval(Real, 0, 1, closed="both")],
-    "nesterovs_momentum": ["boolean"],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-    "beta_1": [Interval(Real, 0, 1, closed="left")],
-    "beta_2": [Interval(Real, 0, 1, closed="left")],
-    "epsilon": [Interval(Real, 0, None, closed="neither")],
-    "n_iter_no_change": [
-        Interval(Integral, 1, None, closed="left"),
-        Options(Real, {np.inf}),
-    ],
-    "max_fun": [Interval(Integral, 1, None, closed="left")],
-    "dtype": [FloatOptions()],
-    "n_jobs": [Integral, None],
-    "device": [StrOptions(DEVICES)],
-    "precision": [StrOptions(PRECISIONS), None],
-}
 
 
 def is_true(value: Any) -> bool:

@@ -1,8 +1,8 @@
 """What other libraries call our parameters and their values, and the answers to such names.
 
 Keras, PyTorch, skorch, fastai, H2O, Spark, R's nnet and gradient boosting have other names for the
-same things. A hint is one sentence of the form "Did you mean ...?", with a remark where what is
-called otherwise is not quite the same.
+same things; the table of parameters lists them. A hint is one sentence of the form "Did you mean
+...?", with a remark where what is called otherwise is not quite the same.
 """
 
 import difflib
@@ -17,169 +17,56 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Synonyms(NamedTuple):
-    """Names that other libraries have for some parameters.
+    """Names that other libraries have for a parameter.
 
     Attributes
     ----------
-    parameters : tuple of str
-        Our names; empty for what is not offered.
     names : str
         Theirs, separated by spaces. Capitals and underscores do not count.
     remark : str
         In what theirs differ, or what to do instead.
+    beside : tuple of str
+        What else is meant by them.
     """
 
-    parameters: tuple[str, ...]
     names: str
     remark: str = ""
+    beside: tuple[str, ...] = ()
 
 
-PENALTY = (
-    "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
-    "intercepts out"
-)
-SYNONYMS = (
+# What others offer and we do not.
+NOT_OFFERED = (
     Synonyms(
-        ("hidden_layer_sizes",),
-        "units hidden hidden_layers hidden_layer_size hidden_sizes hidden_size hidden_units "
-        "hidden_dim hidden_dims hidden_width n_hidden num_hidden n_units layers layer_sizes size",
-        "It holds the units of each hidden layer, without those of input and output.",
-    ),
-    Synonyms(("activation",), "act act_cls act_fn activation_fn activation_function nonlinearity"),
-    Synonyms(
-        ("solver",), "optimizer optimiser optim opt opt_func optimizer_class algorithm method"
-    ),
-    Synonyms(
-        ("alpha",),
-        "weight_decay wd",
-        f"{PENALTY}: alpha=weight_decay*batch_size is the weight_decay of PyTorch's Adam and SGD.",
-    ),
-    Synonyms(
-        ("alpha",),
-        "l2 l2_reg l2_regularization l2_penalty lambda reg reg_lambda reg_param penalty "
-        "regularization kernel_regularizer",
-        f"{PENALTY}: alpha=2*l2*batch_size is the kernel_regularizer L2(l2) of Keras.",
-    ),
-    Synonyms(("batch_size",), "batch bs mini_batch_size block_size"),
-    Synonyms(
-        ("learning_rate_init",),
-        "lr eta eta0 lr_init initial_lr init_lr base_lr lr_max max_lr learn_rate "
-        "initial_learning_rate rate step_size",
-    ),
-    Synonyms(
-        ("learning_rate",),
-        "schedule scheduler lr_schedule lr_scheduler lr_policy learning_rate_schedule "
-        "learning_rate_scheduler",
-        "It names a schedule, for solver='sgd'.",
-    ),
-    Synonyms(
-        ("max_iter",),
-        "epochs epoch n_epoch n_epochs nb_epoch nb_epochs num_epochs max_epochs max_epoch "
-        "training_epochs iterations n_iter n_iters num_iter n_iterations num_iterations "
-        "max_iterations iteration_limit maxit",
-    ),
-    Synonyms(("max_fun",), "max_eval max_evals max_fev"),
-    Synonyms(("random_state",), "seed random_seed rng generator random_generator manual_seed prng"),
-    Synonyms(("shuffle",), "shuffle_data shuffle_training_data"),
-    Synonyms(
-        ("tol",),
-        "min_delta tolerance stopping_tolerance tolerance_grad gradient_tolerance",
-    ),
-    Synonyms(
-        ("n_iter_no_change",),
-        "patience stopping_rounds early_stopping_rounds early_stopping_patience "
-        "validation_patience",
-        "It counts epochs; early_stopping=True watches the score of held-out samples instead of "
-        "the training loss.",
-    ),
-    Synonyms(("early_stopping",), "early_stop use_early_stopping"),
-    Synonyms(
-        ("validation_fraction",),
-        "validation_split val_fraction val_split valid_pct val_size validation_size train_split",
-        "It needs early_stopping=True.",
-    ),
-    Synonyms(("momentum",), "mom moms momentum_start momentum_stable"),
-    Synonyms(("nesterovs_momentum",), "nesterov use_nesterov nesterov_accelerated_gradient"),
-    Synonyms(("beta_1", "beta_2"), "betas beta"),
-    Synonyms(("epsilon",), "eps adam_epsilon"),
-    Synonyms(("verbose",), "verbosity log_level print_every trace"),
-    Synonyms(
-        ("loss",),
-        "criterion objective distribution loss_func loss_fn loss_function cost cost_function",
-    ),
-    Synonyms(("dtype",), "data_type float_type floatx torch_dtype default_dtype"),
-    Synonyms(
-        ("n_jobs",),
-        "n_threads num_threads nthread thread_count threads n_cores num_cores n_cpus "
-        "workers n_workers num_workers",
-    ),
-    Synonyms(("device",), "gpu use_gpu cuda use_cuda accelerator"),
-    Synonyms(("precision",), "mixed_precision matmul_precision amp"),
-    Synonyms(
-        (),
         "class_weight class_weights",
         "There are no class weights here. Give the samples weights instead: fit(X, y, "
         "sample_weight=sklearn.utils.class_weight.compute_sample_weight('balanced', y)).",
     ),
     Synonyms(
-        (),
         "dropout dropout_rate p_drop ps hidden_dropout_ratios input_dropout_ratio",
         "There is no dropout here. alpha and early_stopping=True work against overfitting too.",
     ),
     Synonyms(
-        (),
         "restore_best_weights restore_best load_best overwrite_with_best_model",
         "early_stopping=True always keeps the weights with the best validation score.",
     ),
     Synonyms(
-        (),
         "validation_data validation_set validation eval_set val_data X_val y_val X_valid y_valid",
         "Validation data cannot be passed. early_stopping=True holds out validation_fraction of "
         "the samples.",
     ),
     Synonyms(
-        (),
         "metric metrics eval_metric stopping_metric monitor scoring",
         "The measure cannot be chosen here. early_stopping=True watches the accuracy, or R2.",
     ),
     Synonyms(
-        (),
         "callback callbacks cbs",
         "There are no callbacks here. partial_fit trains for one epoch, in a loop of your own.",
     ),
     Synonyms(
-        (),
         "standardize normalize normalize_input",
         "X is not scaled here. Put a StandardScaler before the network in a pipeline.",
     ),
 )
-
-# Parameter -> our value -> what others call it, without capitals, spaces and punctuation. Names of
-# classes and functions count too: torch.optim.Adam, np.tanh.
-VALUES = {
-    "activation": {
-        "identity": "linear none nonetype purelin",
-        "logistic": "sigmoid logsig expit",
-        "relu": "rectifier rectified rectifiedlinear",
-        "tanh": "tansig hyperbolictangent",
-    },
-    "solver": {
-        "lbfgs": "lbfgsb bfgs quasinewton",
-        "sgd": "gd gradientdescent stochasticgradientdescent momentum nesterov",
-    },
-    "learning_rate": {
-        "constant": "fixed none nonetype",
-        "invscaling": "inversescaling inversetimedecay",
-        "adaptive": "plateau reduceonplateau reducelronplateau",
-    },
-    "loss": {
-        "squared_error": "mse mseloss meansquarederror squaredloss leastsquares ls l2 quadratic "
-        "gaussian regsquarederror",
-        "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
-    },
-    "device": {"cuda": "gpu cuda0 gpu0 nvidia"},
-    "precision": {"tf32": "tensorfloat32", "bf16": "bfloat16"},
-}
 
 
 def plain(name: str) -> str:
@@ -187,7 +74,32 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-BY_NAME = {plain(name): entry for entry in SYNONYMS for name in entry.names.split()}
+class Meaning(NamedTuple):
+    """Our parameters that a name of another library stands for, none for what is not offered."""
+
+    parameters: tuple[str, ...]
+    remark: str
+
+
+def meanings() -> dict[str, Meaning]:
+    """Return what each name of other libraries stands for; gathered where an error is due."""
+    # The table's constraints have classes of choices, which need the answers given here.
+    from skmlp._parameters import PARAMETERS
+
+    groups: list[tuple[tuple[str, ...], Synonyms]] = [((), entry) for entry in NOT_OFFERED]
+    groups += [((p.name, *s.beside), s) for p in PARAMETERS.values() for s in p.synonyms]
+    return {
+        plain(name): Meaning(parameters, entry.remark)
+        for parameters, entry in groups
+        for name in entry.names.split()
+    }
+
+
+def other_values(parameter: str) -> Mapping[str, str]:
+    """Return what others call the values of a parameter."""
+    from skmlp._parameters import PARAMETERS
+
+    return PARAMETERS[parameter].values if parameter in PARAMETERS else {}
 
 
 def keyword_hint(keyword: str, names: Collection[str]) -> str:
@@ -195,7 +107,7 @@ def keyword_hint(keyword: str, names: Collection[str]) -> str:
 
     Of a nested name such as skorch's ``optimizer__lr`` the last part counts.
     """
-    entry = BY_NAME.get(plain(keyword.rpartition("__")[2]))
+    entry = meanings().get(plain(keyword.rpartition("__")[2]))
     if entry and set(entry.parameters) <= set(names):
         return did_you_mean(entry.parameters, entry.remark)
     return did_you_mean(difflib.get_close_matches(keyword, names, n=1))
@@ -217,14 +129,15 @@ def value_hint(
     written = {option: repr(option) for option in options}
     for choice in classes:
         # What must be given is for its documentation to say.
-        required = any(p.default is p.empty for p in inspect.signature(choice).parameters.values())
+        signature = inspect.signature(choice.__init__)  # type: ignore[misc]
+        required = any(p.default is p.empty for p in list(signature.parameters.values())[1:])
         written[choice.__name__] = f"{choice.__name__}({'...' * required})"
         if value is choice:
             return f"{parameter}={choice.__name__} is a class: give an object, " + (
                 f"{parameter}={written[choice.__name__]}."
             )
     text = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-    elsewhere = VALUES.get(parameter, {})
+    elsewhere = other_values(parameter)
     for name, ours in written.items():
         if plain(text) in (plain(name), *elsewhere.get(name, "").split()):
             return f"Did you mean {parameter}={ours}?"

@@ -14,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp._base import BaseMLP
 from skmlp._choices import Choice, OneOf, check_choices, hashable, typed
 from skmlp._sklearn_compat import CheckedParameters, Interval, StrOptions
 from skmlp._validation import check_parameters_again
@@ -55,7 +54,7 @@ class Toy(CheckedParameters, RegressorMixin, BaseEstimator):
     """An estimator that scores best with a slope of three."""
 
     _parameter_constraints: ClassVar = {
-        "activation": [OneOf({"relu", "tanh"}, {LeakyReLU, Custom})],
+        "activation": [OneOf({"relu", "tanh"}, {LeakyReLU, Custom, Plain})],
         "alpha": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -258,6 +257,18 @@ def test_copies_are_equal_and_independent(make):
     assert choice.warmup == 2
 
 
+def test_a_parameter_that_came_later_has_its_default_in_older_pickles(monkeypatch):
+    old = pickle.dumps(LeakyReLU(0.5))
+
+    class Newer(Choice):
+        def __init__(self, negative_slope, bias=1.0):
+            self.negative_slope = negative_slope
+            self.bias = bias
+
+    monkeypatch.setattr(f"{__name__}.LeakyReLU", Newer)
+    assert pickle.loads(old) == Newer(0.5)
+
+
 # --- Checks ---
 
 
@@ -324,6 +335,7 @@ Foreign.__name__ = "LeakyReLU"
     [
         (LeakyReLU, r"activation=LeakyReLU is a class: give an object, activation=LeakyReLU\(\)\."),
         (Custom, r"activation=Custom is a class: give an object, activation=Custom\(\.\.\.\)\."),
+        (Plain, r"activation=Plain is a class: give an object, activation=Plain\(\)\."),
         ("leaky_relu", r"Did you mean activation=LeakyReLU\(\)\?"),
         (Foreign, r"Did you mean activation=LeakyReLU\(\)\?"),
         (Foreign(), r"Did you mean activation=LeakyReLU\(\)\?"),
@@ -414,8 +426,8 @@ def test_the_parameters_of_a_choice_are_checked_in_a_fit():
 @pytest.fixture
 def activations(monkeypatch):
     """Let the networks take choices: what follows must check them."""
-    constraints = {**BaseMLP._parameter_constraints, "activation": [OneOf({"relu"}, {LeakyReLU})]}
-    monkeypatch.setattr(BaseMLP, "_parameter_constraints", constraints)
+    constraints = MLPClassifier._parameter_constraints
+    monkeypatch.setitem(constraints, "activation", [OneOf({"relu"}, {LeakyReLU})])
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -45,6 +45,7 @@ from sklearn.utils.fixes import parse_version
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp._parameters import PARAMETERS
 from skmlp._regressor import r_squared
 from skmlp._sklearn_compat import UNUSED_HOOKS
 
@@ -53,7 +54,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 CLASSIFIERS = ("binary", "multiclass", "multilabel")
-ADDED = {"dtype": "auto", "n_jobs": None, "device": "cpu", "precision": None}
+ADDED = {entry.name: entry.default for entry in PARAMETERS.values() if entry.is_added}
 PAIRS = [
     pytest.param(MLPClassifier, sklearn.neural_network.MLPClassifier, id="MLPClassifier"),
     pytest.param(MLPRegressor, sklearn.neural_network.MLPRegressor, id="MLPRegressor"),

@@ -9,7 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp._vocabulary import BY_NAME, SYNONYMS, VALUES, keyword_hint, plain
+from skmlp._parameters import PARAMETERS as TABLE
+from skmlp._vocabulary import NOT_OFFERED, keyword_hint, meanings, plain
 
 ESTIMATORS = (MLPClassifier, MLPRegressor)
 PARAMETERS = list(inspect.signature(MLPRegressor).parameters)
@@ -141,12 +142,13 @@ def test_hints_name_only_what_a_subclass_takes():
 
 
 def test_the_table_names_parameters_that_exist():
-    names = [plain(name) for entry in SYNONYMS for name in entry.names.split()]
+    synonyms = [entry for parameter in TABLE.values() for entry in parameter.synonyms]
+    names = [plain(name) for entry in (*synonyms, *NOT_OFFERED) for name in entry.names.split()]
     assert len(names) == len(set(names)), "a name stands in the table twice"
-    for entry in SYNONYMS:
-        assert set(entry.parameters) <= set(PARAMETERS)
-        assert entry.parameters or entry.remark
-    assert not {plain(name) for name in PARAMETERS} & set(BY_NAME)
+    assert {plain(name) for name in names} == set(meanings())
+    assert all(set(entry.beside) <= set(PARAMETERS) for entry in synonyms)
+    assert all(entry.remark and not entry.beside for entry in NOT_OFFERED)
+    assert not {plain(name) for name in PARAMETERS} & set(meanings())
 
 
 def test_names_like_no_other_have_no_hint():
@@ -262,11 +264,13 @@ def test_the_hint_is_about_the_wrong_value_only():
 
 
 def test_the_table_names_values_that_exist():
-    constraints = MLPRegressor._parameter_constraints
-    for parameter, meant in VALUES.items():
-        options = set().union(*(getattr(c, "options", ()) for c in constraints[parameter]))
-        assert set(meant) <= options
-        others = " ".join(meant.values()).split()
+    for entry in TABLE.values():
+        options = set()
+        for constraint in entry.constraints:
+            options |= set(getattr(constraint, "options", ()))
+            options |= {choice.__name__ for choice in getattr(constraint, "classes", ())}
+        assert set(entry.values) <= options
+        others = " ".join(entry.values.values()).split()
         assert others == [plain(other) for other in others]
         assert len(others) == len(set(others))
 

@@ -1,0 +1,498 @@
+"""The table of the constructor's parameters: each is stated here, once.
+
+From it come the constraints that a fit checks, the answers to names of other libraries, the
+warnings of parameters without effect and the table in the documentation. The signatures and the
+docstrings are written out, for readers and tools, and tests compare them with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skmlp._choices import OneOf, same, text_of
+from skmlp._sklearn_compat import Interval, Options, StrOptions
+from skmlp._validation import (
+    DEVICES,
+    HIDDEN_ACTIVATIONS,
+    PRECISIONS,
+    REGRESSION_LOSSES,
+    SCHEDULES,
+    STOCHASTIC_SOLVERS,
+    FloatOptions,
+)
+from skmlp._vocabulary import Synonyms
+from skmlp._warning import Remark
+
+
+class Condition(NamedTuple):
+    """What another parameter must be so that one has an effect.
+
+    Attributes
+    ----------
+    parameter : str
+        The other one.
+    values : tuple
+        Values, or classes of choices.
+    excluded : bool
+        Whether it must be none of the values, instead of one of them.
+    """
+
+    parameter: str
+    values: tuple[Any, ...]
+    excluded: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value of the other parameter meets it."""
+        return self.excluded != any(is_one(value, option) for option in self.values)
+
+    def __str__(self) -> str:
+        values = " or ".join(map(text_of, self.values))
+        return (
+            f"any {self.parameter} but {values}" if self.excluded else f"{self.parameter}={values}"
+        )
+
+
+def only_with(parameter: str, *values: Any) -> Condition:
+    """Return the condition that a parameter has one of these values."""
+    return Condition(parameter, values)
+
+
+def not_with(parameter: str, *values: Any) -> Condition:
+    """Return the condition that a parameter has none of these values."""
+    return Condition(parameter, values, excluded=True)
+
+
+def is_one(value: Any, option: Any) -> bool:
+    """Whether a value is what an option says: equal to it, or an object of that class."""
+    return isinstance(value, option) if isinstance(option, type) else same(value, option)
+
+
+BOTH = ("MLPClassifier", "MLPRegressor")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the constructors.
+
+    Attributes
+    ----------
+    name : str
+    default : object
+    kind : str
+        Its values, as numpydoc has them: what stands before the default in the docstrings.
+    constraints : list
+        One of which a value must satisfy, as scikit-learn has them.
+    text : str
+        What it is, in half a sentence: how its description in the docstrings begins.
+    applies_to : tuple of Condition
+        All of these must hold, or else it has no effect. It is a warning only of parameters that
+        scikit-learn does not have.
+    synonyms : tuple of Synonyms
+        Names that other libraries have for it.
+    values : mapping of str to str
+        For each value, or name of a class, what others call it: without capitals, spaces and
+        punctuation. Names of classes and functions count too: torch.optim.Adam, np.tanh.
+    is_added : bool
+        Whether scikit-learn does not have it.
+    estimators : tuple of str
+        The classes that have it.
+    """
+
+    name: str
+    default: Any
+    kind: str
+    constraints: list[Any]
+    text: str
+    applies_to: tuple[Condition, ...] = ()
+    synonyms: tuple[Synonyms, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    is_added: bool = False
+    estimators: tuple[str, ...] = BOTH
+
+
+STOCHASTIC = not_with("solver", "lbfgs")
+SGD = only_with("solver", "sgd")
+ADAM = only_with("solver", "adam")
+PENALTY = (
+    "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
+    "intercepts out"
+)
+
+# In the order of the signatures.
+PARAMETERS: dict[str, Parameter] = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter(
+            "loss",
+            "squared_error",
+            "{'squared_error', 'poisson'}",
+            [OneOf(REGRESSION_LOSSES)],
+            "What to minimize",
+            estimators=("MLPRegressor",),
+            synonyms=(
+                Synonyms(
+                    "criterion objective distribution loss_func loss_fn loss_function cost "
+                    "cost_function"
+                ),
+            ),
+            values={
+                "squared_error": "mse mseloss meansquarederror squaredloss leastsquares ls l2 "
+                "quadratic gaussian regsquarederror",
+                "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
+            },
+        ),
+        Parameter(
+            "hidden_layer_sizes",
+            (100,),
+            "int or array-like of shape (n_layers - 2,)",
+            ["array-like", Interval(Integral, 1, None, closed="left")],
+            "Number of units in each hidden layer",
+            synonyms=(
+                Synonyms(
+                    "units hidden hidden_layers hidden_layer_size hidden_sizes hidden_size "
+                    "hidden_units hidden_dim hidden_dims hidden_width n_hidden num_hidden n_units "
+                    "layers layer_sizes size",
+                    "It holds the units of each hidden layer, without those of input and output.",
+                ),
+            ),
+        ),
+        Parameter(
+            "activation",
+            "relu",
+            "{'identity', 'logistic', 'tanh', 'relu'}",
+            [OneOf(HIDDEN_ACTIVATIONS)],
+            "Activation function of the hidden layers",
+            synonyms=(
+                Synonyms("act act_cls act_fn activation_fn activation_function nonlinearity"),
+            ),
+            values={
+                "identity": "linear none nonetype purelin",
+                "logistic": "sigmoid logsig expit",
+                "relu": "rectifier rectified rectifiedlinear",
+                "tanh": "tansig hyperbolictangent",
+            },
+        ),
+        Parameter(
+            "solver",
+            "adam",
+            "{'lbfgs', 'sgd', 'adam'}",
+            [OneOf({"lbfgs", *STOCHASTIC_SOLVERS})],
+            "What minimizes the loss",
+            synonyms=(
+                Synonyms("optimizer optimiser optim opt opt_func optimizer_class algorithm method"),
+            ),
+            values={
+                "lbfgs": "lbfgsb bfgs quasinewton",
+                "sgd": "gd gradientdescent stochasticgradientdescent momentum nesterov",
+            },
+        ),
+        Parameter(
+            "alpha",
+            0.0001,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``",
+            synonyms=(
+                Synonyms(
+                    "weight_decay wd",
+                    f"{PENALTY}: alpha=weight_decay*batch_size is the weight_decay of PyTorch's "
+                    "Adam and SGD.",
+                ),
+                Synonyms(
+                    "l2 l2_reg l2_regularization l2_penalty lambda reg reg_lambda reg_param "
+                    "penalty regularization kernel_regularizer",
+                    f"{PENALTY}: alpha=2*l2*batch_size is the kernel_regularizer L2(l2) of Keras.",
+                ),
+            ),
+        ),
+        Parameter(
+            "batch_size",
+            "auto",
+            "int",
+            [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+            "Samples per minibatch",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("batch bs mini_batch_size block_size"),),
+        ),
+        Parameter(
+            "learning_rate",
+            "constant",
+            "{'constant', 'invscaling', 'adaptive'}",
+            [OneOf(SCHEDULES)],
+            "Schedule of the learning rate",
+            applies_to=(SGD,),
+            synonyms=(
+                Synonyms(
+                    "schedule scheduler lr_schedule lr_scheduler lr_policy learning_rate_schedule "
+                    "learning_rate_scheduler",
+                    "It names a schedule, for solver='sgd'.",
+                ),
+            ),
+            values={
+                "constant": "fixed none nonetype",
+                "invscaling": "inversescaling inversetimedecay",
+                "adaptive": "plateau reduceonplateau reducelronplateau",
+            },
+        ),
+        Parameter(
+            "learning_rate_init",
+            0.001,
+            "float",
+            [Interval(Real, 0, None, closed="neither")],
+            "Step size at the start",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "lr eta eta0 lr_init initial_lr init_lr base_lr lr_max max_lr learn_rate "
+                    "initial_learning_rate rate step_size"
+                ),
+            ),
+        ),
+        Parameter(
+            "power_t",
+            0.5,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Exponent of the 'invscaling' schedule",
+            applies_to=(SGD, only_with("learning_rate", "invscaling")),
+        ),
+        Parameter(
+            "max_iter",
+            200,
+            "int",
+            [Interval(Integral, 1, None, closed="left")],
+            "Maximum number of epochs",
+            synonyms=(
+                Synonyms(
+                    "epochs epoch n_epoch n_epochs nb_epoch nb_epochs num_epochs max_epochs "
+                    "max_epoch training_epochs iterations n_iter n_iters num_iter n_iterations "
+                    "num_iterations max_iterations iteration_limit maxit"
+                ),
+            ),
+        ),
+        Parameter(
+            "shuffle",
+            True,
+            "bool",
+            ["boolean"],
+            "Whether to draw a new order of the samples for every epoch",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("shuffle_data shuffle_training_data"),),
+        ),
+        Parameter(
+            "random_state",
+            None,
+            "int, RandomState instance or None",
+            ["random_state"],
+            "Determines the initial weights, the held-out samples of `early_stopping` and the "
+            "order of the samples",
+            synonyms=(
+                Synonyms("seed random_seed rng generator random_generator manual_seed prng"),
+            ),
+        ),
+        Parameter(
+            "tol",
+            1e-4,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "An epoch improves if the loss falls, or the validation score rises, by more than "
+            "`tol`",
+            synonyms=(
+                Synonyms(
+                    "min_delta tolerance stopping_tolerance tolerance_grad gradient_tolerance"
+                ),
+            ),
+        ),
+        Parameter(
+            "verbose",
+            False,
+            "bool or int",
+            ["verbose"],
+            "Whether to print the loss of every epoch",
+            synonyms=(Synonyms("verbosity log_level print_every trace"),),
+        ),
+        Parameter(
+            "warm_start",
+            False,
+            "bool",
+            ["boolean"],
+            "Whether `fit` goes on from the earlier fit instead of starting anew",
+        ),
+        Parameter(
+            "momentum",
+            0.9,
+            "float",
+            [Interval(Real, 0, 1, closed="both")],
+            "Momentum of 'sgd'",
+            applies_to=(SGD,),
+            synonyms=(Synonyms("mom moms momentum_start momentum_stable"),),
+        ),
+        Parameter(
+            "nesterovs_momentum",
+            True,
+            "bool",
+            ["boolean"],
+            "Whether 'sgd' uses Nesterov's momentum",
+            applies_to=(SGD,),
+            synonyms=(Synonyms("nesterov use_nesterov nesterov_accelerated_gradient"),),
+        ),
+        Parameter(
+            "early_stopping",
+            False,
+            "bool",
+            ["boolean"],
+            "Whether to hold out `validation_fraction` of the samples, to stop when the score on "
+            "them no longer improves, and to keep the weights with the best score",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("early_stop use_early_stopping"),),
+        ),
+        Parameter(
+            "validation_fraction",
+            0.1,
+            "float",
+            [Interval(Real, 0, 1, closed="left")],
+            "Share of the samples that `early_stopping` holds out",
+            applies_to=(STOCHASTIC, only_with("early_stopping", True)),
+            synonyms=(
+                Synonyms(
+                    "validation_split val_fraction val_split valid_pct val_size validation_size "
+                    "train_split",
+                    "It needs early_stopping=True.",
+                ),
+            ),
+        ),
+        Parameter(
+            "beta_1",
+            0.9,
+            "float",
+            [Interval(Real, 0, 1, closed="left")],
+            "Decay rate of the first moment in 'adam'",
+            applies_to=(ADAM,),
+            synonyms=(Synonyms("betas beta", beside=("beta_2",)),),
+        ),
+        Parameter(
+            "beta_2",
+            0.999,
+            "float",
+            [Interval(Real, 0, 1, closed="left")],
+            "Decay rate of the second moment in 'adam'",
+            applies_to=(ADAM,),
+        ),
+        Parameter(
+            "epsilon",
+            1e-8,
+            "float",
+            [Interval(Real, 0, None, closed="neither")],
+            "Added to the denominator in 'adam'",
+            applies_to=(ADAM,),
+            synonyms=(Synonyms("eps adam_epsilon"),),
+        ),
+        Parameter(
+            "n_iter_no_change",
+            10,
+            "int or inf",
+            [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+            "Number of epochs without improvement that are tolerated",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "patience stopping_rounds early_stopping_rounds early_stopping_patience "
+                    "validation_patience",
+                    "It counts epochs; early_stopping=True watches the score of held-out samples "
+                    "instead of the training loss.",
+                ),
+            ),
+        ),
+        Parameter(
+            "max_fun",
+            15000,
+            "int",
+            [Interval(Integral, 1, None, closed="left")],
+            "Maximum number of loss evaluations of 'lbfgs'",
+            applies_to=(only_with("solver", "lbfgs"),),
+            synonyms=(Synonyms("max_eval max_evals max_fev"),),
+        ),
+        Parameter(
+            "dtype",
+            "auto",
+            "{'auto', 'float32', 'float64'} or dtype-like",
+            [FloatOptions()],
+            "Precision of the weights and of the computation",
+            synonyms=(Synonyms("data_type float_type floatx torch_dtype default_dtype"),),
+            is_added=True,
+        ),
+        Parameter(
+            "n_jobs",
+            None,
+            "int or None",
+            [Integral, None],
+            "Number of threads on the CPU",
+            synonyms=(
+                Synonyms(
+                    "n_threads num_threads nthread thread_count threads n_cores num_cores n_cpus "
+                    "workers n_workers num_workers"
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "device",
+            "cpu",
+            "{'cpu', 'cuda', 'auto'}",
+            [StrOptions(DEVICES)],
+            "Where to compute",
+            synonyms=(Synonyms("gpu use_gpu cuda use_cuda accelerator"),),
+            values={"cuda": "gpu cuda0 gpu0 nvidia"},
+            is_added=True,
+        ),
+        Parameter(
+            "precision",
+            None,
+            "{None, 'tf32', 'bf16'}",
+            [StrOptions(PRECISIONS), None],
+            "Format to which a GPU rounds the factors in products of matrices",
+            applies_to=(not_with("device", "cpu"),),
+            synonyms=(Synonyms("mixed_precision matmul_precision amp"),),
+            values={"tf32": "tensorfloat32", "bf16": "bfloat16"},
+            is_added=True,
+        ),
+    )
+}
+
+
+def parameters_of(estimator: str) -> dict[str, Parameter]:
+    """Return the parameters that the estimator of this name has."""
+    return {name: entry for name, entry in PARAMETERS.items() if estimator in entry.estimators}
+
+
+def constraints_of(estimator: str) -> dict[str, list[Any]]:
+    """Return the constraints on the parameters of the estimator of this name."""
+    return {name: entry.constraints for name, entry in parameters_of(estimator).items()}
+
+
+def ineffective_remarks(estimator: Any) -> list[Remark]:
+    """Return what to warn of where a parameter was set that has no effect beside others.
+
+    Those that scikit-learn has are passed over, as scikit-learn does.
+    """
+    remarks = []
+    for entry in PARAMETERS.values():
+        if not (entry.is_added and entry.applies_to):
+            continue
+        value = getattr(estimator, entry.name, entry.default)
+        if same(value, entry.default):
+            continue
+        for condition in entry.applies_to:
+            other = getattr(estimator, condition.parameter)
+            if not condition.holds(other):
+                message = (
+                    f"{entry.name}={text_of(value)} has no effect with "
+                    f"{condition.parameter}={text_of(other)}. Use {condition}, or leave "
+                    f"{entry.name} out."
+                )
+                remarks.append(Remark(message, UserWarning))
+                break
+    return remarks
