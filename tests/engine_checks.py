@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp import MLPClassifier
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
+from skmlp.engines.cuda.vocabulary import KNOWN_OPTIMIZERS
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.initializers import draw_uniform
@@ -20,15 +20,15 @@ from skmlp.network.specs import OptimizerSpec, plain_network
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
+# Those that CUDA knows.
+CUDA_STOCHASTIC = list(KNOWN_OPTIMIZERS)
+CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
 
-_defaults = MLPClassifier().get_params()
 # Of each optimizer, by its name: the defaults that users find.
-SETTINGS = {
-    name: tuple(float(_defaults[setting]) for setting in entry.settings)
-    for name, entry in OPTIMIZERS.items()
-}
-# Optimizers that divide by moments, which in single precision may be rounding errors themselves.
-DIVIDING = {"adam"}
+SETTINGS = {name: entry.defaults for name, entry in OPTIMIZERS.items()}
+# Optimizers that divide by moments, which in single precision may be rounding errors themselves,
+# or look at nothing but their signs.
+DIVIDING = {"adam", "adamw", "lion"}
 # Relative to the largest entry; single precision accumulates rounding over the steps.
 TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
 

@@ -4,9 +4,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float32, float64, int64, types
+from numba import carray, float32, float64, int64, njit, types
 
-from skmlp.engines.cpu.compilation import compile_kernel, inner, specialize
+from skmlp.engines.cpu.compilation import OPTIONS, compile_kernel, inner, specialize
 from skmlp.engines.cpu.pointers import advance
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
@@ -225,69 +225,114 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
 
 
 @cache
+def _load_all(count: int, real: Any) -> Any:
+    """``load(base, stride, i)``: the numbers ``base[i]``, ``base[i + stride]``, ..., as a tuple."""
+    if count == 0:
+        return njit(**OPTIONS)(lambda base, stride, i: ())
+    rest = _load_all(count - 1, real)
+    return njit(**OPTIONS)(lambda base, stride, i: (real(base[i]), *rest(base, stride, i + stride)))
+
+
+@cache
+def _store_all(count: int) -> Any:
+    """``store(base, stride, i, numbers)``: the opposite."""
+    if count == 0:
+        return njit(**OPTIONS)(lambda base, stride, i, numbers: None)
+    rest = _store_all(count - 1)
+
+    def store(base, stride, i, numbers):
+        base[i] = numbers[0]
+        rest(base, stride, i + stride, numbers[1:])
+
+    return njit(**OPTIONS)(store)
+
+
+@cache
 def constants_kernel(name: str) -> int:
-    """``kernel(settings, learning_rate, step, out)``: four numbers that a step's updates share.
+    """``kernel(settings, learning_rate, step, out)``: the numbers that a step's updates share.
 
     They are computed in double precision.
     """
-    constants = specialize(OPTIMIZERS[name].constants, np.float64)
+    optimizer = OPTIMIZERS[name]
+    constants = specialize(optimizer.constants, np.float64)
+    store = _store_all(optimizer.n_constants)
     doubles = types.CPointer(float64)
 
     def step_constants(settings, learning_rate, step, out):
-        out[0], out[1], out[2], out[3] = constants(settings, learning_rate, step)
+        store(out, 1, 0, constants(settings, learning_rate, step))
 
     return _address(step_constants, (doubles, float64, int64, doubles), name)
 
 
-@cache
-def update_kernel(name: str, dtype: str) -> int:
-    """``kernel(parameters, gradient, state, stride, size, alpha, inverse, constants, penalty)``.
+def update_kernel(name: str, dtype: str, *, decays: bool = False) -> int:
+    """``kernel(w, gradient, state, stride, size, alpha, inverse, keep, constants, penalty)``.
 
     Updates `size` parameters ``w`` and their state in place by the gradient
-    ``(gradient + alpha * w) * inverse``; state vector `s` starts ``s * stride`` elements after
-    `state`. `constants` comes from the `constants_kernel`; ``penalty[0]`` becomes the sum of the
-    squares of the parameters as they were.
+    ``(gradient + alpha * w) * inverse``; if it `decays`, they are multiplied by `keep` before
+    the update. State vector `s` starts ``s * stride`` elements after `state`. `constants` comes
+    from the `constants_kernel`; ``penalty[0]`` becomes the sum of the squares of the parameters
+    as they were.
     """
     optimizer = OPTIMIZERS[name]
+    # Optimizers may have a formula in common.
+    return _update_kernel(
+        optimizer.update, len(optimizer.states), optimizer.n_constants, dtype, decays
+    )
+
+
+@cache
+def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, decays: bool) -> int:
     real, array = _types(dtype)
     doubles = types.CPointer(float64)
-    arguments = (*(array, array, array), int64, int64, float64, float64, doubles, doubles)
-    make = {1: _update_with_one_state, 2: _update_with_two_states}[len(optimizer.state_names)]
-    update = specialize(optimizer.update, real)
-    return _address(make(update, real), arguments, f"{name} {dtype}")
+    update = specialize(formula, real)
+    load_constants, load_state = _load_all(n_constants, real), _load_all(n_states, real)
+    store_state = _store_all(n_states)
 
-
-def _update_with_one_state(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
-        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
-        decay, scale = real(alpha), real(inverse)
+    def update_parameters(p, g, state, stride, size, alpha, inverse, keep, constants, penalty):
+        shared = load_constants(constants, 1, 0)
+        penalized, scale, kept = real(alpha), real(inverse), real(keep)
         squares = 0.0
         for i in range(size):
             before = p[i]
-            gradient = (g[i] + decay * before) * scale
+            gradient = (g[i] + penalized * before) * scale
             squares += float(before) * float(before)
-            parameter, first = update(before, gradient, state[i], shared)
-            p[i] = parameter
-            state[i] = first
+            start = kept * before if decays else before
+            after = update(start, gradient, *load_state(state, stride, i), shared)
+            p[i] = after[0]
+            store_state(state, stride, i, after[1:])
         penalty[0] = squares
 
-    return update_parameters
+    arguments = (
+        *(array, array, array, int64, int64),
+        *(float64, float64, float64, doubles, doubles),
+    )
+    key = f"{formula.__name__} {dtype}{' decays' if decays else ''}"
+    return _address(update_parameters, arguments, key)
 
 
-def _update_with_two_states(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
-        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
-        decay, scale = real(alpha), real(inverse)
-        other = advance(state, stride)
-        squares = 0.0
-        for i in range(size):
-            before = p[i]
-            gradient = (g[i] + decay * before) * scale
-            squares += float(before) * float(before)
-            parameter, first, second = update(before, gradient, state[i], other[i], shared)
-            p[i] = parameter
-            state[i] = first
-            other[i] = second
-        penalty[0] = squares
+@cache
+def penalize_kernel(dtype: str) -> int:
+    """``kernel(parameters, gradient, other, adds, rows, width, used, alpha, squares)``.
 
-    return update_parameters
+    Completes the gradient of a block: ``gradient += alpha * parameters``, and `other` too if it
+    `adds` one. ``squares[0]`` grows by the sum of the squares of the first `used` of the `width`
+    columns.
+    """
+    real, array = _types(dtype)
+
+    def penalize(p, g, other, adds, rows, width, used, alpha, squares):
+        penalized = real(alpha)
+        total = 0.0
+        for i in range(rows):
+            for j in range(i * width, i * width + used):
+                gradient = g[j] + other[j] if adds else g[j]
+                gradient += penalized * p[j]
+                g[j] = gradient
+                total += float(gradient) * float(gradient)
+        squares[0] += total
+
+    arguments = (
+        *(array, array, array, int64, int64, int64, int64),
+        *(float64, types.CPointer(float64)),
+    )
+    return _address(penalize, arguments, dtype)

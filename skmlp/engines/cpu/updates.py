@@ -1,5 +1,7 @@
 """The gradient of a block of parameters, its update, and the penalized loss of a batch."""
 
+import numpy as np
+
 from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, multiply_transposed
@@ -11,12 +13,18 @@ from skmlp.engines.cpu.tables import (
     BLOCK_LAST,
     BLOCK_OFFSET,
     BLOCK_PANEL,
-    CONSTANTS_STRIDE,
     DELTAS,
+    GROUP_ALPHA,
+    GROUP_CONSTANTS,
+    GROUP_DECAY,
+    GROUP_OF_COEFS,
+    GROUP_OF_INTERCEPTS,
     LD,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
+    ROW_CONSTANTS,
+    ROW_RATE,
     UNITS,
     packed_table,
 )
@@ -105,49 +113,106 @@ def gradient_of_block(
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
+@jit(inline="always")
+def shape_of_block(layers, blocks, layer, block, lanes):
+    """Return a block's rows of coefficients, how wide they are, and how many columns are real."""
+    panel, columns = blocks.table[block, BLOCK_PANEL], layers[layer + 1, UNITS]
+    _, vectors, in_last = columns_of_panel(panel, columns, lanes)
+    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+    return rows, vectors * lanes, (vectors - 1) * lanes + in_last
+
+
 @inner
-def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient, other):
+def complete_block(layers, model, blocks, layer, block, gradient, other):
+    """Add up and penalize a block's gradient, and sum up its squares.
+
+    ``g = g + other + alpha * w``; `other` is the gradient of the slab's other half, if it has two.
+    """
+    parameters = pointer(model.parameters, blocks.table[block, BLOCK_OFFSET])
+    rows, width, used = shape_of_block(layers, blocks, layer, block, lane_count(parameters))
+    adds = np.int64(blocks.parts - 1)
+    squares = pointer(blocks.squares, block)
+    squares[0] = 0.0
+    alpha = model.groups[GROUP_OF_COEFS, GROUP_ALPHA]
+    data = (parameters, gradient, other, adds, rows, width, used, alpha, squares)
+    call_kernel(model.penalize, data)
+    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
+        size = rows * width
+        p, g, o = advance(parameters, size), advance(gradient, size), advance(other, size)
+        alpha = model.groups[GROUP_OF_INTERCEPTS, GROUP_ALPHA]
+        call_kernel(model.penalize, (p, g, o, adds, np.int64(1), width, used, alpha, squares))
+
+
+@jit(inline="always")
+def clipped(model, blocks, inverse):
+    """Return what to scale the gradient by, so that its norm is at most `clip_norm`.
+
+    Every thread adds the same sums in the same order.
+    """
+    total = 0.0
+    for block in range(blocks.squares.size):
+        total += blocks.squares[block]
+    norm = np.sqrt(total) * inverse
+    # NaN is not larger, and stays in the gradient.
+    return inverse * (model.clip_norm / norm) if norm > model.clip_norm else inverse
+
+
+@jit(inline="always")
+def update_group(model, group, place, size, scaling, constants, penalty):
+    """Update some parameters of a group, at a place in the parameters, gradient and state."""
+    inverse, is_complete = scaling
+    alpha = 0.0 if is_complete else model.groups[group, GROUP_ALPHA]
+    row = int(model.groups[group, GROUP_CONSTANTS])
+    own = advance(constants, row * model.constants.shape[2])
+    keep = 1.0 - own[ROW_RATE] * model.groups[group, GROUP_DECAY]
+    parameters, gradient, state = place
+    numbers = (model.parameters.size, size, alpha, inverse, keep)
+    data = (parameters, gradient, state, *numbers, advance(own, ROW_CONSTANTS), penalty)
+    call_kernel(model.update, data)
+
+
+@inner
+def update_block(layers, model, blocks, layer, block, scaling, constants, gradient, other):
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
-    ``g = (g + other + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; `other` is
-    the gradient of the slab's other half, if it has two. Intercepts are not penalized.
+    ``g = (g + other + alpha * w) * inverse`` and ``penalties[block] = sum(w ** 2)``; `other` is
+    the gradient of the slab's other half, if it has two. `scaling` holds `inverse`, and whether
+    the sum in brackets is in `gradient` already. Intercepts are a group of their own.
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
-    columns = layers[layer + 1, UNITS]
-    lanes = lane_count(parameters)
-    _, vectors, in_last = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
-    width = vectors * lanes
-    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+    rows, width, used = shape_of_block(layers, blocks, layer, block, lane_count(parameters))
     size = rows * width
     has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
     rows += has_intercepts
-    if blocks.parts > 1:
+    if blocks.parts > 1 and not scaling[1]:
         for i in range(rows * width):
             gradient[i] += other[i]
     state = pointer(model.state, offset)
-    stride = model.parameters.size
     penalty = pointer(blocks.penalties, block)
-    inverse = 1.0 / weight_sum
     if has_intercepts:  # before the coefficients, whose call leaves the penalty
-        p, g, s = advance(parameters, size), advance(gradient, size), advance(state, size)
-        call_kernel(model.update, (p, g, s, stride, width, 0.0, inverse, constants, penalty))
-    call_kernel(
-        model.update,
-        (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),
-    )
-    if in_last < lanes and parameters[width - 1] != 0.0:
+        place = advance(parameters, size), advance(gradient, size), advance(state, size)
+        update_group(model, GROUP_OF_INTERCEPTS, place, width, scaling, constants, penalty)
+    place = parameters, gradient, state
+    update_group(model, GROUP_OF_COEFS, place, size, scaling, constants, penalty)
+    if used < width and parameters[width - 1] != 0.0:
         # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
-            for j in range(width - lanes + in_last, width):
-                parameters[i * width + j] = 0.0
+            for j in range(i * width + used, i * width + width):
+                parameters[j] = 0.0
 
 
 @jit(inline="always")
 def step_constants(model, learning_rate, step, thread):
     """Return what all updates of a step share, in memory of the thread's own."""
-    constants = pointer(model.constants, thread * CONSTANTS_STRIDE)
-    call_kernel(model.prepare, (pointer(model.settings, 0), learning_rate, step, constants))
+    _, rates, stride = model.constants.shape
+    constants = pointer(model.constants, thread * rates * stride)
+    for i in range(rates):
+        row = advance(constants, i * stride)
+        rate = learning_rate * model.rates[i]
+        row[ROW_RATE] = rate
+        settings = pointer(model.settings, 0)
+        call_kernel(model.prepare, (settings, rate, step, advance(row, ROW_CONSTANTS)))
     return constants
 
 
