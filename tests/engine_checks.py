@@ -26,9 +26,10 @@ CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
 
 # Of each optimizer, by its name: the defaults that users find.
 SETTINGS = {name: entry.defaults for name, entry in OPTIMIZERS.items()}
-# Optimizers that divide by moments, which in single precision may be rounding errors themselves,
-# or look at nothing but their signs.
-DIVIDING = {"adam", "adamw", "lion"}
+# Optimizers that divide by moments, which in single precision may be rounding errors themselves.
+DIVIDING = {"adam", "adamw"}
+# Those that look at nothing but signs.
+BY_SIGNS = {"lion"}
 # Relative to the largest entry; single precision accumulates rounding over the steps.
 TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
 
@@ -45,16 +46,20 @@ def make_problem(network, n_samples, seed=0, *, density=None):
     return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
 
 
-def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
+def make_task(
+    engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0, **beside
+):
+    """`beside` is what `OptimizerSpec` has beside an optimizer and its settings."""
     X, targets, weight = problem
     data = engine.load(X, targets, weight, network, dtype)
     layout = layout_of(network)
     generator = np.random.RandomState(seed)
     parameters = draw_uniform(network, generator, np.float64)
-    vectors = np.zeros((len(OPTIMIZERS[solver].state_names), layout.size))
+    vectors = [np.full(layout.size, state.initial) for state in OPTIMIZERS[solver].states]
+    vectors = np.array(vectors).reshape(-1, layout.size)
     return FitTask(
         network=network,
-        optimizer=OptimizerSpec(solver, SETTINGS[solver]),
+        optimizer=OptimizerSpec(solver, OPTIMIZERS[solver].defaults, **beside),
         data=data,
         parameters=parameters,
         optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
@@ -63,10 +68,13 @@ def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver
     )
 
 
-def make_plan(n_samples, n_epochs=3, seed=0):
+def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None):
+    """With a batch size, each batch has a learning rate of its own."""
     rng = np.random.default_rng(seed)
     orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
-    return EpochPlan(orders, 0.01)
+    if batch_size is None:
+        return EpochPlan(orders, 0.01)
+    return EpochPlan(orders, 0.01, 0.01 * rng.random((n_epochs, -(-n_samples // batch_size))))
 
 
 def run_epochs(engine, network, problem, plan=None, **options):
@@ -99,6 +107,13 @@ PROBLEMS = {
     "density": st.sampled_from([None, 0.3]),
     "weighted": st.booleans(),
 }
+# What the CPU can do beside an optimizer, for the argument `beside`.
+BESIDE = st.fixed_dictionaries(
+    {
+        "weight_decay": st.sampled_from([0.0, 0.5]),
+        "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+    }
+)
 
 
 def check_against_reference(
@@ -114,13 +129,18 @@ def check_against_reference(
     solver,
     density,
     weighted,
+    beside=None,
+    changes_rates=False,
 ):
     """Compare losses, parameters, steps and predictions of a short fit."""
+    # Rounding decides on the signs of small numbers.
+    assume(dtype == "float64" or solver not in BY_SIGNS)
     network = plain_network((n_features, *hidden, n_outputs), activation, *key)
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
-    options = {"batch_size": batch_size, "solver": solver}
-    plan = make_plan(n_samples, n_epochs=2)
+    options = {"batch_size": batch_size, "solver": solver, **(beside or {})}
+    batch_size = min(batch_size, n_samples)
+    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if changes_rates else None)
 
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

@@ -42,7 +42,6 @@ from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
     clipped,
-    complete_block,
     gradient_of_block,
     pack_for_block,
     penalized_loss,
@@ -278,13 +277,14 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_
 @inner
 def complete_share(layers, model, blocks, team, thread):
     """Complete a thread's share of a batch's gradient, so that its norm can be told."""
+    other = (blocks.parts - 1) * model.parameters.size
     for layer in range(layers.shape[0] - 1):
         begin, end = share_of_blocks(blocks.shares, layer, team, thread)
-        for i in range(begin, end):
-            block = blocks.sequence[i]
-            gradient = part_of_gradient(model, blocks, block, 0)
-            other = part_of_gradient(model, blocks, block, blocks.parts - 1)
-            complete_block(layers, model, blocks, layer, block, gradient, other)
+        gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
+        places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
+        sums = pointer(model.groups, 0), pointer(blocks.squares, 0)
+        parameters, columns = pointer(model.parameters, 0), layers[layer + 1, UNITS]
+        call_kernel(model.complete, (parameters, *gradients, *places, columns, *sums))
 
 
 @jit(inline="always")

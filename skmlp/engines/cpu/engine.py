@@ -21,9 +21,9 @@ from skmlp.engines.base import (
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
+    completion_kernel,
     constants_kernel,
     loss_kernel,
-    penalize_kernel,
     update_kernel,
 )
 from skmlp.engines.cpu.layout import (
@@ -78,7 +78,7 @@ def step_of(
     rates = sorted({group.rate for group in groups.values()})
     table = np.zeros((len(groups), GROUP_FIELDS))
     fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
-    fields |= {"prepare": 0, "update": 0, "penalize": 0, "clip_norm": 0.0}
+    fields |= {"prepare": 0, "update": 0, "complete": 0, "clip_norm": 0.0}
     row = ROW_CONSTANTS
     if optimizer is not None:
         decay = optimizer.weight_decay
@@ -88,7 +88,7 @@ def step_of(
         fields["prepare"] = constants_kernel(optimizer.name)
         fields["update"] = update_kernel(optimizer.name, dtype, decays=decay > 0.0)
         if optimizer.clip_norm is not None:
-            fields["penalize"] = penalize_kernel(dtype)
+            fields["complete"] = completion_kernel(dtype)
             fields["clip_norm"] = float(optimizer.clip_norm)
         row += optimizer.entry.n_constants
     stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE

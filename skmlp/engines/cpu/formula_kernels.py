@@ -4,10 +4,24 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float32, float64, int64, njit, types
+from numba import carray, float32, float64, int64, types
 
-from skmlp.engines.cpu.compilation import OPTIONS, compile_kernel, inner, specialize
-from skmlp.engines.cpu.pointers import advance
+from skmlp.engines.cpu.compilation import compile_kernel, inner, specialize
+from skmlp.engines.cpu.pointers import advance, loader, store_all
+from skmlp.engines.cpu.products import columns_of_panel
+from skmlp.engines.cpu.tables import (
+    BLOCK_FIELDS,
+    BLOCK_FIRST,
+    BLOCK_HAS_INTERCEPTS,
+    BLOCK_LAST,
+    BLOCK_OFFSET,
+    BLOCK_PANEL,
+    GROUP_ALPHA,
+    GROUP_FIELDS,
+    GROUP_OF_COEFS,
+    GROUP_OF_INTERCEPTS,
+)
+from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
@@ -225,29 +239,6 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
 
 
 @cache
-def _load_all(count: int, real: Any) -> Any:
-    """``load(base, stride, i)``: the numbers ``base[i]``, ``base[i + stride]``, ..., as a tuple."""
-    if count == 0:
-        return njit(**OPTIONS)(lambda base, stride, i: ())
-    rest = _load_all(count - 1, real)
-    return njit(**OPTIONS)(lambda base, stride, i: (real(base[i]), *rest(base, stride, i + stride)))
-
-
-@cache
-def _store_all(count: int) -> Any:
-    """``store(base, stride, i, numbers)``: the opposite."""
-    if count == 0:
-        return njit(**OPTIONS)(lambda base, stride, i, numbers: None)
-    rest = _store_all(count - 1)
-
-    def store(base, stride, i, numbers):
-        base[i] = numbers[0]
-        rest(base, stride, i + stride, numbers[1:])
-
-    return njit(**OPTIONS)(store)
-
-
-@cache
 def constants_kernel(name: str) -> int:
     """``kernel(settings, learning_rate, step, out)``: the numbers that a step's updates share.
 
@@ -255,11 +246,10 @@ def constants_kernel(name: str) -> int:
     """
     optimizer = OPTIMIZERS[name]
     constants = specialize(optimizer.constants, np.float64)
-    store = _store_all(optimizer.n_constants)
     doubles = types.CPointer(float64)
 
     def step_constants(settings, learning_rate, step, out):
-        store(out, 1, 0, constants(settings, learning_rate, step))
+        store_all(out, 1, 0, constants(settings, learning_rate, step))
 
     return _address(step_constants, (doubles, float64, int64, doubles), name)
 
@@ -285,8 +275,8 @@ def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, de
     real, array = _types(dtype)
     doubles = types.CPointer(float64)
     update = specialize(formula, real)
-    load_constants, load_state = _load_all(n_constants, real), _load_all(n_states, real)
-    store_state = _store_all(n_states)
+    load_constants = loader(NUMBA_TYPES[dtype], n_constants)
+    load_state = loader(NUMBA_TYPES[dtype], n_states)
 
     def update_parameters(p, g, state, stride, size, alpha, inverse, keep, constants, penalty):
         shared = load_constants(constants, 1, 0)
@@ -299,7 +289,7 @@ def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, de
             start = kept * before if decays else before
             after = update(start, gradient, *load_state(state, stride, i), shared)
             p[i] = after[0]
-            store_state(state, stride, i, after[1:])
+            store_all(state, stride, i, after[1:])
         penalty[0] = squares
 
     arguments = (
@@ -311,28 +301,40 @@ def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, de
 
 
 @cache
-def penalize_kernel(dtype: str) -> int:
-    """``kernel(parameters, gradient, other, adds, rows, width, used, alpha, squares)``.
+def completion_kernel(dtype: str) -> int:
+    """``kernel(w, gradient, other, adds, blocks, sequence, first, last, columns, ...)``.
 
-    Completes the gradient of a block: ``gradient += alpha * parameters``, and `other` too if it
-    `adds` one. ``squares[0]`` grows by the sum of the squares of the first `used` of the `width`
-    columns.
+    Completes the gradients of some blocks of a layer of `columns` columns, those in the table
+    `blocks` that `sequence` numbers from `first` up to `last`: ``gradient += alpha * w``, and
+    `other` too if it `adds` one. The last arguments are the table of groups, and `squares`, where
+    ``squares[block]`` becomes the sum of the squares, padding left out.
     """
     real, array = _types(dtype)
+    doubles, integers = types.CPointer(float64), types.CPointer(int64)
 
-    def penalize(p, g, other, adds, rows, width, used, alpha, squares):
-        penalized = real(alpha)
-        total = 0.0
-        for i in range(rows):
-            for j in range(i * width, i * width + used):
-                gradient = g[j] + other[j] if adds else g[j]
-                gradient += penalized * p[j]
-                g[j] = gradient
-                total += float(gradient) * float(gradient)
-        squares[0] += total
+    def complete(w, gradient, other, adds, blocks, sequence, first, last, columns, groups, squares):
+        of_coefs = real(groups[GROUP_OF_COEFS * GROUP_FIELDS + GROUP_ALPHA])
+        of_intercepts = real(groups[GROUP_OF_INTERCEPTS * GROUP_FIELDS + GROUP_ALPHA])
+        lanes = lane_count(w)
+        for k in range(first, last):
+            block = advance(blocks, sequence[k] * BLOCK_FIELDS)
+            _, vectors, in_last = columns_of_panel(block[BLOCK_PANEL], columns, lanes)
+            width = vectors * lanes
+            used = width - lanes + in_last
+            rows = block[BLOCK_LAST] - block[BLOCK_FIRST]
+            start = block[BLOCK_OFFSET]
+            total = 0.0
+            for i in range(rows + block[BLOCK_HAS_INTERCEPTS]):
+                alpha = of_coefs if i < rows else of_intercepts
+                for j in range(start + i * width, start + i * width + used):
+                    number = gradient[j] + other[j] if adds else gradient[j]
+                    number += alpha * w[j]
+                    gradient[j] = number
+                    total += float(number) * float(number)
+            squares[sequence[k]] = total
 
     arguments = (
-        *(array, array, array, int64, int64, int64, int64),
-        *(float64, types.CPointer(float64)),
+        *(array, array, array, int64, integers, integers, int64, int64, int64),
+        *(doubles, doubles),
     )
-    return _address(penalize, arguments, dtype)
+    return _address(complete, arguments, dtype)

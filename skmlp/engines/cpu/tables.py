@@ -93,7 +93,7 @@ class Model(NamedTuple):
     `rates` (n_rates,) the factors of the learning rate that occur in it; `constants`
     (threads, n_rates, stride) has a row for each of them and each thread. Gradients of batches
     are clipped to `clip_norm`, or not at all if that is zero. `loss`, `prepare`, `update` and
-    `penalize` are addresses of kernels.
+    `complete` are addresses of kernels.
     """
 
     parameters: Any
@@ -108,7 +108,7 @@ class Model(NamedTuple):
     loss: int
     prepare: int
     update: int
-    penalize: int
+    complete: int
     alpha: float
     clip_norm: float
 

@@ -113,37 +113,7 @@ def gradient_of_block(
         sum_of_rows(vectors, delta, ld, rows, start, sums)
 
 
-@jit(inline="always")
-def shape_of_block(layers, blocks, layer, block, lanes):
-    """Return a block's rows of coefficients, how wide they are, and how many columns are real."""
-    panel, columns = blocks.table[block, BLOCK_PANEL], layers[layer + 1, UNITS]
-    _, vectors, in_last = columns_of_panel(panel, columns, lanes)
-    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
-    return rows, vectors * lanes, (vectors - 1) * lanes + in_last
-
-
 @inner
-def complete_block(layers, model, blocks, layer, block, gradient, other):
-    """Add up and penalize a block's gradient, and sum up its squares.
-
-    ``g = g + other + alpha * w``; `other` is the gradient of the slab's other half, if it has two.
-    """
-    parameters = pointer(model.parameters, blocks.table[block, BLOCK_OFFSET])
-    rows, width, used = shape_of_block(layers, blocks, layer, block, lane_count(parameters))
-    adds = np.int64(blocks.parts - 1)
-    squares = pointer(blocks.squares, block)
-    squares[0] = 0.0
-    alpha = model.groups[GROUP_OF_COEFS, GROUP_ALPHA]
-    data = (parameters, gradient, other, adds, rows, width, used, alpha, squares)
-    call_kernel(model.penalize, data)
-    if blocks.table[block, BLOCK_HAS_INTERCEPTS]:
-        size = rows * width
-        p, g, o = advance(parameters, size), advance(gradient, size), advance(other, size)
-        alpha = model.groups[GROUP_OF_INTERCEPTS, GROUP_ALPHA]
-        call_kernel(model.penalize, (p, g, o, adds, np.int64(1), width, used, alpha, squares))
-
-
-@jit(inline="always")
 def clipped(model, blocks, inverse):
     """Return what to scale the gradient by, so that its norm is at most `clip_norm`.
 
@@ -181,7 +151,11 @@ def update_block(layers, model, blocks, layer, block, scaling, constants, gradie
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
-    rows, width, used = shape_of_block(layers, blocks, layer, block, lane_count(parameters))
+    columns = layers[layer + 1, UNITS]
+    lanes = lane_count(parameters)
+    _, vectors, in_last = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+    width = vectors * lanes
+    rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
     size = rows * width
     has_intercepts = blocks.table[block, BLOCK_HAS_INTERCEPTS]
     rows += has_intercepts
@@ -195,14 +169,14 @@ def update_block(layers, model, blocks, layer, block, scaling, constants, gradie
         update_group(model, GROUP_OF_INTERCEPTS, place, width, scaling, constants, penalty)
     place = parameters, gradient, state
     update_group(model, GROUP_OF_COEFS, place, size, scaling, constants, penalty)
-    if used < width and parameters[width - 1] != 0.0:
+    if in_last < lanes and parameters[width - 1] != 0.0:
         # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
-            for j in range(i * width + used, i * width + width):
-                parameters[j] = 0.0
+            for j in range(width - lanes + in_last, width):
+                parameters[i * width + j] = 0.0
 
 
-@jit(inline="always")
+@inner
 def step_constants(model, learning_rate, step, thread):
     """Return what all updates of a step share, in memory of the thread's own."""
     _, rates, stride = model.constants.shape
