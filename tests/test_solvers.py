@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -243,6 +244,15 @@ def test_the_state_goes_on_with_the_same_optimizer_only():
     for solver, step in [("adam", 48), (Adam(beta_1=0.5), 48), ("adamw", 24), (Lion(), 24)]:
         model = pickle.loads(pickle.dumps(first)).set_params(solver=solver).fit(X, Y)
         assert model._optimizer.step == step
+
+
+def test_a_fit_begins_with_the_initial_state(monkeypatch):
+    options = {"solver": "lion", "learning_rate_init": 1e-12, "max_iter": 1, "batch_size": 60}
+    plain = fitted(**options)._optimizer.vectors
+    (state,) = OPTIMIZERS["lion"].states
+    entry = replace(OPTIMIZERS["lion"], states=(replace(state, initial=0.5),))
+    monkeypatch.setitem(OPTIMIZERS, "lion", entry)
+    assert_allclose(fitted(**options)._optimizer.vectors, plain + 0.99 * 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
