@@ -47,9 +47,15 @@ from skmlp._sklearn_compat import (
     LinkedDocumentation,
     lbfgs_options,
 )
+from skmlp._solvers import (
+    check_known_length,
+    is_stochastic,
+    optimizer_spec,
+    schedule_of,
+    solver_remarks,
+)
 from skmlp._splitting import split_rows
 from skmlp._validation import (
-    STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
     check_memory,
     check_parameters_again,
@@ -91,9 +97,9 @@ class Targets:
     stratify: npt.NDArray[Any] | None
 
 
-def is_stochastic(estimator: Any) -> bool:
+def offers_partial_fit(estimator: Any) -> bool:
     """Whether `partial_fit` is offered; raises scikit-learn's `AttributeError` if not."""
-    if estimator.solver not in STOCHASTIC_SOLVERS:
+    if not is_stochastic(estimator):
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. "
             f"{estimator.solver} is not stochastic. Use solver='adam' or 'sgd'."
@@ -124,10 +130,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         *,
         hidden_layer_sizes: Any,
         activation: Any,
-        solver: str,
+        solver: Any,
         alpha: float,
         batch_size: Any,
-        learning_rate: str,
+        learning_rate: Any,
         learning_rate_init: float,
         power_t: float,
         max_iter: int,
@@ -145,6 +151,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         epsilon: float,
         n_iter_no_change: float,
         max_fun: int,
+        weight_decay: float,
+        clip_norm: float | None,
         dtype: npt.DTypeLike,
         n_jobs: int | None,
         device: str,
@@ -176,6 +184,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
@@ -233,6 +243,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 "partial_fit does not support early_stopping=True. Set "
                 "early_stopping=False, or use fit."
             )
+        if incremental:
+            check_known_length(self)
         # Initial weights may have been assigned to an estimator that has seen no data.
         reset = not (resumes and hasattr(self, "n_features_in_"))
         X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
@@ -253,15 +265,15 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
         network = describe_network(self, X.shape[1], hidden, targets.heads)
-        optimizer = self._optimizer_spec()
-        # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
-        check_memory(network, 5, dtype)
+        optimizer, schedule = optimizer_spec(self), schedule_of(self)
+        # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
+        check_memory(network, 5 if optimizer is None else 3 + len(optimizer.entry.states), dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         choice = choose_for_fit(
             self.device,
             fit_flops(X.shape[0], network.n_coefs, self.max_iter),
-            what_is_lacking(network, optimizer),
+            what_is_lacking(network, optimizer, schedule.name),
         )
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
@@ -286,7 +298,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             parameters, remarks = self._fit_lbfgs(engine, network, data, start)
         else:
             parameters, remarks = self._fit_stochastic(
-                engine, network, optimizer, data, start, targets, sample_weight, incremental
+                *(engine, network, optimizer, schedule, data, start, targets, sample_weight),
+                incremental,
             )
         if overflows(engine, network, data, parameters, X_norm, sample_weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
@@ -328,6 +341,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             remarks = [interrupted_remark(result.n_iter)]
         else:
             remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
+        remarks = [*solver_remarks(self), *remarks]
         # What an earlier stochastic fit would resume from belongs to weights now left behind.
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
@@ -339,13 +353,13 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         engine: Engine,
         network: NetworkSpec,
         optimizer: OptimizerSpec,
+        schedule: Schedule,
         data: Any,
         start: Start,
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
     ) -> tuple[FloatArray, Sequence[Remark]]:
-        schedule = self._schedule()
         rows: IndexArray = np.arange(len(targets.matrix))
         score = None
         if self.early_stopping:
@@ -379,17 +393,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         remarks = stochastic_remarks(self, trainer, incremental=incremental)
         self._remember(trainer, outcome, schedule)
         return outcome.parameters, remarks
-
-    def _optimizer_spec(self) -> OptimizerSpec | None:
-        """Return what the parameters say about a stochastic optimizer; None for L-BFGS."""
-        if self.solver == "lbfgs":
-            return None
-        names = OptimizerSpec(self.solver, ()).entry.settings
-        return OptimizerSpec(self.solver, tuple(float(getattr(self, name)) for name in names))
-
-    def _schedule(self) -> Schedule:
-        name = self.learning_rate if self.solver == "sgd" else "constant"
-        return Schedule(name, float(self.learning_rate_init), float(self.power_t))
 
     def _effective_batch_size(self, n_train: int) -> int:
         if self.batch_size == "auto":
@@ -511,4 +514,4 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         return tags
 
 
-stochastic_only = available_if(is_stochastic)
+stochastic_only = available_if(offers_partial_fit)

@@ -298,6 +298,19 @@ def is_optimizer_state(value: Any) -> bool:
     )
 
 
+def is_schedule(value: Any) -> bool:
+    """Whether it is a schedule, whose fields can be compared with those of another."""
+    return (
+        isinstance(value, Schedule)
+        and isinstance(value.name, str)
+        and is_number(value.learning_rate_init)
+        and is_number(value.power_t)
+        and isinstance(value.constants, tuple)
+        and all(map(is_number, value.constants))
+        and (value.function is None or callable(value.function))
+    )
+
+
 def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -313,7 +326,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_scores_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
     "_no_improvement_count": (is_count, "a number of epochs"),
-    "_last_schedule": (of_type(Schedule), "the schedule of the last fit"),
+    "_last_schedule": (is_schedule, "the schedule of the last fit"),
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
     "_mask_seed": (is_count, "a number"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from skmlp._choices import Choice, text_of
 from skmlp._formulas import FormulaChoice, formula_of, name_of
+from skmlp._solvers import uses_lbfgs
 from skmlp.activations import Custom
 from skmlp.network.activations import activation_entry
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
@@ -32,7 +33,7 @@ def describe_network(
     activations = each_layer("activation", estimator.activation, len(hidden))
     dropouts = each_layer("dropout", estimator.dropout, len(hidden))
     # L-BFGS compares losses, which must not change from one look to the next.
-    drops = estimator.solver != "lbfgs"
+    drops = not uses_lbfgs(estimator)
     layers = tuple(
         LayerSpec(units, activation_formula(activation), dropout=float(dropout) * drops)
         for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)

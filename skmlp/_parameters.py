@@ -12,22 +12,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp import losses
+from skmlp import losses, optimizers, schedules
 from skmlp._choices import EachOf, OneOf, same, text_of
 from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
+from skmlp._solvers import STOCHASTIC_SOLVERS
 from skmlp._validation import (
     DEVICES,
     HIDDEN_ACTIVATIONS,
     PRECISIONS,
-    SCHEDULES,
-    STOCHASTIC_SOLVERS,
     FloatOptions,
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.losses import REGRESSION_LINKS
+from skmlp.training.schedules import SCHEDULES
 
 
 class Condition(NamedTuple):
@@ -118,7 +118,7 @@ class Parameter:
 
 STOCHASTIC = not_with("solver", "lbfgs")
 SGD = only_with("solver", "sgd")
-ADAM = only_with("solver", "adam")
+ADAM = only_with("solver", "adam", "adamw")
 PENALTY = (
     "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
     "intercepts out"
@@ -189,8 +189,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "solver",
             "adam",
-            "{'lbfgs', 'sgd', 'adam'}",
-            [OneOf({"lbfgs", *STOCHASTIC_SOLVERS})],
+            "{'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object",
+            [OneOf({"lbfgs", *STOCHASTIC_SOLVERS}, optimizers.OBJECTS.values())],
             "What minimizes the loss",
             synonyms=(
                 Synonyms("optimizer optimiser optim opt opt_func optimizer_class algorithm method"),
@@ -198,6 +198,7 @@ PARAMETERS: dict[str, Parameter] = {
             values={
                 "lbfgs": "lbfgsb bfgs quasinewton",
                 "sgd": "gd gradientdescent stochasticgradientdescent momentum nesterov",
+                "lion": "lion32bit evolvedsignmomentum",
             },
         ),
         Parameter(
@@ -207,11 +208,6 @@ PARAMETERS: dict[str, Parameter] = {
             [Interval(Real, 0, None, closed="left")],
             "Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``",
             synonyms=(
-                Synonyms(
-                    "weight_decay wd",
-                    f"{PENALTY}: alpha=weight_decay*batch_size is the weight_decay of PyTorch's "
-                    "Adam and SGD.",
-                ),
                 Synonyms(
                     "l2 l2_reg l2_regularization l2_penalty lambda reg reg_lambda reg_param "
                     "penalty regularization kernel_regularizer",
@@ -231,21 +227,22 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "learning_rate",
             "constant",
-            "{'constant', 'invscaling', 'adaptive'}",
-            [OneOf(SCHEDULES)],
+            "{'constant', 'invscaling', 'adaptive', 'cosine'} or object",
+            [OneOf(SCHEDULES, schedules.OBJECTS.values()), callable],
             "Schedule of the learning rate",
-            applies_to=(SGD,),
+            applies_to=(STOCHASTIC,),
             synonyms=(
                 Synonyms(
                     "schedule scheduler lr_schedule lr_scheduler lr_policy learning_rate_schedule "
                     "learning_rate_scheduler",
-                    "It names a schedule, for solver='sgd'.",
+                    "It is a schedule's name or object, or a function.",
                 ),
             ),
             values={
                 "constant": "fixed none nonetype",
                 "invscaling": "inversescaling inversetimedecay",
                 "adaptive": "plateau reduceonplateau reducelronplateau",
+                "cosine": "cosinedecay cosineannealing cosineannealinglr cosineschedule coslr cos",
             },
         ),
         Parameter(
@@ -380,7 +377,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.9,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the first moment in 'adam'",
+            "Decay rate of the first moment in 'adam' and 'adamw'",
             applies_to=(ADAM,),
             synonyms=(Synonyms("betas beta", beside=("beta_2",)),),
         ),
@@ -389,7 +386,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.999,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the second moment in 'adam'",
+            "Decay rate of the second moment in 'adam' and 'adamw'",
             applies_to=(ADAM,),
         ),
         Parameter(
@@ -397,7 +394,7 @@ PARAMETERS: dict[str, Parameter] = {
             1e-8,
             "float",
             [Interval(Real, 0, None, closed="neither")],
-            "Added to the denominator in 'adam'",
+            "Added to the denominator in 'adam' and 'adamw'",
             applies_to=(ADAM,),
             synonyms=(Synonyms("eps adam_epsilon"),),
         ),
@@ -425,6 +422,38 @@ PARAMETERS: dict[str, Parameter] = {
             "Maximum number of loss evaluations of 'lbfgs'",
             applies_to=(only_with("solver", "lbfgs"),),
             synonyms=(Synonyms("max_eval max_evals max_fev"),),
+        ),
+        Parameter(
+            "weight_decay",
+            0.0,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Strength of the decoupled weight decay",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "wd decoupled_weight_decay",
+                    "It is that of PyTorch's AdamW, and leaves intercepts out. The weight_decay "
+                    f"of its Adam and SGD is alpha=weight_decay*batch_size: {PENALTY}.",
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "clip_norm",
+            None,
+            "float or None",
+            [Interval(Real, 0, None, closed="neither"), None],
+            "Largest norm of a batch's gradient",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "global_clipnorm max_grad_norm grad_clip gradient_clip gradient_clipping "
+                    "gradient_clip_val clip_grad_norm grad_clip_norm",
+                    "It is the norm over all parameters together.",
+                ),
+            ),
+            is_added=True,
         ),
         Parameter(
             "dtype",

@@ -63,29 +63,43 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'prelu': the same with slopes that units learn, or ``PReLU()``;
         - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
         - ``Custom(value, derivative)``: functions of your own.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
-        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd') or
-        with adaptive moments ('adam').
+        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd'), with
+        adaptive moments ('adam'), or with the signs of the momentum ('lion'). 'adamw' is 'adam',
+        by the name under which its `weight_decay` is known. An object of `skmlp.optimizers` has
+        parameters of its own, as in ``solver=Lion(beta_2=0.95)``, which are searched as
+        ``solver__beta_2``; those here that belong to the same formula must then be left alone.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``, which is divided by the
         (weighted) number of samples in the batch, like the loss.
     batch_size : int, default='auto'
         Samples per minibatch; 'auto' is ``min(200, n_samples)``. Ignored by 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of the learning rate, for ``solver='sgd'`` only:
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine'} or object, default='constant'
+        Schedule of the learning rate. Three are as in scikit-learn, where other solvers than
+        'sgd' take 'invscaling' and 'adaptive' for 'constant':
 
         - 'constant': always `learning_rate_init`;
         - 'invscaling': ``learning_rate_init / (t + 1) ** power_t`` after `t` samples;
         - 'adaptive': `learning_rate_init`, divided by five whenever the loss (or the validation
           score, with `early_stopping`) fails to improve by `tol` for more than
           `n_iter_no_change` epochs, until it is at most 1e-6.
+
+        Others, for every solver but 'lbfgs', multiply `learning_rate_init` by a factor that
+        changes from step to step, over all steps of `max_iter` epochs:
+
+        - 'cosine': half a wave from one to zero; `skmlp.schedules.Cosine` has a warm-up too;
+        - a function of which part of these steps is over: called with an array of numbers in
+          [0, 1), it returns as many factors.
+
+        They begin anew with each `fit`, `warm_start` or not, and end early where the fit does.
+        `partial_fit`, which does not know how many steps there will be, takes none of them.
     learning_rate_init : float, default=0.001
         Step size at the start. Not used by 'lbfgs'.
     power_t : float, default=0.5
         Exponent of the 'invscaling' schedule.
     max_iter : int, default=200
-        Maximum number of epochs ('sgd', 'adam') or iterations ('lbfgs').
+        Maximum number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
         Whether to draw a new order of the samples for every epoch.
     random_state : int, RandomState instance or None, default=None
@@ -100,7 +114,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``
-        equal one with ``max_iter=k``.
+        equal one with ``max_iter=k``, unless `learning_rate` is a schedule over all steps.
     momentum : float, default=0.9
         Momentum of 'sgd', in [0, 1].
     nesterovs_momentum : bool, default=True
@@ -112,15 +126,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     validation_fraction : float, default=0.1
         Share of the samples that `early_stopping` holds out, in (0, 1).
     beta_1 : float, default=0.9
-        Decay rate of the first moment in 'adam', in [0, 1).
+        Decay rate of the first moment in 'adam' and 'adamw', in [0, 1).
     beta_2 : float, default=0.999
-        Decay rate of the second moment in 'adam', in [0, 1).
+        Decay rate of the second moment in 'adam' and 'adamw', in [0, 1).
     epsilon : float, default=1e-8
-        Added to the denominator in 'adam'.
+        Added to the denominator in 'adam' and 'adamw'.
     n_iter_no_change : int or inf, default=10
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
+    weight_decay : float, default=0.0
+        Strength of the decoupled weight decay, not negative. Before each step with the learning
+        rate `r` coefficients are multiplied by ``1 - r * weight_decay``; intercepts are not. Works
+        with every solver but 'lbfgs', beside the penalty `alpha`, and is no part of the loss.
+        PyTorch's AdamW has 0.01.
+    clip_norm : float or None, default=None
+        Largest norm of a batch's gradient, over all parameters together: that of the mean loss
+        with its L2 penalty. A gradient with a larger one is scaled down to it. None does not
+        scale. Not used by 'lbfgs'.
     dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
@@ -246,10 +269,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
-        solver: str = "adam",
+        solver: Any = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -267,6 +290,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
         dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -299,6 +324,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
             dtype=dtype,
             n_jobs=n_jobs,
             device=device,

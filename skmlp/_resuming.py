@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
 from skmlp._initial import initial_parameters
 from skmlp._networks import last_activation
+from skmlp._solvers import solver_name
 from skmlp.engines.base import OptimizerState
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -49,7 +50,7 @@ class Resuming:
 
     hidden_layer_sizes: Any
     activation: Any
-    solver: str
+    solver: Any
     tol: float
     n_iter_no_change: float
     early_stopping: bool
@@ -108,7 +109,7 @@ class Resuming:
             raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
         state = getattr(self, "_optimizer", None)
         if state is not None and (
-            state.name != self.solver
+            state.name != solver_name(self.solver)
             or state.vectors.shape[1] != layout.size
             or not self._has_same_random_state()
         ):
@@ -175,9 +176,10 @@ class Resuming:
         """Return the resumed optimizer state, or a fresh one."""
         state = start.optimizer_state
         if state is None:
-            shape = (len(optimizer.entry.state_names), start.parameters.size)
-            zeros = np.zeros(shape, dtype=start.parameters.dtype)
-            return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
+            initial = np.array([[entry.initial] for entry in optimizer.entry.states])
+            vectors = np.empty((len(initial), start.parameters.size), start.parameters.dtype)
+            vectors[...] = initial
+            return OptimizerState(optimizer.name, vectors, 0, schedule.learning_rate_init)
         goes_on = getattr(self, "_last_schedule", None) == schedule
         rate = state.learning_rate if goes_on else schedule.learning_rate_init
         return OptimizerState(state.name, state.vectors, int(state.step), float(rate))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp import MLPClassifier
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
+from skmlp.engines.cuda.vocabulary import KNOWN_OPTIMIZERS
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS, activation_entry
 from skmlp.network.initializers import draw_uniform
@@ -30,15 +30,16 @@ from skmlp.network.specs import (
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
+# Those that CUDA knows.
+CUDA_STOCHASTIC = list(KNOWN_OPTIMIZERS)
+CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
 
-_defaults = MLPClassifier().get_params()
 # Of each optimizer, by its name: the defaults that users find.
-SETTINGS = {
-    name: tuple(float(_defaults[setting]) for setting in entry.settings)
-    for name, entry in OPTIMIZERS.items()
-}
+SETTINGS = {name: entry.defaults for name, entry in OPTIMIZERS.items()}
 # Optimizers that divide by moments, which in single precision may be rounding errors themselves.
-DIVIDING = {"adam"}
+DIVIDING = {"adam", "adamw"}
+# Those that look at nothing but signs.
+BY_SIGNS = {"lion"}
 # Relative to the largest entry; single precision accumulates rounding over the steps.
 TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
 
@@ -69,16 +70,20 @@ def network_with(layer_units, activation, heads):
     return replace(plain, heads=tuple(heads))
 
 
-def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0):
+def make_task(
+    engine, network, problem, *, dtype="float64", batch_size=7, solver="adam", seed=0, **beside
+):
+    """`beside` is what `OptimizerSpec` has beside an optimizer and its settings."""
     X, targets, weight = problem
     data = engine.load(X, targets, weight, network, dtype)
     layout = layout_of(network)
     generator = np.random.RandomState(seed)
     parameters = draw_uniform(network, generator, np.float64)
-    vectors = np.zeros((len(OPTIMIZERS[solver].state_names), layout.size))
+    vectors = [np.full(layout.size, state.initial) for state in OPTIMIZERS[solver].states]
+    vectors = np.array(vectors).reshape(-1, layout.size)
     return FitTask(
         network=network,
-        optimizer=OptimizerSpec(solver, SETTINGS[solver]),
+        optimizer=OptimizerSpec(solver, OPTIMIZERS[solver].defaults, **beside),
         data=data,
         parameters=parameters,
         optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
@@ -88,10 +93,13 @@ def make_task(engine, network, problem, *, dtype="float64", batch_size=7, solver
     )
 
 
-def make_plan(n_samples, n_epochs=3, seed=0):
+def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None):
+    """With a batch size, each batch has a learning rate of its own."""
     rng = np.random.default_rng(seed)
     orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
-    return EpochPlan(orders, 0.01)
+    if batch_size is None:
+        return EpochPlan(orders, 0.01)
+    return EpochPlan(orders, 0.01, 0.01 * rng.random((n_epochs, -(-n_samples // batch_size))))
 
 
 def run_epochs(engine, network, problem, plan=None, **options):
@@ -153,6 +161,13 @@ PROBLEMS = {
     "density": st.sampled_from([None, 0.3]),
     "weighted": st.booleans(),
 }
+# What the CPU can do beside an optimizer, for the argument `beside`.
+BESIDE = st.fixed_dictionaries(
+    {
+        "weight_decay": st.sampled_from([0.0, 0.5]),
+        "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+    }
+)
 
 
 def check_against_reference(
@@ -164,12 +179,17 @@ def check_against_reference(
     solver,
     density,
     weighted,
+    beside=None,
+    changes_rates=False,
 ):
     """Compare losses, parameters, steps and predictions of a short fit."""
+    # Rounding decides on the signs of small numbers.
+    assume(dtype == "float64" or solver not in BY_SIGNS)
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
-    options = {"batch_size": batch_size, "solver": solver}
-    plan = make_plan(n_samples, n_epochs=2)
+    options = {"batch_size": batch_size, "solver": solver, **(beside or {})}
+    batch_size = min(batch_size, n_samples)
+    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if changes_rates else None)
 
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

@@ -19,6 +19,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp.optimizers import Lion
 from skmlp.training.schedules import Schedule
 
 # MemoryError: of a network that is larger than the machine.
@@ -88,7 +89,8 @@ PARAMETERS = [
     *("hidden_layer_sizes", "activation", "solver", "alpha", "batch_size", "learning_rate"),
     *("learning_rate_init", "power_t", "shuffle", "random_state", "tol", "momentum"),
     *("nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon"),
-    *("n_iter_no_change", "max_fun", "dtype", "n_jobs", "device", "precision", "loss", "init"),
+    *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
+    *("precision", "loss", "init", "dropout", "input_dropout"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -100,6 +102,7 @@ LEARNED = [
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
     "_optimizer": ["name", "vectors", "step", "learning_rate"],
+    "_last_schedule": ["name", "learning_rate_init", "power_t", "constants", "function"],
     "_row_order": ["n_rows", "_start", "_end", "_drawn", "_order"],
     "_label_binarizer": ["classes_", "y_type_", "sparse_input_"],
 }
@@ -121,7 +124,8 @@ def fitted_models():
         "classes": rng.permutation(np.arange(ROWS)[:, None] % (2, 3, 4)),
     }
     models = []
-    for (kind, y), solver in itertools.product(targets.items(), ("adam", "sgd", "lbfgs")):
+    solvers = ("adam", "sgd", "lbfgs", Lion())
+    for (kind, y), solver in itertools.product(targets.items(), solvers):
         estimator = MLPRegressor if kind in OF_NUMBERS else MLPClassifier
         model = estimator(hidden_layer_sizes=(4,), solver=solver, max_iter=3, random_state=0)
         if kind == "distribution":
