@@ -214,12 +214,14 @@ def fitted_extras(estimator: Any, network: NetworkSpec) -> npt.NDArray[Any]:
     if extras is None:
         return layout.initial_extras()
     size = layout.size - layout.intercept_offsets[-1]
-    if not (is_plain(extras, 1) and extras.size == size):
+    # A pickle may be mapped into memory: then the array is of another class, or not aligned.
+    is_vector = isinstance(extras, np.ndarray) and extras.ndim == 1 and extras.dtype.char in "fd"
+    if not (is_vector and extras.size == size):
         raise ValueError(
             f"_extras must be a vector of {size} numbers, but is {shown(extras)}. It belongs to "
             "coefs_ and intercepts_ as they were fitted: restore these, or fit again."
         )
-    return extras
+    return extras if extras.flags.aligned else extras.copy()
 
 
 def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:
