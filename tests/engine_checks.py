@@ -26,6 +26,7 @@ from skmlp.network.specs import (
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
+NORMALIZED = ["layer"]
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
 
@@ -94,11 +95,11 @@ def assert_same_run(actual, expected):
     assert actual[2].step == expected[2].step
 
 
-def make_layer(name, units, dropout=0.0, constants=None):
+def make_layer(name, units, dropout=0.0, constants=None, normalization=None):
     """Describe a layer; the constants of its activation are the defaults unless given."""
     if constants is None:
         constants = tuple(constant.default for constant in activation_entry(name).constants)
-    return LayerSpec(units, Formula(name, constants), dropout=dropout)
+    return LayerSpec(units, Formula(name, constants), normalization, dropout)
 
 
 def make_network(n_features, layers, key, n_outputs, dropout=0.0):
@@ -119,7 +120,13 @@ def plain_networks(draw, activations=tuple(HIDDEN)):
 def networks(draw):
     """Draw small networks of any layers."""
     dropouts = st.sampled_from([0.0, 0.0, 0.3])
-    layer = st.builds(make_layer, st.sampled_from(HIDDEN), st.integers(1, 40), dropouts)
+    layer = st.builds(
+        make_layer,
+        st.sampled_from(HIDDEN),
+        st.integers(1, 40),
+        dropouts,
+        normalization=st.sampled_from([None, *NORMALIZED]),
+    )
     return make_network(
         draw(st.integers(1, 9)),
         draw(st.lists(layer, max_size=3)),

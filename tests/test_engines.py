@@ -71,6 +71,19 @@ LAYERED = make_network(
     dropout=0.25,
 )
 
+# Layers of every kind, normalized.
+NORMALIZED = make_network(
+    20,
+    [
+        make_layer("gelu", 35, 0.2, None, "layer"),
+        make_layer("prelu", 50, 0.1, None, "layer"),
+        make_layer("maxout", 33, 0.5, (3.0,), "layer"),
+        make_layer("relu", 40),
+    ],
+    ("log_loss", "softmax"),
+    3,
+)
+
 
 @pytest.mark.parametrize("density", [None, 0.3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -87,6 +100,8 @@ LAYERED = make_network(
         (LAYERED, 16, 16, 1),
         (LAYERED, 200, 200, 2),
         (LAYERED, 60, 20, 1),
+        (NORMALIZED, 16, 16, 1),
+        (NORMALIZED, 200, 200, 2),
     ],
 )
 @pytest.mark.usefixtures("always_parallel")

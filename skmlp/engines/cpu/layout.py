@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.cpu.formula_kernels import group_scratch_size
-from skmlp.engines.cpu.map_kernels import drop_kernel, maps_of, sparse_drop_kernel
+from skmlp.engines.cpu.map_kernels import drop_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.normalization_kernels import stages_of
 from skmlp.engines.cpu.products import (
     columns_of_panel,
     lanes_of,
@@ -33,6 +34,8 @@ from skmlp.engines.cpu.tables import (
     DROPOUT,
     EXTRA_SUMS,
     EXTRAS,
+    INNER_BACK,
+    INNER_MAP,
     INTERCEPTS,
     KEPT,
     LAYER_FIELDS,
@@ -48,6 +51,7 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    SCALES,
     UNITS,
     WHOLE_ROWS,
     Integers,
@@ -152,9 +156,11 @@ def network_layout(
         layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
     for layer, spec in enumerate(network.layers, start=1):
         own = layers[layer]
-        maps = maps_of(spec, dtype, backward=backward)
+        stages = stages_of(spec, dtype, backward=backward)
+        maps = stages.maps
         own[MAP], own[BACK], own[DROP] = maps.forward, maps.back, maps.drop
         own[WHOLE_ROWS] = maps.takes_whole_rows
+        own[INNER_MAP], own[INNER_BACK] = stages.inner_map, stages.inner_back
         product_size = int(own[PRODUCT_LD]) * rows
         if spec.pieces > 1:
             own[PRODUCTS] = place(product_size)
@@ -164,6 +170,7 @@ def network_layout(
             if spec.pieces > 1:
                 own[PRODUCT_DELTAS] = place(product_size)
             own[EXTRA_SUMS] = place(product_size * len(trained_extras(network, layer - 1)))
+            own[SCALES] = place(rows if spec.normalization == "layer" else 0)
     panel_rows = panel_rows_of(network)
     layers[:-1, PANEL_ROWS] = panel_rows
     panel_sizes = [

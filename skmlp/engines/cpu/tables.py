@@ -44,7 +44,11 @@ WHOLE_ROWS = 17  # whether both kernels take whole rows, instead of any elements
 EXTRA_SUMS = 18  # matrices whose sums over rows are the gradients of the extras
 DROP = 19  # address of the kernel of dropout
 DROPOUT = 20  # address of the share that it drops
-LAYER_FIELDS = 21
+# Of normalization (hidden layers), which lies between product and map:
+INNER_MAP = 21  # address of the kernel that the map's calls for normalized rows
+INNER_BACK = 22  # the same on the way back
+SCALES = 23  # inverse standard deviations
+LAYER_FIELDS = 24
 
 # Columns of the table of blocks.
 BLOCK_PANEL = 0
