@@ -13,14 +13,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
-from skmlp.network.losses import LOSSES
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import plain_network
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # By one block per model, by several, and by launches that models of one shape share.
 PATHS = ("resident", "resident in teams", "batched")
-HEADS = sorted(LOSSES)
+HEADS = sorted(KNOWN_LOSSES)
 
 
 @dataclass(frozen=True)

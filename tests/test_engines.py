@@ -5,6 +5,7 @@ import mmap
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
+    head_of,
     make_layer,
     make_network,
     make_plan,
     make_problem,
     make_task,
+    network_with,
     run_epochs,
 )
 from hypothesis import HealthCheck, given, settings
@@ -33,9 +36,11 @@ from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.constants import Constant
 from skmlp.network.initializers import draw_uniform
+from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.parameters import layout_of, plain_layout
-from skmlp.network.specs import OptimizerSpec, plain_network
+from skmlp.network.specs import Formula, HeadSpec, OptimizerSpec, plain_network
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,6 +59,7 @@ def always_parallel(monkeypatch):
 
 
 WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
+MANY_HEADS = network_with((20, 33, 17), "tanh", [head_of(key, 2) for key in 2 * sorted(LOSSES)])
 
 
 # Layers of every kind, with dropout.
@@ -66,8 +72,7 @@ LAYERED = make_network(
         make_layer("relu", 40),
         make_layer("tanh", 20, 0.3),
     ],
-    ("log_loss", "softmax"),
-    3,
+    [head_of(("log_loss", "softmax"), 3)],
     dropout=0.25,
 )
 
@@ -80,8 +85,7 @@ NORMALIZED = make_network(
         make_layer("maxout", 33, 0.5, (3.0,), "layer"),
         make_layer("relu", 40),
     ],
-    ("log_loss", "softmax"),
-    3,
+    [head_of(("log_loss", "softmax"), 3)],
 )
 
 
@@ -102,6 +106,8 @@ NORMALIZED = make_network(
         (LAYERED, 60, 20, 1),
         (NORMALIZED, 16, 16, 1),
         (NORMALIZED, 200, 200, 2),
+        (MANY_HEADS, 16, 16, 1),
+        (MANY_HEADS, 200, 200, 2),
     ],
 )
 @pytest.mark.usefixtures("always_parallel")
@@ -135,6 +141,85 @@ def test_a_fit_that_gets_no_threads_is_the_same(batch_size, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     actual = run_epochs(CpuEngine(2), NETWORK, problem, batch_size=batch_size)
     assert_same_run(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_heads_are_as_many_networks(dtype):
+    """With all hidden units for all of them, and of each output layer its own columns."""
+    alone = [replace(MANY_HEADS, heads=(head,)) for head in MANY_HEADS.heads]
+    X, targets, weight = make_problem(MANY_HEADS, 70)
+    parameters = draw_uniform(MANY_HEADS, np.random.RandomState(0), "float64")
+    coefs, intercepts = layout_of(MANY_HEADS).views(parameters)
+    engine = CpuEngine(1)
+
+    def compute(network, units, columns):
+        own_coefs = [*coefs[:-1], coefs[-1][:, units]]
+        own_intercepts = [*intercepts[:-1], intercepts[-1][units]]
+        packed = layout_of(network).pack(own_coefs, own_intercepts, "float64")
+        data = engine.load(X, targets[:, columns], weight, network, dtype)
+        loss, _ = engine.loss_and_gradient(network, data, packed, 0.0)
+        return loss, engine.predict(network, own_coefs, own_intercepts, data)
+
+    loss, outputs = compute(MANY_HEADS, slice(None), slice(None))
+    losses, unit, column = [], 0, 0
+    for network in alone:
+        units = slice(unit, unit + network.n_outputs)
+        columns = slice(column, column + network.target_columns)
+        own_loss, own_outputs = compute(network, units, columns)
+        losses.append(own_loss)
+        assert_array_equal(outputs[:, units], own_outputs)
+        unit, column = units.stop, columns.stop
+    assert_allclose(loss, np.sum(losses), rtol=1e-14)
+
+
+def huber(target, raw, output, epsilon, delta):
+    error = abs(target - output)
+    return 0.5 * error * error if error < delta else delta * (error - 0.5 * delta)
+
+
+def huber_gradient(target, output, delta):
+    return min(max(output - target, -delta), delta)
+
+
+def paired_huber(target, raw, other, epsilon, delta, weight):
+    return huber(target, raw, raw, epsilon, delta) + weight * (other - target) * (other - target)
+
+
+def paired_huber_gradient(target, raw, other, delta, weight):
+    return huber_gradient(target, raw, delta), (weight + weight) * (other - target)
+
+
+DELTA = Constant("delta", 1.0, 0.0, closed=False)
+WITH_CONSTANTS = [
+    Loss("huber", "identity", huber, huber_gradient, "real numbers", constants=(DELTA,)),
+    Loss(
+        *("pair", "gaussian", paired_huber, paired_huber_gradient, "real numbers"),
+        constants=(DELTA, Constant("weight", 1.0)),
+    ),
+]
+
+
+@pytest.mark.parametrize("entry", WITH_CONSTANTS, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loss_with_constants_is_one_entry(entry, dtype, monkeypatch):
+    """Each head has its own, and none is compiled for its values."""
+    key = entry.name, entry.output_activation
+    monkeypatch.setitem(LOSSES, key, entry)
+    heads = []
+    for delta in (0.2, 0.7):
+        values = (delta, 0.3)[: len(entry.constants)]
+        heads.append(HeadSpec(2, Formula(entry.name, values), entry.output_activation))
+    network = network_with((4, 5), "tanh", [heads[0], HEAD_BETWEEN, heads[1]])
+    problem = make_problem(network, 40)
+    actual = run_epochs(CpuEngine(1), network, problem, dtype=dtype, solver="sgd")
+    expected = run_epochs(ReferenceEngine(), network, problem, solver="sgd")
+    assert_allclose(actual[0], expected[0], rtol=TOLERANCE[dtype])
+    assert_allclose(actual[1], expected[1], atol=TOLERANCE[dtype])
+    with pytest.raises(ValueError, match=rf"delta of {entry.name} must be in \(0.0, inf\)"):
+        HeadSpec(2, Formula(entry.name, (-1.0, 1.0)[: len(entry.constants)]), key[1])
+
+
+HEAD_BETWEEN = head_of(("log_loss", "softmax"), 3)
 
 
 @pytest.mark.usefixtures("always_parallel")

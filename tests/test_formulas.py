@@ -1,5 +1,7 @@
 """Every formula of the registries against SciPy, mpmath and difference quotients."""
 
+import re
+from itertools import product
 from pathlib import Path
 
 import mpmath
@@ -7,25 +9,65 @@ import numpy as np
 import pytest
 from engine_checks import SETTINGS
 from numpy.testing import assert_allclose
-from scipy import special
+from scipy import special, stats
 
 from skmlp.engines.cpu.compilation import specialize
 from skmlp.engines.formulas import rebind
 from skmlp.network.activations import ACTIVATIONS, softmax
+from skmlp.network.links import LINKS
 from skmlp.network.losses import LOSSES, clip_probability
 from skmlp.network.optimizers import OPTIMIZERS
 
 POINTS = np.array([-30.0, -3.0, -1.0, -0.1, 1e-3, 0.1, 0.7, 1.0, 3.0, 20.0])
 EPSILON = np.finfo(np.float64).eps
 
+# Values that each formula is tried with besides its argument: of its constants, then of what a
+# unit learns. An entry that has some and is not listed is tried with the defaults.
+ARGUMENTS = {
+    "leaky_relu": [(0.01,), (-0.7,), (3.0,)],
+    "prelu": [(0.25,), (-0.7,)],
+}
 INDEPENDENT = {
     "identity": lambda z: z,
     "logistic": special.expit,
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
     "exp": np.exp,
+    "gelu": lambda z: z * special.ndtr(z),
+    "silu": lambda z: z * special.expit(z),
+    "leaky_relu": lambda z, slope: np.maximum(z, 0) + slope * np.minimum(z, 0),
+    "prelu": lambda z, slope: np.maximum(z, 0) + slope * np.minimum(z, 0),
+    "maxout": lambda z: np.maximum(z, np.roll(z, 1)),
 }
-MANY_DIGITS = {name: getattr(mpmath, name) for name in ("exp", "log", "sqrt", "tanh")}
+ELEMENT_WISE = [name for name, entry in ACTIVATIONS.items() if entry.pieces is None]
+MANY_DIGITS = {name: getattr(mpmath, name) for name in ("exp", "log", "sqrt", "tanh", "erfc")}
+
+
+def arguments_of(name):
+    entry = ACTIVATIONS[name]
+    default = tuple(part.default for part in entry.constants)
+    return ARGUMENTS.get(name, [default + tuple(part.initial for part in entry.learned)])
+
+
+def cases(names):
+    return [
+        pytest.param(name, others, id=" ".join([name, *map(str, others)]))
+        for name in names
+        for others in arguments_of(name)
+    ]
+
+
+def assert_near(results, formula, others, tolerance, points=POINTS):
+    """Compare with many digits; the error may be that of an argument rounded a few times."""
+    precise = exact(formula)
+    with mpmath.workdps(50):
+        for result, z in zip(results, points, strict=True):
+            argument = mpmath.mpf(float(z))
+            parameters = [mpmath.mpf(float(other)) for other in others]
+            expected = precise(argument, *parameters)
+            slope = mpmath.diff(lambda x, rest=parameters: precise(x, *rest), argument)
+            scale = abs(expected) + abs(argument * slope)
+            assert abs(float(result - expected)) <= tolerance * float(scale), z
 
 
 def exact(formula):
@@ -49,70 +91,99 @@ def test_every_formula_stands_in_the_table_of_the_documentation(registry):
         assert any(row.startswith(start) for row in rows), f"no row for {key}"
 
 
-@pytest.mark.parametrize("name", INDEPENDENT)
-def test_activation_against_scipy(name):
-    values = [ACTIVATIONS[name].value(z) for z in POINTS]
-    assert_allclose(values, INDEPENDENT[name](POINTS), rtol=4 * EPSILON)
+def test_every_activation_has_an_independent_formula():
+    assert INDEPENDENT.keys() == ACTIVATIONS.keys()
 
 
-@pytest.mark.parametrize("name", [name for name, entry in ACTIVATIONS.items() if entry.hidden])
-def test_values_are_bounded_or_no_larger_than_their_argument(name):
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+def test_activation_against_scipy(name, others):
+    values = [ACTIVATIONS[name].value(z, *others) for z in POINTS]
+    expected = INDEPENDENT[name](POINTS, *others)
+    assert_allclose(values, expected, rtol=1e-14, atol=1e-190)
+
+
+@pytest.mark.parametrize(
+    ("name", "others"), cases(n for n in ELEMENT_WISE if ACTIVATIONS[n].hidden)
+)
+def test_values_are_bounded_or_no_larger_than_their_argument(name, others):
     """What bounds a network's outputs believes."""
     entry = ACTIVATIONS[name]
+    if entry.growth is None:
+        pytest.skip("no bound is stated")
     for z in (*POINTS, -1e300, 1e300):
         with np.errstate(over="ignore"):
-            value = abs(entry.value(z))
-        bound, slope, offset = entry.growth()
+            value = abs(entry.value(z, *others))
+        bound, slope, offset = entry.growth(*others)
         assert value <= min(bound, slope * abs(z) + offset)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_against_many_digits(name):
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+def test_activation_against_many_digits(name, others):
     """As it is written, a formula loses no digits."""
     value = ACTIVATIONS[name].value
-    with mpmath.workdps(50):
-        expected = [float(exact(value)(mpmath.mpf(float(z)))) for z in POINTS]
-    assert_allclose([value(z) for z in POINTS], expected, rtol=4 * EPSILON)
+    assert_near([value(z, *others) for z in POINTS], value, others, 4 * EPSILON)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_derivative_against_many_digits(name):
-    value = exact(ACTIVATIONS[name].value)
-    with mpmath.workdps(50):
-        for z in POINTS:
-            expected = float(mpmath.diff(value, mpmath.mpf(float(z))))
-            output = float(value(mpmath.mpf(float(z))))
-            # 1 - a * a cancels where tanh saturates: an absolute rounding error remains.
-            assert ACTIVATIONS[name].derivative(output) == pytest.approx(
-                expected, rel=1e-14, abs=2 * EPSILON
-            )
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_not_a_number_passes_through(name, dtype):
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(ACTIVATIONS[name].value(dtype("nan")))
-    assert np.isnan(specialize(ACTIVATIONS[name].value, dtype)(dtype("nan")))
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_compiled_formula_is_the_python_formula(name, dtype):
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+def test_derivatives_against_many_digits(name, others):
     entry = ACTIVATIONS[name]
+    value = exact(entry.value)
+    with mpmath.workdps(50):
+        parameters = [mpmath.mpf(other) for other in others]
+        for z in POINTS:
+            argument = mpmath.mpf(float(z))
+            expected = float(mpmath.diff(lambda x: value(x, *parameters), argument))
+            output = float(value(argument, *parameters))
+            derivative = entry.derivative(z if entry.derivative_takes_input else output, *others)
+            # 1 - a * a cancels where tanh saturates: an absolute rounding error remains.
+            assert derivative == pytest.approx(expected, rel=1e-14, abs=2 * EPSILON)
+            for i, learned in enumerate(entry.learned, start=len(entry.constants)):
+
+                def of_number(number, argument=argument, i=i):
+                    return value(argument, *parameters[:i], number, *parameters[i + 1 :])
+
+                expected = float(mpmath.diff(of_number, parameters[i]))
+                assert learned.slope(z, *others) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_not_a_number_passes_through(name, others, dtype):
+    others = [dtype(other) for other in others]
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(ACTIVATIONS[name].value(dtype("nan"), *others))
+    assert np.isnan(specialize(ACTIVATIONS[name].value, dtype)(dtype("nan"), *others))
+
+
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_formula_is_the_python_formula(name, others, dtype):
+    entry = ACTIVATIONS[name]
+    others = [dtype(other) for other in others]
     for formula in (entry.value, entry.derivative):
         compiled = specialize(formula, dtype)
-        results = np.array([compiled(dtype(z)) for z in POINTS])
-        expected = np.array([formula(np.float64(dtype(z))) for z in POINTS])
-        assert_allclose(results, expected, rtol=8 * np.finfo(dtype).eps)
+        points = POINTS.astype(dtype)
+        results = [float(compiled(z, *others)) for z in points]
+        assert_near(results, formula, others, 8 * np.finfo(dtype).eps, points)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_single_precision_formula_has_no_double_in_it(name):
-    compiled = specialize(ACTIVATIONS[name].value, np.float32)
-    compiled(np.float32(0.5))
-    (signature,) = compiled.signatures
-    assert str(compiled.overloads[signature].signature.return_type) == "float32"
+@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+def test_single_precision_formula_has_no_double_in_it(name, others):
+    entry = ACTIVATIONS[name]
+    for formula in (entry.value, entry.derivative, *(part.slope for part in entry.learned)):
+        compiled = specialize(formula, np.float32)
+        compiled(np.float32(0.5), *map(np.float32, others))
+        (signature,) = compiled.signatures
+        assert str(compiled.overloads[signature].signature.return_type) == "float32"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_better_piece(dtype):
+    """The largest, of equal ones the first, and NaN before all."""
+    nan = float("nan")
+    for better in (ACTIVATIONS["maxout"].value, specialize(ACTIVATIONS["maxout"].value, dtype)):
+        assert better(dtype(2), dtype(1)) == better(dtype(1), dtype(2)) == 2
+        assert np.isnan([better(dtype(nan), dtype(1)), better(dtype(1), dtype(nan))]).all()
 
 
 def softmax_of(scores):
@@ -168,6 +239,15 @@ def targets_of(key):
     return [target for target in targets if target >= LOSSES[key].domain_minimum]
 
 
+def check_precision_of(compiled, dtype):
+    (signature,) = compiled.nopython_signatures
+    assert set(re.findall(r"float\d+", str(signature.return_type))) == {np.dtype(dtype).name}
+
+
+def defaults_of(loss):
+    return [constant.default for constant in loss.constants]
+
+
 @pytest.mark.parametrize("key", LOSS_EXPECTED, ids="-".join)
 def test_loss_against_scipy(key):
     for target in targets_of(key):
@@ -179,19 +259,81 @@ def test_loss_against_scipy(key):
             assert value == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
+def test_gaussian_loss_is_that_of_scipy():
+    """With the constant: the loss is a negative log-likelihood, not only up to a number."""
+    loss = LOSSES["gaussian_nll", "gaussian"]
+    for target, mean, log_variance in product(POINTS, POINTS, np.linspace(-40, 40, 9)):
+        outputs = loss.link.value(mean, log_variance)
+        assert outputs == (mean, pytest.approx(np.exp(log_variance / 2), rel=1e-14))
+        value = loss.value(target, mean, log_variance, EPSILON)
+        assert value == pytest.approx(-stats.norm.logpdf(target, *outputs), rel=1e-12, abs=1e-13)
+
+
+def test_gaussian_loss_of_large_targets_is_finite():
+    value = LOSSES["gaussian_nll", "gaussian"].value
+    assert value(1e200, 0.0, 930.0, EPSILON) == pytest.approx(
+        -float(stats.norm.logpdf(1e200 * np.exp(-465))) + 465, rel=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     "key", [key for key, loss in LOSSES.items() if not loss.is_categorical], ids="-".join
 )
 def test_loss_gradient_against_central_differences(key):
-    loss, activate = LOSSES[key], ACTIVATIONS[key[1]].value
+    """By every raw prediction of a target."""
+    loss, constants = LOSSES[key], defaults_of(LOSSES[key])
+    several = loss.units_per_target > 1
     step = 1e-5
-    for target in targets_of(key):
-        for raw in np.linspace(-3, 3, 7):
-            above, below = (
-                loss.value(target, z, activate(z), EPSILON) for z in (raw + step, raw - step)
-            )
-            expected = (above - below) / (2 * step)
-            assert loss.gradient(target, activate(raw)) == pytest.approx(expected, abs=1e-8)
+
+    def value(target, raw):
+        inputs = raw if several else (*raw, loss.link.value(*raw))
+        return loss.value(target, *inputs, EPSILON, *constants)
+
+    points = product(np.linspace(-3, 3, 7), repeat=loss.units_per_target)
+    for target, raw in product(targets_of(key), map(np.array, points)):
+        inputs = raw if several else [loss.link.value(*raw)]
+        gradient = np.atleast_1d(loss.gradient(target, *inputs, *constants))
+        for derivative, shift in zip(gradient, np.eye(len(raw)) * step, strict=True):
+            expected = (value(target, raw + shift) - value(target, raw - shift)) / (2 * step)
+            assert derivative == pytest.approx(expected, abs=1e-8, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_links_are_bounded_as_they_say(name, dtype):
+    """What bounds a network's outputs believes."""
+    link = LINKS[name]
+    largest = 0.9 * float(np.log(np.finfo(dtype).max)) / max(link.exponent, 0.01)
+    for raw in map(np.array, product([-largest, -1.0, 0.3, largest], repeat=2)):
+        if link.is_categorical:
+            outputs = softmax_of(raw)
+        else:
+            compiled = specialize(link.value, dtype)
+            outputs = np.ravel(compiled(*raw[: link.units_per_target].astype(dtype)))
+            check_precision_of(compiled, dtype)
+        bound = max(1.0, np.abs(raw).max(), np.exp(link.exponent * np.abs(raw).max()))
+        assert (np.abs(outputs) <= (1 + 1e-4) * bound).all()
+        assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_loss_is_the_python_loss(key, dtype):
+    loss = LOSSES[key]
+    constants = [dtype(value) for value in defaults_of(loss)]
+    n_raw = loss.units_per_target
+    epsilon = np.finfo(dtype).eps
+    for numbers in product([0.1, 0.5, 0.9], repeat=2):
+        given = [dtype(number) for number in numbers]
+        inputs = given[:1] if n_raw == 1 else given
+        for formula, arguments in (
+            (loss.value, (dtype(1), *given, epsilon, *constants)),
+            (loss.gradient, (dtype(1), *inputs, *constants)),
+        ):
+            compiled = specialize(formula, dtype)
+            expected = formula(*map(np.float64, arguments))
+            assert_allclose(compiled(*arguments), expected, rtol=32 * epsilon, atol=epsilon)
+            check_precision_of(compiled, dtype)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from engine_checks import HIDDEN
+from engine_checks import HIDDEN, head_of, network_with
 from numpy.testing import assert_allclose
 from scipy import sparse
 
@@ -12,19 +12,22 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
-from skmlp.network.specs import plain_network
 
 ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
 N_SAMPLES, N_FEATURES = 9, 4
 
 
 def make_targets(network, rng):
-    if network.head.entry.is_categorical:
-        return rng.integers(network.n_outputs, size=(N_SAMPLES, 1)).astype(float)
-    shape = (N_SAMPLES, network.n_outputs)
-    if network.head.link == "logistic":
+    return np.hstack([targets_of(head, rng) for head in network.heads])
+
+
+def targets_of(head, rng):
+    shape = (N_SAMPLES, head.target_columns)
+    if head.entry.is_categorical:
+        return rng.integers(head.units, size=shape).astype(float)
+    if head.link == "logistic":
         return rng.integers(2, size=shape).astype(float)
-    if network.head.entry.domain_minimum == 0.0:
+    if head.entry.domain_minimum == 0.0:
         return rng.poisson(2.0, size=shape).astype(float)
     return rng.normal(size=shape)
 
@@ -55,17 +58,29 @@ def test_gradient_against_central_differences(engine_name, activation, key):
         X = 0.3 * rng.normal(size=(N_SAMPLES, N_FEATURES))
         if is_sparse:
             X = sparse.csr_array(np.where(X > 0, X, 0.0))
-        network = plain_network((N_FEATURES, *hidden, n_outputs), activation, *key)
+        network = network_with((N_FEATURES, *hidden), activation, [head_of(key, n_outputs)])
         targets = make_targets(network, rng)
-        data = engine.load(X, targets, weight, network, "float64")
-        generator = np.random.RandomState(1)
-        parameters = draw_uniform(network, generator, np.float64)
+        check_gradient(engine, network, (X, targets, weight), alpha, rows)
 
-        _, gradient = engine.loss_and_gradient(network, data, parameters, alpha, rows)
-        expected = central_differences(
-            lambda p, arguments=(network, data), last=(alpha, rows): engine.loss_and_gradient(
-                *arguments, p, *last
-            )[0],
-            parameters,
-        )
-        assert_allclose(gradient, expected, rtol=1e-6, atol=2e-9)
+
+def check_gradient(engine, network, problem, alpha=0.0, rows=None):
+    data = engine.load(*problem, network, "float64")
+    parameters = draw_uniform(network, np.random.RandomState(1), np.float64)
+    _, gradient = engine.loss_and_gradient(network, data, parameters, alpha, rows)
+    expected = central_differences(
+        lambda p: engine.loss_and_gradient(network, data, p, alpha, rows)[0], parameters
+    )
+    assert_allclose(gradient, expected, rtol=1e-6, atol=2e-9)
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_gradient_of_several_heads(engine_name):
+    """Of every loss, once first and once last."""
+    rng = np.random.default_rng(0)
+    keys = sorted(LOSSES)
+    for some in (keys, keys[::-1]):
+        heads = [head_of(key, 1 + i % 3) for i, key in enumerate(some)]
+        network = network_with((N_FEATURES, 5), "tanh", heads)
+        X, weight = 0.3 * rng.normal(size=(N_SAMPLES, N_FEATURES)), rng.uniform(size=N_SAMPLES)
+        problem = X, make_targets(network, rng), weight
+        check_gradient(ENGINES[engine_name](), network, problem, alpha=0.7)

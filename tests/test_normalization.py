@@ -6,6 +6,7 @@ from engine_checks import (
     HIDDEN,
     NORMALIZED,
     TOLERANCE,
+    head_of,
     make_layer,
     make_network,
     make_problem,
@@ -18,8 +19,8 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import layout_of
 
-ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
 KEY = ("squared_error", "identity")
+ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(n_jobs=1)}
 
 
 def drawn_parameters(network, seed=0):
@@ -30,7 +31,9 @@ def drawn_parameters(network, seed=0):
 
 def one_layer(units, normalization, activation="identity"):
     """Describe a network whose first layer can be made to pass its inputs on."""
-    return make_network(units, [make_layer(activation, units, 0.0, None, normalization)], KEY, 1)
+    return make_network(
+        units, [make_layer(activation, units, 0.0, None, normalization)], [head_of(KEY, 1)]
+    )
 
 
 def passing_on(network):
@@ -48,7 +51,7 @@ def passing_on(network):
 def test_gradient_against_central_differences(normalization, activation, engine_name):
     engine = ENGINES[engine_name]()
     layers = [make_layer(activation, n, 0.2, None, normalization) for n in (5, 3)]
-    network = make_network(4, layers, KEY, 2)
+    network = make_network(4, layers, [head_of(KEY, 2)])
     X, targets, weight = make_problem(network, 9)
     weight[3] = 0.0
     data = engine.load(X, targets, weight, network, "float64")

@@ -1,6 +1,6 @@
 """The reference engine: float64 NumPy, one obvious line per equation. The oracle of the tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,12 +18,11 @@ from skmlp.engines.base import (
     Run,
     batch_bounds,
 )
-from skmlp.network.activations import ACTIVATIONS, softmax
 from skmlp.network.masks import mask, word_of_step
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
-from skmlp.network.specs import LayerSpec, NetworkSpec
+from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
 
 # Stands where the word that masks are keyed by would.
 NO_DROPOUT = -1
@@ -96,7 +95,7 @@ class ReferenceEngine(Engine):
         X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, network.inputs.dropout)
         batch = Batch(mask_word, weight, updates_statistics)
         layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
-        output = apply_output_activation(network.head.link, raw)
+        output = apply_links(network, raw)
 
         values, delta = loss_and_delta(network, data.targets[rows], raw, output)
         penalty = sum(np.sum(coef**2) for coef in coefs)
@@ -128,7 +127,7 @@ class ReferenceEngine(Engine):
         layout = layout_of(network)
         parameters = layout.pack(coefs, intercepts, np.float64, extras)
         _, raw = forward(network, *layout.views(parameters), named(layout, parameters), X, None)
-        return apply_output_activation(network.head.link, raw)
+        return apply_links(network, raw)
 
 
 class ReferenceRun(Run):
@@ -202,9 +201,9 @@ class ReferenceRun(Run):
         pass
 
 
-def elementwise(formula: Any) -> Any:
+def elementwise(formula: Any, n_results: int = 1) -> Any:
     """Apply a scalar formula to every element of its array arguments."""
-    return np.vectorize(formula, otypes=[np.float64])
+    return np.vectorize(formula, otypes=[np.float64] * n_results)
 
 
 def dropped(word: int, layer: int, shape: tuple[int, int], dropout: float) -> FloatArray:
@@ -392,22 +391,62 @@ def forward(
     return layers, values @ coefs[-1] + intercepts[-1]
 
 
-def apply_output_activation(name: str, raw: FloatArray) -> FloatArray:
-    if name != "softmax":
-        return np.asarray(elementwise(ACTIVATIONS[name].value)(raw), dtype=np.float64)
-    scores = raw.T.copy()
-    softmax(scores, np.empty(len(raw)))
-    return scores.T
+def units_of_heads(network: NetworkSpec) -> Iterator[tuple[HeadSpec, slice, slice]]:
+    """Yield each head with the columns of its outputs and of its targets."""
+    unit, column = 0, 0
+    for head in network.heads:
+        yield head, slice(unit, unit + head.units), slice(column, column + head.target_columns)
+        unit += head.units
+        column += head.target_columns
+
+
+def apply_links(network: NetworkSpec, raw: FloatArray) -> FloatArray:
+    parts = [apply_link(head, raw[:, units]) for head, units, _ in units_of_heads(network)]
+    return np.hstack(parts)
+
+
+def apply_link(head: HeadSpec, raw: FloatArray) -> FloatArray:
+    """Return one head's outputs."""
+    link = head.entry.link
+    if link.is_categorical:
+        scores = raw.T.copy()
+        link.value(scores, np.empty(len(raw)))
+        return scores.T
+    outputs = elementwise(link.value, link.units_per_target)(*blocks_of(head, raw))
+    return np.hstack(outputs) if isinstance(outputs, tuple) else outputs
+
+
+def blocks_of(head: HeadSpec, raw: FloatArray) -> list[FloatArray]:
+    """Return the first raw prediction of every target, the second of every target, and so on."""
+    return np.split(raw, head.entry.units_per_target, axis=1)
 
 
 def loss_and_delta(
     network: NetworkSpec, targets: FloatArray, raw: FloatArray, output: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return each sample's loss and its derivative with respect to the raw prediction."""
-    loss = network.head.entry
+    losses, deltas = np.zeros(len(raw)), np.empty_like(raw)
+    for head, units, columns in units_of_heads(network):
+        values, deltas[:, units] = loss_and_delta_of_head(
+            head, targets[:, columns], raw[:, units], output[:, units]
+        )
+        losses += values.sum(axis=1)
+    return losses, deltas
+
+
+def loss_and_delta_of_head(
+    head: HeadSpec, targets: FloatArray, raw: FloatArray, output: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the loss of each sample and target, and its derivative."""
+    loss, constants = head.entry, head.loss.constants
+    if loss.units_per_target > 1:
+        blocks = blocks_of(head, raw)
+        values = elementwise(loss.value)(targets, *blocks, EPSILON, *constants)
+        gradient = elementwise(loss.gradient, loss.units_per_target)
+        return values, np.hstack(gradient(targets, *blocks, *constants))
     if loss.is_categorical:
-        targets = np.eye(network.n_outputs)[targets[:, 0].astype(int)]
-    values = elementwise(loss.value)(targets, raw, output, EPSILON)
+        targets = np.eye(head.units)[targets[:, 0].astype(int)]
+    values = elementwise(loss.value)(targets, raw, output, EPSILON, *constants)
     if loss.is_categorical:
         values = np.where(targets == 1, values, 0.0)
-    return values.sum(axis=1), elementwise(loss.gradient)(targets, output)
+    return values, elementwise(loss.gradient)(targets, output, *constants)

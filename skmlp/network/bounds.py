@@ -65,6 +65,5 @@ def cannot_overflow(
     raw_norm = parameter_norm * (norm + 1.0)
     if not raw_norm < SAFE_SHARE * largest:
         return False
-    if any(head.link == "exp" for head in network.heads):
-        return raw_norm < SAFE_EXPONENT_SHARE * math.log(largest)
-    return True
+    exponent = max(head.entry.link.exponent for head in network.heads)
+    return exponent * raw_norm < SAFE_EXPONENT_SHARE * math.log(largest)

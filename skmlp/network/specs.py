@@ -118,6 +118,9 @@ class HeadSpec:
         key = self.loss.name, self.link
         is_known = isinstance(self.link, str) and key in LOSSES
         check("loss and link", key, is_known, "a pair of the registry of losses")
+        self.entry.check_constants(self.loss.constants)
+        per_target = self.entry.units_per_target
+        check("units", self.units, self.units % per_target == 0, f"a multiple of {per_target}")
 
     @property
     def entry(self) -> Loss:
@@ -126,7 +129,7 @@ class HeadSpec:
     @property
     def target_columns(self) -> int:
         """Columns of the targets: class numbers take one, whatever the number of classes."""
-        return 1 if self.entry.is_categorical else self.units
+        return 1 if self.entry.is_categorical else self.units // self.entry.units_per_target
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,11 @@ class NetworkSpec:
     @cached_property
     def n_outputs(self) -> int:
         return sum(head.units for head in self.heads)
+
+    @cached_property
+    def target_columns(self) -> int:
+        """Columns of the targets, those of all heads."""
+        return sum(head.target_columns for head in self.heads)
 
     @cached_property
     def layer_units(self) -> tuple[int, ...]:
@@ -222,7 +230,7 @@ class NetworkSpec:
 
 
 def plain_network(
-    layer_units: tuple[int, ...], activation: str, loss: str, link: str
+    layer_units: tuple[int, ...], activation: str, loss: str | Formula, link: str
 ) -> NetworkSpec:
     """Describe a network with one activation, its constants being the defaults, and one head.
 
@@ -232,8 +240,8 @@ def plain_network(
         Units of every layer, input and output included.
     activation : str
         Activation of the hidden layers.
-    loss : str
-        Name of the loss.
+    loss : str or Formula
+        The loss, by its name where it has no constants.
     link : str
         Activation of the output layer.
     """
@@ -241,7 +249,7 @@ def plain_network(
     constants = activation_entry(activation).constants
     formula = Formula(activation, tuple(constant.default for constant in constants))
     layers = tuple(LayerSpec(units, formula) for units in hidden)
-    heads = (HeadSpec(n_outputs, Formula(loss), link),)
+    heads = (HeadSpec(n_outputs, Formula(loss) if isinstance(loss, str) else loss, link),)
     return NetworkSpec(InputSpec(n_features), layers, heads)
 
 

@@ -16,10 +16,10 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.layout import PaddedLayout
 from skmlp.engines.cuda.memory import SimulatedPointer, advance, load_four
 from skmlp.engines.cuda.runtime import SimulatedRuntime, runtime
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import activations
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import layout_of, plain_layout
 from skmlp.network.specs import plain_network
 
@@ -35,7 +35,7 @@ def outputs_of(engine, network, X, dtype="float64", rows=None):
     return engine.predict(network, *layers, engine.load(X, None, None, network, dtype), rows)
 
 
-@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+@pytest.mark.parametrize("key", KNOWN_LOSSES, ids="-".join)
 @pytest.mark.parametrize("density", [None, 0.4])
 def test_loss_and_gradient(key, density, monkeypatch):
     monkeypatch.setattr(batched, "slab_rows", lambda *_: 6)
@@ -92,7 +92,7 @@ def test_softmax_is_made_of_the_registry_s_formulas(name, piece, expected, monke
     assert_allclose(scores[:, 0], expected)
 
 
-@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+@pytest.mark.parametrize("key", KNOWN_LOSSES, ids="-".join)
 def test_predictions(key):
     network = plain_network((6, 5, 3), "relu", *key)
     X, _, _ = make_problem(network, 11)

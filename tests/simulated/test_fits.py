@@ -26,9 +26,8 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
-from skmlp.engines.cuda.vocabulary import KNOWN_OPTIMIZERS, known_activations
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, KNOWN_OPTIMIZERS, known_activations
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import plain_network
 
@@ -37,7 +36,7 @@ PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGro
 TEAMS = {"batched": 1, "resident": 1, "team": 3}
 KNOWN = [entry.name for entry in known_activations() if entry.hidden]
 SMALL = {
-    "network": plain_networks(KNOWN),
+    "network": plain_networks(KNOWN, KNOWN_LOSSES),
     "n_samples": st.integers(1, 40),
     "batch_size": st.integers(1, 40),
 }
@@ -71,7 +70,7 @@ def few_shared_bytes(monkeypatch):
 @given(
     **{
         **PROBLEMS,
-        "network": plain_networks(KNOWN),
+        "network": plain_networks(KNOWN, KNOWN_LOSSES),
         "n_samples": st.integers(1, 40),
         "batch_size": st.integers(1, 40),
     }
@@ -81,7 +80,7 @@ def test_equals_reference(path, **problem):
 
 
 @pytest.mark.parametrize("activation", KNOWN)
-@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+@pytest.mark.parametrize("key", KNOWN_LOSSES, ids="-".join)
 def test_every_formula(path, activation, key):
     network = plain_network((4, 5, 3), activation, *key)
     problem = make_problem(network, 11)

@@ -28,6 +28,9 @@ from skmlp.engines.cpu.tables import (
     COEFS,
     DROP,
     EXTRAS,
+    HEAD_FIRST,
+    HEAD_KERNEL,
+    HEAD_UNITS,
     INTERCEPTS,
     LD,
     OUTPUTS,
@@ -440,7 +443,7 @@ def exchange(layers, parameters, into_panels):
 
 
 @inner
-def predict_piece(layers, source, output, work, parameters, order, out):
+def predict_piece(layers, source, heads, work, parameters, order, out):
     """Write the outputs for the rows numbered in `order` to `out`, row after row."""
     last = layers.shape[0] - 1
     columns = layers[last, UNITS]
@@ -466,14 +469,22 @@ def predict_piece(layers, source, output, work, parameters, order, out):
             table = output_table(work, layer + 1)
         forward_output(layers, source, work, panels, used, table, nothing, rows)
         target = pointer(out, position * columns)
-        call_kernel(output, (raw, ld, rows, columns, target, scratch))
+        for head in range(heads.shape[0]):
+            first = heads[head, HEAD_FIRST]
+            call_kernel(
+                heads[head, HEAD_KERNEL],
+                (
+                    *(advance(raw, first), ld, rows, heads[head, HEAD_UNITS]),
+                    *(advance(target, first), columns, scratch),
+                ),
+            )
 
 
 @jit()
 def predict_rows(
     layers,
     source,
-    output,
+    heads,
     work,
     parameters,
     order,
@@ -494,7 +505,7 @@ def predict_rows(
             exchange_parameters(layers, pointer(parameters, 0), True)
         threads = available_threads(board, threads)
         work_for_all = (
-            *(layers, source, output, work, parameters, order, out, piece_rows, is_first),
+            *(layers, source, heads, work, parameters, order, out, piece_rows, is_first),
             *(board, threads),
         )
         return lead(work_for_all, board, threads)
@@ -508,5 +519,5 @@ def predict_rows(
             return done
         last = min(first + piece_rows, order.size)
         piece = out[first * columns : last * columns]
-        predict_piece(layers, source, output, own, parameters, order[first:last], piece)
+        predict_piece(layers, source, heads, own, parameters, order[first:last], piece)
         done += last - first

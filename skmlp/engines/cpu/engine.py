@@ -22,9 +22,9 @@ from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
     constants_kernel,
-    loss_kernel,
     update_kernel,
 )
+from skmlp.engines.cpu.heads import constants_of_heads, heads_of_fit
 from skmlp.engines.cpu.layout import (
     Arrays,
     aligned_zeros,
@@ -128,7 +128,9 @@ class CpuTask:
             settings=np.array([*settings, 0.0]),
             steps=np.array([0 if state is None else state.step]),
             constants=np.empty(self.threads * CONSTANTS_STRIDE),
-            loss=loss_kernel(network.head.loss.name, network.head.link, dtype),
+            heads=heads_of_fit(network, dtype),
+            head_constants=constants_of_heads(network),
+            target_columns=network.target_columns,
             prepare=0 if optimizer is None else constants_kernel(optimizer),
             update=0 if optimizer is None else update_kernel(optimizer, dtype),
             alpha=float(alpha),

@@ -4,11 +4,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float32, float64, int64, types
+from numba import carray, float32, float64, int64, njit, types
 
-from skmlp.engines.cpu.compilation import compile_kernel, inner, specialize
+from skmlp.engines.cpu.compilation import OPTIONS, compile_kernel, inner, specialize
 from skmlp.engines.cpu.pointers import advance
-from skmlp.network.activations import ACTIVATIONS, softmax
+from skmlp.network.links import LINKS, Link
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
 
@@ -68,35 +68,37 @@ def store_group(group, count, matrix, ld):
 
 @cache
 def output_kernel(name: str, dtype: str) -> int:
-    """``kernel(z, ld, rows, columns, out, scratch)``: outputs of the network from `z`.
+    """``kernel(z, ld, rows, columns, out, ld_out, scratch)``: a head's outputs from its `z`.
 
-    `z` has rows `ld` apart, those of `out` are contiguous.
+    Rows of `z` lie `ld` apart, those of `out` `ld_out`.
     """
+    link = LINKS[name]
     real, array = types_of(dtype)
-    make = _softmax_output if name == "softmax" else _elementwise_output
-    arguments = (array, int64, int64, int64, array, array)
-    return address_of_kernel(make(name, real), arguments, f"{name} {dtype}")
+    makers = {1: _elementwise_output, 2: _paired_output}
+    make = _softmax_output if link.is_categorical else makers[link.units_per_target]
+    arguments = (array, int64, int64, int64, array, int64, array)
+    return address_of_kernel(make(link, real), arguments, f"{name} {dtype}")
 
 
-def _softmax_output(name: str, real: Any) -> Any:
-    normalize = specialize(softmax, real)
+def _softmax_output(link: Link, real: Any) -> Any:
+    normalize = specialize(link.value, real)
 
-    def output(z, ld, rows, columns, out, scratch):
+    def output(z, ld, rows, columns, out, ld_out, scratch):
         spare = carray(advance(scratch, columns * GROUP), GROUP)
         for first in range(0, rows, GROUP):
             count, filled = group_size(rows - first)
             group = carray(scratch, (columns, filled))
             load_group(advance(z, first * ld), ld, count, group)
             normalize(group, spare)
-            store_group(group, count, advance(out, first * columns), columns)
+            store_group(group, count, advance(out, first * ld_out), ld_out)
 
     return output
 
 
-def _elementwise_output(name: str, real: Any) -> Any:
-    value = specialize(ACTIVATIONS[name].value, real)
+def _elementwise_output(link: Link, real: Any) -> Any:
+    value = specialize(link.value, real)
 
-    def output(z, ld, rows, columns, out, scratch):
+    def output(z, ld, rows, columns, out, ld_out, scratch):
         for first in range(0, rows, GROUP):
             count, filled = group_size(rows - first)
             group = carray(scratch, (columns, filled))
@@ -104,75 +106,202 @@ def _elementwise_output(name: str, real: Any) -> Any:
             for j in range(columns):
                 for i in range(filled):
                     group[j, i] = value(group[j, i])
-            store_group(group, count, advance(out, first * columns), columns)
+            store_group(group, count, advance(out, first * ld_out), ld_out)
+
+    return output
+
+
+def _paired_output(link: Link, real: Any) -> Any:
+    value = specialize(link.value, real)
+
+    def output(z, ld, rows, columns, out, ld_out, scratch):
+        half = columns // 2
+        for first in range(0, rows, GROUP):
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
+            load_group(advance(z, first * ld), ld, count, group)
+            for j in range(half):
+                for i in range(filled):
+                    group[j, i], group[half + j, i] = value(group[j, i], group[half + j, i])
+            store_group(group, count, advance(out, first * ld_out), ld_out)
 
     return output
 
 
 @cache
 def loss_kernel(loss_name: str, output_activation: str, dtype: str) -> int:
-    """``kernel(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch)``.
+    """Return the address of the kernel of a head's loss.
 
-    Turns `z` (rows, columns), the raw prediction with rows `ld` apart, into the derivative of the
-    weighted loss with respect to it, and writes each row's weighted loss to `losses`. `targets`
-    and `weights` belong to the whole data set and are gathered by the row numbers in `order`;
-    unless `weighted`, all weights are one.
+    ``kernel(z, ld, targets, stride, weights, weighted, order, rows, columns, constants, head,
+    losses, scratch)`` turns `z` (rows, columns), the head's raw prediction with rows `ld` apart,
+    into the derivative of the weighted loss with respect to it, and writes each row's weighted
+    loss to `losses`, or adds it unless `head` is zero. `targets`, with rows `stride` apart, and
+    `weights` belong to the whole data set and are gathered by the row numbers in `order`; unless
+    `weighted`, all weights are one. `constants` are those of the loss.
     """
     loss = LOSSES[loss_name, output_activation]
     real, array = types_of(dtype)
     doubles = types.CPointer(float64)
     arguments = (
-        *(array, int64, array, doubles, int64, types.CPointer(int64), int64, int64),
-        *(doubles, array),
+        *(array, int64, array, int64, doubles, int64, types.CPointer(int64), int64, int64),
+        *(doubles, int64, doubles, array),
     )
-    make = _categorical_loss if loss.is_categorical else _elementwise_loss
+    makers = {1: _elementwise_loss, 2: _paired_loss}
+    make = _categorical_loss if loss.is_categorical else makers[loss.units_per_target]
     key = f"{loss_name} {output_activation} {dtype}"
     return address_of_kernel(make(loss, real), arguments, key)
 
 
+def constants_reader(count: int, real: Any) -> Any:
+    """Return a compiled function that reads so many doubles as a tuple in one precision.
+
+    They are read before a loop: inside it they would keep it from being vectorized.
+    """
+    readers = {
+        0: lambda constants: (),
+        1: lambda constants: (real(constants[0]),),
+        2: lambda constants: (real(constants[0]), real(constants[1])),
+        3: lambda constants: (real(constants[0]), real(constants[1]), real(constants[2])),
+    }
+    return njit(**OPTIONS)(readers[count])
+
+
+@inner
+def load_targets(targets, stride, order, count, group):
+    """``group[j, i] = targets[order[i], j]``; rows beyond `count` repeat the last one."""
+    columns, filled = group.shape
+    for i in range(filled):
+        row = order[min(i, count - 1)] * stride
+        for j in range(columns):
+            group[j, i] = targets[row + j]
+
+
+@inner
+def note_loss(losses, row, head, loss):
+    """Write a row's loss, or add it to those of the heads before."""
+    losses[row] = loss if head == 0 else losses[row] + loss
+
+
 def _elementwise_loss(loss: Loss, real: Any) -> Any:
-    activate = specialize(ACTIVATIONS[loss.output_activation].value, real)
+    activate = specialize(loss.link.value, real)
     value = specialize(loss.value, real)
     gradient = specialize(loss.gradient, real)
+    read_constants = constants_reader(len(loss.constants), real)
     epsilon = real(np.finfo(real).eps)
 
-    def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
+    def loss_and_delta(
+        z,
+        ld,
+        targets,
+        stride,
+        weights,
+        weighted,
+        order,
+        rows,
+        columns,
+        constants,
+        head,
+        losses,
+        scratch,
+    ):
+        own = read_constants(constants)
         for first in range(0, rows, GROUP):
             count, filled = group_size(rows - first)
             group = carray(scratch, (columns, filled))
             wanted = carray(advance(scratch, columns * GROUP), (columns, filled))
             corner = advance(z, first * ld)
             load_group(corner, ld, count, group)
-            for i in range(filled):
-                row = order[first + min(i, count - 1)]
-                for j in range(columns):
-                    wanted[j, i] = targets[row * columns + j]
+            load_targets(targets, stride, advance(order, first), count, wanted)
             for j in range(columns):
                 for i in range(filled):
                     raw = group[j, i]
                     target = wanted[j, i]
                     output = activate(raw)
-                    wanted[j, i] = value(target, raw, output, epsilon)
-                    group[j, i] = gradient(target, output)
+                    wanted[j, i] = value(target, raw, output, epsilon, *own)
+                    group[j, i] = gradient(target, output, *own)
             for i in range(count):
                 weight = weights[order[first + i]] if weighted else 1.0
                 row_loss = 0.0
                 for j in range(columns):
                     row_loss += wanted[j, i]
                     corner[i * ld + j] = real(weight) * group[j, i]
-                losses[first + i] = weight * row_loss
+                note_loss(losses, first + i, head, weight * row_loss)
+
+    return loss_and_delta
+
+
+def _paired_loss(loss: Loss, real: Any) -> Any:
+    value = specialize(loss.value, real)
+    gradient = specialize(loss.gradient, real)
+    read_constants = constants_reader(len(loss.constants), real)
+    epsilon = real(np.finfo(real).eps)
+
+    def loss_and_delta(
+        z,
+        ld,
+        targets,
+        stride,
+        weights,
+        weighted,
+        order,
+        rows,
+        columns,
+        constants,
+        head,
+        losses,
+        scratch,
+    ):
+        own = read_constants(constants)
+        half = columns // 2
+        for first in range(0, rows, GROUP):
+            count, filled = group_size(rows - first)
+            group = carray(scratch, (columns, filled))
+            wanted = carray(advance(scratch, columns * GROUP), (half, filled))
+            corner = advance(z, first * ld)
+            load_group(corner, ld, count, group)
+            load_targets(targets, stride, advance(order, first), count, wanted)
+            for j in range(half):
+                for i in range(filled):
+                    raw, other = group[j, i], group[half + j, i]
+                    target = wanted[j, i]
+                    wanted[j, i] = value(target, raw, other, epsilon, *own)
+                    group[j, i], group[half + j, i] = gradient(target, raw, other, *own)
+            for i in range(count):
+                weight = weights[order[first + i]] if weighted else 1.0
+                row_loss = 0.0
+                for j in range(half):
+                    row_loss += wanted[j, i]
+                for j in range(columns):
+                    corner[i * ld + j] = real(weight) * group[j, i]
+                note_loss(losses, first + i, head, weight * row_loss)
 
     return loss_and_delta
 
 
 def _categorical_loss(loss: Loss, real: Any) -> Any:
-    normalize = specialize(softmax, real)
+    normalize = specialize(loss.link.value, real)
     value = specialize(loss.value, real)
     gradient = specialize(loss.gradient, real)
+    read_constants = constants_reader(len(loss.constants), real)
     epsilon = real(np.finfo(real).eps)
     zero, one = real(0), real(1)
 
-    def loss_and_delta(z, ld, targets, weights, weighted, order, rows, columns, losses, scratch):
+    def loss_and_delta(
+        z,
+        ld,
+        targets,
+        stride,
+        weights,
+        weighted,
+        order,
+        rows,
+        columns,
+        constants,
+        head,
+        losses,
+        scratch,
+    ):
+        own = read_constants(constants)
         label = carray(advance(scratch, columns * GROUP), GROUP)
         picked = carray(advance(scratch, (columns + 1) * GROUP), GROUP)
         for first in range(0, rows, GROUP):
@@ -182,17 +311,17 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
             load_group(corner, ld, count, group)
             normalize(group, picked)
             for i in range(filled):
-                label[i] = targets[order[first + min(i, count - 1)]]
+                label[i] = targets[order[first + min(i, count - 1)] * stride]
                 picked[i] = group[int(label[i]), i]
             for i in range(filled):
-                picked[i] = value(one, zero, picked[i], epsilon)
+                picked[i] = value(one, zero, picked[i], epsilon, *own)
             for j in range(columns):
                 for i in range(filled):
                     target = one if label[i] == real(j) else zero
-                    group[j, i] = gradient(target, group[j, i])
+                    group[j, i] = gradient(target, group[j, i], *own)
             for i in range(count):
                 weight = weights[order[first + i]] if weighted else 1.0
-                losses[first + i] = weight * picked[i]
+                note_loss(losses, first + i, head, weight * picked[i])
                 for j in range(columns):
                     corner[i * ld + j] = real(weight) * group[j, i]
 

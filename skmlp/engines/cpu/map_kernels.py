@@ -9,10 +9,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int32, int64, njit, types
+from numba import float64, int32, int64, types
 
-from skmlp.engines.cpu.compilation import OPTIONS, specialize
-from skmlp.engines.cpu.formula_kernels import address_of_kernel, types_of
+from skmlp.engines.cpu.compilation import specialize
+from skmlp.engines.cpu.formula_kernels import (
+    address_of_kernel,
+    constants_reader,
+    types_of,
+)
 from skmlp.engines.cpu.pointers import advance, float64_pointer
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
 from skmlp.engines.cpu.tables import (
@@ -79,21 +83,6 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     return Maps(forward, back, keeps, takes_whole_rows, drop)
 
 
-def loader(count: int, real: Any) -> Any:
-    """Return a function that loads so many constants in one precision, before a loop."""
-    if count == 0:
-        return njit(**OPTIONS)(lambda constants: ())
-    if count == 1:
-        return njit(**OPTIONS)(lambda constants: (real(constants[0]),))
-    if count == 2:
-        return njit(**OPTIONS)(lambda constants: (real(constants[0]), real(constants[1])))
-    if count == 3:
-        return njit(**OPTIONS)(
-            lambda constants: (real(constants[0]), real(constants[1]), real(constants[2]))
-        )
-    raise NotImplementedError(f"A formula has {count} constants; kernels load three at most.")
-
-
 # Elements
 
 
@@ -103,7 +92,7 @@ def value_kernel(name: str, dtype: str) -> int:
     real, array = types_of(dtype)
     entry = activation_entry(name)
     value = specialize(entry.value, real)
-    load = loader(len(entry.constants), real)
+    load = constants_reader(len(entry.constants), real)
 
     def activate(z, kept, size, constants):
         shared = load(constants)
@@ -121,7 +110,7 @@ def keeping_kernel(name: str, dtype: str) -> int:
     value = specialize(entry.value, real)
     derivative = specialize(entry.derivative, real)
     takes_input = entry.derivative_takes_input
-    load = loader(len(entry.constants), real)
+    load = constants_reader(len(entry.constants), real)
 
     def activate(z, kept, size, constants):
         shared = load(constants)
@@ -140,7 +129,7 @@ def derivative_kernel(name: str, dtype: str) -> int:
     real, array = types_of(dtype)
     entry = activation_entry(name)
     derivative = specialize(entry.derivative, real)
-    load = loader(len(entry.constants), real)
+    load = constants_reader(len(entry.constants), real)
 
     def backpropagate(a, delta, size, constants):
         shared = load(constants)
@@ -254,7 +243,7 @@ def learned_kernel(name: str, dtype: str, keeps: bool) -> int:
     value = specialize(entry.value, real)
     derivative = specialize(entry.derivative, real)
     slopes = specialize(entry.learned[0].slope, real)
-    load = loader(len(entry.constants), real)
+    load = constants_reader(len(entry.constants), real)
     if len(entry.learned) != 1:
         raise NotImplementedError(f"{name} learns {len(entry.learned)} numbers; kernels take one.")
 

@@ -49,6 +49,11 @@ from skmlp.engines.cpu.tables import (
     DELTAS,
     DROP,
     DROPOUT,
+    HEAD_CONSTANTS,
+    HEAD_FIRST,
+    HEAD_KERNEL,
+    HEAD_TARGET,
+    HEAD_UNITS,
     KEPT,
     LAYER_FIELDS,
     LD,
@@ -243,13 +248,19 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
     targets = pointer_at(source.targets, raw)
     weights = pointer_at(source.weights, losses)
     rows_used = advance(order, first)
-    rows = last - first
-    columns = layers[output, UNITS]
-    weighted = source.is_weighted
-    call_kernel(
-        model.loss,
-        (raw, ld, targets, weights, weighted, rows_used, rows, columns, losses, scratch),
-    )
+    heads = model.heads
+    for head in range(heads.shape[0]):
+        own_raw = advance(raw, heads[head, HEAD_FIRST])
+        own_targets = advance(targets, heads[head, HEAD_TARGET])
+        constants = pointer(model.head_constants, heads[head, HEAD_CONSTANTS])
+        call_kernel(
+            heads[head, HEAD_KERNEL],
+            (
+                *(own_raw, ld, own_targets, model.target_columns, weights, source.is_weighted),
+                *(rows_used, last - first, heads[head, HEAD_UNITS], constants, head),
+                *(losses, scratch),
+            ),
+        )
 
 
 @inner

@@ -10,7 +10,7 @@ import numpy as np
 from skmlp.engines.base import IndexArray
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
-from skmlp.engines.cpu.formula_kernels import output_kernel
+from skmlp.engines.cpu.heads import heads_of_prediction
 from skmlp.engines.cpu.layout import (
     Arrays,
     aligned_zeros,
@@ -75,7 +75,7 @@ class Memory:
         self.layers = layout.layers.copy()
         self.packed = aligned_zeros(layout.parameters_size, dtype)
         self.work = make_workspace(network, layout, rows, 1, dtype, copies=threads)
-        self.output = output_kernel(network.head.link, dtype)
+        self.heads = heads_of_prediction(network, dtype)
 
 
 # Each thread keeps the memory for the network it predicted with last: to allocate it anew would
@@ -135,7 +135,7 @@ def predict(
             drivers.predict_rows,
             memory.layers,
             data.source,
-            memory.output,
+            memory.heads,
             memory.work,
             memory.packed,
             order,

@@ -50,6 +50,14 @@ INNER_BACK = 22  # the same on the way back
 SCALES = 23  # inverse standard deviations
 LAYER_FIELDS = 24
 
+# Columns of the table of heads, which describes the output layer.
+HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
+HEAD_FIRST = 1  # first unit
+HEAD_UNITS = 2
+HEAD_TARGET = 3  # first column of the targets
+HEAD_CONSTANTS = 4  # offset in the constants of all heads
+HEAD_FIELDS = 5
+
 # Columns of the table of blocks.
 BLOCK_PANEL = 0
 BLOCK_FIRST = 1  # first row of coefficients
@@ -108,7 +116,9 @@ class Model(NamedTuple):
     each part of a slab, where it is asked for, grows over several slabs or goes from thread to
     thread; otherwise each thread has room in it for one block of `gradient_size` elements for
     each part. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
-    each thread. `loss`, `prepare` and `update` are addresses of kernels.
+    each thread. `heads` is the table of heads, `head_constants` has the constants of their losses
+    and `target_columns` counts the columns of the targets. `prepare` and `update` are addresses of
+    kernels.
     """
 
     parameters: Any
@@ -118,7 +128,9 @@ class Model(NamedTuple):
     settings: Any
     steps: Integers
     constants: Any
-    loss: int
+    heads: Integers
+    head_constants: Any
+    target_columns: int
     prepare: int
     update: int
     alpha: float
