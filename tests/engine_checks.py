@@ -17,6 +17,7 @@ from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import (
+    NORMALIZATIONS,
     Formula,
     HeadSpec,
     InputSpec,
@@ -28,7 +29,7 @@ from skmlp.network.specs import (
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
-NORMALIZED = ["layer"]
+NORMALIZED = list(NORMALIZATIONS)
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
 
@@ -162,6 +163,36 @@ PROBLEMS = {
 }
 
 
+def comparable_solver(network, solver):
+    """Return a solver by which engines can be compared.
+
+    Intercepts before batch normalization have gradients of zero, up to rounding errors, which
+    some optimizers divide by each other.
+    """
+    has_batches = any(layer.normalization == "batch" for layer in network.layers)
+    return "sgd" if has_batches and solver in DIVIDING else solver
+
+
+def is_well_conditioned(network, problem, batch_size, dtype):
+    """Whether a normalized network's gradient means something in one precision.
+
+    It does not where rows, or columns, differ by less than rounding errors of what they have in
+    common: that is asked of the reference, whose X is changed by such errors.
+    """
+    if not any(layer.normalization for layer in network.layers):
+        return True
+    X, targets, weight = problem
+    noise = np.random.default_rng(0).choice([-1.0, 1.0], size=X.shape) * np.finfo(dtype).eps
+    gradients = []
+    for changed in (X, X * (1.0 + noise)):
+        task = make_task(ReferenceEngine(), network, (changed, targets, weight))
+        rows = np.arange(min(batch_size, X.shape[0]))
+        evaluate = ReferenceEngine().loss_and_gradient
+        gradients.append(evaluate(network, task.data, task.parameters, 0.1, rows, 0, 1)[1])
+    change = np.abs(gradients[1] - gradients[0]).max()
+    return change <= 0.1 * TOLERANCE[dtype] * np.abs(gradients[0]).max()
+
+
 def check_against_reference(
     make_engine,
     network,
@@ -175,8 +206,10 @@ def check_against_reference(
     """Compare losses, parameters, steps and predictions of a short fit."""
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
+    solver = comparable_solver(network, solver)
     options = {"batch_size": batch_size, "solver": solver}
     plan = make_plan(n_samples, n_epochs=2)
+    assume(is_well_conditioned(network, problem, batch_size, dtype))
 
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

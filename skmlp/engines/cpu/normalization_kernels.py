@@ -5,14 +5,14 @@ mapped by the kernel that the layer would have without it.
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from skmlp.engines.cpu.formula_kernels import types_of
-from skmlp.engines.cpu.map_kernels import Maps, drop_kernel, maps_of, whole_rows_kernel
+from skmlp.engines.cpu.map_kernels import whole_rows_kernel
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
 from skmlp.engines.cpu.tables import (
@@ -36,42 +36,9 @@ from skmlp.engines.cpu.tables import (
 )
 from skmlp.engines.cpu.tiles import Loop, VectorBuilder, copy_rows, emit_for_width, lane_count
 from skmlp.network.normalization import EPSILON
-from skmlp.network.specs import LayerSpec
 
 # So many rows stay in the first-level cache from one loop to the next.
 ROWS = 16
-
-
-class Stages(NamedTuple):
-    """What a hidden layer is computed with between its product and the next one.
-
-    Attributes
-    ----------
-    maps : Maps
-        Those that drivers call.
-    inner_map, inner_back : int
-        Those that these call for normalized rows, zero without normalization.
-    """
-
-    maps: Maps
-    inner_map: int
-    inner_back: int
-
-
-def stages_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Stages:
-    """Return what a layer is computed with, in training (`backward`) or in predictions."""
-    inner = maps_of(layer, dtype, backward=backward)
-    if layer.normalization is None:
-        return Stages(inner, 0, 0)
-    takes_whole_rows = inner.takes_whole_rows
-    maps = inner._replace(
-        forward=layer_kernel(dtype, takes_whole_rows, backward),
-        back=layer_back_kernel(dtype, takes_whole_rows) if backward else 0,
-        takes_whole_rows=True,
-        # Deltas are multiplied by the mask before they go back through whole rows.
-        drop=drop_kernel(dtype, 0) if inner.drop else 0,
-    )
-    return Stages(maps, inner.forward, inner.back)
 
 
 # The inner map
@@ -111,6 +78,30 @@ def back_caller(*, takes_whole_rows: bool) -> Any:
         call_kernel(layer[INNER_BACK], (kept, deltas, (last - first) * ld, constants))
 
     return whole_rows if takes_whole_rows else elements
+
+
+@cache
+def mapping_kernel(dtype: str) -> int:
+    """``kernel(layer, buffer, parameters, first, last, matrix)``: map the elements of some rows."""
+    _, array = types_of(dtype)
+    map_rows = map_caller(takes_whole_rows=False)
+
+    def activate(layer, buffer, parameters, first, last, matrix):
+        map_rows(layer, buffer, parameters, first, last, matrix)
+
+    return whole_rows_kernel(activate, array, f"elements {dtype}")
+
+
+@cache
+def mapping_back_kernel(dtype: str) -> int:
+    """``kernel(layer, buffer, parameters, first, last, matrix)``: back through that."""
+    _, array = types_of(dtype)
+    go_back = back_caller(takes_whole_rows=False)
+
+    def backpropagate(layer, buffer, parameters, first, last, matrix):
+        go_back(layer, buffer, parameters, first, last, matrix)
+
+    return whole_rows_kernel(backpropagate, array, f"elements {dtype}")
 
 
 # Gain and shift

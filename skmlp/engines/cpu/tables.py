@@ -48,7 +48,10 @@ DROPOUT = 20  # address of the share that it drops
 INNER_MAP = 21  # address of the kernel that the map's calls for normalized rows
 INNER_BACK = 22  # the same on the way back
 SCALES = 23  # inverse standard deviations
-LAYER_FIELDS = 24
+NORMALIZE = 24  # address of the kernel that normalizes columns, which belong to no thread's rows
+NORMALIZE_BACK = 25
+STATISTICS = 26  # address of the running means; the running variances follow
+LAYER_FIELDS = 27
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
