@@ -30,7 +30,14 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
-from skmlp._fitted import check_layers, check_outputs, check_prediction, fitted_network
+from skmlp._fitted import (
+    check_layers,
+    check_outputs,
+    check_prediction,
+    fitted_extras,
+    fitted_network,
+)
+from skmlp._networks import custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
@@ -54,10 +61,11 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
+from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec, OptimizerSpec, plain_network
+from skmlp.network.specs import Formula, HeadSpec, NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, Trainer, train
@@ -104,6 +112,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     device_: str
     device_reason_: str
     _network: NetworkSpec
+    _custom: tuple[Custom, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -114,7 +123,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self,
         *,
         hidden_layer_sizes: Any,
-        activation: str,
+        activation: Any,
         solver: str,
         alpha: float,
         batch_size: Any,
@@ -140,6 +149,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         n_jobs: int | None,
         device: str,
         precision: str | None,
+        dropout: float | Sequence[float],
+        input_dropout: float,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -168,6 +179,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.n_jobs = n_jobs
         self.device = device
         self.precision = precision
+        self.dropout = dropout
+        self.input_dropout = input_dropout
 
     # What the two estimators do differently
 
@@ -241,12 +254,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
-        network = plain_network(
-            (X.shape[1], *hidden, targets.n_outputs),
-            self.activation,
-            self.loss,
-            self._output_activation(),
-        )
+        head = HeadSpec(targets.n_outputs, Formula(self.loss), self._output_activation())
+        network = describe_network(self, X.shape[1], hidden, (head,))
         optimizer = self._optimizer_spec()
         # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
         check_memory(network, 5, dtype)
@@ -269,6 +278,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.n_layers_ = len(network.layer_units)
         self.out_activation_ = network.head.link
         self._network = network
+        self._drop(("_custom",))
+        if custom := custom_choices(self.activation):
+            self._custom = custom
         self.device_, self.device_reason_ = choice
         self._random_state = start.random_state
         self._seed = self.random_state
@@ -282,6 +294,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         layout = layout_of(network)
         self.coefs_, self.intercepts_ = layout.views(parameters)
+        self._extras = layout.extras_of(parameters).copy()
         return remarks
 
     def _fit_dtype(self, X: Any, resumes: bool) -> str:
@@ -350,6 +363,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             optimizer_state=self._optimizer_start(start, optimizer, schedule),
             alpha=self.alpha,
             batch_size=self._effective_batch_size(len(rows)),
+            seed=self._resumed_mask_seed(start),
         )
         trainer = Trainer(
             task,
@@ -399,7 +413,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         rows: IndexArray,
     ) -> Any:
         """Return a function that scores parameters on the held-out rows."""
-        layout = layout_of(network)
         held_out = targets.matrix[rows]
         weight = None if sample_weight is None else sample_weight[rows]
         if weight is not None:
@@ -416,8 +429,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                     )
 
         def score(parameters: FloatArray) -> float:
-            coefs, intercepts = layout.views(parameters)
-            outputs = engine.predict(network, coefs, intercepts, data, rows)
+            outputs = engine.outputs(network, parameters, data, rows)
             if not np.isfinite(outputs).all():
                 return float("nan")
             return self._validation_score(held_out, outputs, weight)
@@ -463,13 +475,14 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 "weights that fit X, or fit again."
             )
         network = fitted_network(self, units)
+        extras = fitted_extras(self, network)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
         device = choose_for_prediction(self.device, flops, network)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
             data = engine.load(X, None, None, network, dtype)
-            outputs = engine.predict(network, coefs, intercepts, data)
+            outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
         return outputs
@@ -485,6 +498,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     def __setstate__(self, state: Any) -> None:
         state = dict(state)
         check_format(type(self).__name__, state.pop("_format", FORMAT))
+        register_custom(state.get("_custom", ()))
         if "_network" in state:
             state["_network"] = from_plain(state["_network"])
         super().__setstate__(state)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn import get_config
 
-from skmlp._sklearn_compat import StrOptions, validate_parameters
+from skmlp._sklearn_compat import Options, StrOptions, validate_parameters
 from skmlp._vocabulary import check_keywords, check_names
 
 
@@ -258,3 +258,25 @@ class OneOf(StrOptions):
     def __str__(self) -> str:
         names = ", ".join(sorted(choice.__name__ for choice in self.classes))
         return f"{super().__str__()} or an object of {names}" if names else super().__str__()
+
+
+class EachOf(Options):
+    """Constraint: a tuple or list whose entries each satisfy another constraint.
+
+    Parameters
+    ----------
+    constraint : constraint
+        Of scikit-learn's kind.
+    """
+
+    def __init__(self, constraint: Any) -> None:
+        self.constraint = constraint
+        self.hidden = False  # scikit-learn lists it in its messages
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is a tuple or list, not empty, of valid entries."""
+        is_listed = isinstance(val, tuple | list) and len(val) > 0
+        return is_listed and all(map(self.constraint.is_satisfied_by, val))
+
+    def __str__(self) -> str:
+        return "a tuple of such values, one for each hidden layer"

@@ -1,5 +1,6 @@
 """The multilayer perceptron classifier."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -44,13 +45,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Number of units in each hidden layer. ``()`` leaves hidden layers out, which makes the
         network a logistic regression.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Activation function of the hidden layers, applied to a unit's weighted input `z`:
+    activation : str, object of `skmlp.activations` or tuple of these, default='relu'
+        Activation function of the hidden layers, applied to a unit's weighted input `z`; a tuple
+        has one for each layer:
 
         - 'identity': ``z``;
         - 'logistic': ``1 / (1 + exp(-z))``;
         - 'tanh': ``tanh(z)``;
-        - 'relu': ``max(0, z)``.
+        - 'relu': ``max(0, z)``;
+        - 'gelu': ``z * P(z)`` with the standard normal distribution `P`;
+        - 'silu': ``z / (1 + exp(-z))``;
+        - 'leaky_relu': ``z`` if positive, else ``0.01 * z``, or
+          ``LeakyReLU(negative_slope=...)``;
+        - 'prelu': the same with slopes that units learn, or ``PReLU()``;
+        - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
+        - ``Custom(value, derivative)``: functions of your own.
     solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
         ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd') or
@@ -126,6 +135,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         then multiply several times as fast. Their sums, the weights and all else stay float32.
         None does not round. For fits in float32 with ``device='cuda'`` or 'auto'; where 'auto'
         chooses the CPU, nothing is rounded.
+    dropout : float or tuple of float, default=0.0
+        Share of the hidden units' outputs that each training step drops, in [0, 1); those kept
+        are scaled by ``1 / (1 - dropout)``. A tuple has one for each hidden layer. Predictions
+        drop nothing. No effect with 'lbfgs'.
+    input_dropout : float, default=0.0
+        The same for the inputs.
 
     Attributes
     ----------
@@ -208,7 +223,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -235,6 +250,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs: int | None = None,
         device: str = "cpu",
         precision: str | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -264,6 +281,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             n_jobs=n_jobs,
             device=device,
             precision=precision,
+            dropout=dropout,
+            input_dropout=input_dropout,
         )
 
     @answers_keywords

@@ -5,7 +5,7 @@ Every error names the attribute, what it holds and the remedy.
 
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from numbers import Integral, Real
 from operator import attrgetter
@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import OptimizerState
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import NetworkSpec, plain_network
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import Formula, HeadSpec, NetworkSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 
@@ -72,8 +74,9 @@ def check_layers(estimator: Any) -> Layers:
             "needs one of both."
         )
     units = [coefs[0].shape[0]]
+    pieces = pieces_of_layers(estimator, len(coefs))
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
-        units.append(intercept.size)
+        units.append(intercept.size // pieces[layer])
         if coef.shape != (units[layer], intercept.size):
             raise ValueError(
                 f"coefs_[{layer}] has shape {coef.shape}, but the layers around it need "
@@ -86,6 +89,14 @@ def check_layers(estimator: Any) -> Layers:
             "instead of giving it none."
         )
     return Layers(coefs, intercepts, tuple(units))
+
+
+def pieces_of_layers(estimator: Any, n_connections: int) -> Sequence[int]:
+    """Return how many columns of each layer's coefficients belong to one unit."""
+    network = vars(estimator).get("_network")
+    if type(network) is NetworkSpec and network.n_connections == n_connections:
+        return network.pieces
+    return (1,) * n_connections
 
 
 def check_arrays(estimator: Any, name: str, ndim: int) -> list[npt.NDArray[Any]]:
@@ -174,7 +185,8 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     network = vars(estimator).get("_network")
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
-        return plain_network(units, estimator.activation, estimator.loss, link)
+        head = HeadSpec(units[-1], Formula(estimator.loss), link)
+        return describe_network(estimator, units[0], units[1:-1], (head,))
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
     if network.layer_units == units:
@@ -186,6 +198,27 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
             f"coefs_ and intercepts_ have layers of {units} units, but those of the fit are "
             f"{network.layer_units}, and {error}. Assign arrays of these shapes, or fit again."
         ) from error
+
+
+def fitted_extras(estimator: Any, network: NetworkSpec) -> npt.NDArray[Any]:
+    """Return what a fitted network has learned besides coefficients and intercepts.
+
+    Raises
+    ------
+    ValueError
+        If that is not a vector of as many numbers as the network has.
+    """
+    extras = vars(estimator).get("_extras")
+    layout = layout_of(network)
+    if extras is None:
+        return layout.initial_extras()
+    size = layout.size - layout.intercept_offsets[-1]
+    if not (is_plain(extras, 1) and extras.size == size):
+        raise ValueError(
+            f"_extras must be a vector of {size} numbers, but is {shown(extras)}. It belongs to "
+            "coefs_ and intercepts_ as they were fitted: restore these, or fit again."
+        )
+    return extras
 
 
 def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:
@@ -281,6 +314,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "_no_improvement_count": (is_count, "a number of epochs"),
     "_last_schedule": (of_type(Schedule), "the schedule of the last fit"),
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
+    "_mask_seed": (is_count, "a number"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),
     "_row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),

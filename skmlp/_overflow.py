@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from skmlp.engines.base import Engine
 from skmlp.network.bounds import cannot_overflow, euclidean_norm
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
 
@@ -40,7 +40,6 @@ def overflows(
     if cannot_overflow(network, norm, X_norm, parameters.dtype):
         return False
     rows = None if sample_weight is None else np.flatnonzero(sample_weight)
-    coefs, intercepts = layout_of(network).views(parameters)
     with np.errstate(over="ignore", invalid="ignore"):
-        outputs = engine.predict(network, coefs, intercepts, data, rows)
+        outputs = engine.outputs(network, parameters, data, rows)
     return not np.isfinite(outputs).all()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp._choices import OneOf, same, text_of
+from skmlp._choices import EachOf, OneOf, same, text_of
 from skmlp._sklearn_compat import Interval, Options, StrOptions
 from skmlp._validation import (
     DEVICES,
@@ -25,6 +25,7 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
+from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
 
 
 class Condition(NamedTuple):
@@ -121,6 +122,9 @@ PENALTY = (
     "intercepts out"
 )
 
+ACTIVATION = OneOf(HIDDEN_ACTIVATIONS, (Custom, LeakyReLU, Maxout, PReLU))
+SHARE = Interval(Real, 0, 1, closed="left")
+
 # In the order of the signatures.
 PARAMETERS: dict[str, Parameter] = {
     parameter.name: parameter
@@ -162,8 +166,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "activation",
             "relu",
-            "{'identity', 'logistic', 'tanh', 'relu'}",
-            [OneOf(HIDDEN_ACTIVATIONS)],
+            "str, object of `skmlp.activations` or tuple of these",
+            [ACTIVATION, EachOf(ACTIVATION)],
             "Activation function of the hidden layers",
             synonyms=(
                 Synonyms("act act_cls act_fn activation_fn activation_function nonlinearity"),
@@ -172,6 +176,10 @@ PARAMETERS: dict[str, Parameter] = {
                 "identity": "linear none nonetype purelin",
                 "logistic": "sigmoid logsig expit",
                 "relu": "rectifier rectified rectifiedlinear",
+                "silu": "swish",
+                "gelu": "gaussianerrorlinear",
+                "leaky_relu": "lrelu leakyrelu leakyrectify",
+                "prelu": "parametricrelu",
                 "tanh": "tansig hyperbolictangent",
             },
         ),
@@ -457,6 +465,26 @@ PARAMETERS: dict[str, Parameter] = {
             applies_to=(not_with("device", "cpu"),),
             synonyms=(Synonyms("mixed_precision matmul_precision amp"),),
             values={"tf32": "tensorfloat32", "bf16": "bfloat16"},
+            is_added=True,
+        ),
+        Parameter(
+            "dropout",
+            0.0,
+            "float or tuple of float",
+            [SHARE, EachOf(SHARE)],
+            "Share of the hidden units' outputs that each training step drops",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("dropout_rate p_drop ps hidden_dropout hidden_dropout_ratios"),),
+            is_added=True,
+        ),
+        Parameter(
+            "input_dropout",
+            0.0,
+            "float",
+            [SHARE],
+            "The same for the inputs",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("input_dropout_ratio input_dropout_rate dropout_input"),),
             is_added=True,
         ),
     )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmlp._fitted import check_finite, check_layers, check_resumable
+from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
+from skmlp._networks import output_gain
 from skmlp.engines.base import OptimizerState
-from skmlp.network.activations import activation_entry
 from skmlp.network.initializers import draw_uniform
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of
+from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of, fingerprint
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import Patience
 
@@ -25,7 +25,13 @@ FITTED_BY_SOLVERS = (
     "best_loss_",
     "loss_",
 )
-RESUMED_STATE = ("_optimizer", "_last_schedule", "_no_improvement_count", "_row_order")
+RESUMED_STATE = (
+    "_optimizer",
+    "_last_schedule",
+    "_no_improvement_count",
+    "_row_order",
+    "_mask_seed",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Resuming:
     """Gives an estimator the state that its next fit may take up, and decides whether it may."""
 
     hidden_layer_sizes: Any
-    activation: str
+    activation: Any
     solver: str
     tol: float
     n_iter_no_change: float
@@ -53,6 +59,7 @@ class Resuming:
     intercepts_: list[FloatArray]
     _random_state: np.random.RandomState
     _seed: Any
+    _mask_seed: int
 
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
@@ -72,7 +79,7 @@ class Resuming:
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
         if not resumes:
             random_state = check_random_state(self.random_state)
-            gain = activation_entry(self.activation).init_gain
+            gain = output_gain(self.activation)
             parameters = draw_uniform(network, random_state, dtype, gain)
             return Start(parameters, random_state, None, False)
         coefs, intercepts, units = check_layers(self)
@@ -89,10 +96,13 @@ class Resuming:
             )
         layout = layout_of(network)
         with np.errstate(over="ignore"):
-            parameters = layout.pack(coefs, intercepts, dtype)
+            extras = self._resumed_extras(layout)
+            parameters = layout.pack(coefs, intercepts, dtype, extras)
         own_coefs, own_intercepts = layout.views(parameters)
         check_finite("coefs_", own_coefs)
         check_finite("intercepts_", own_intercepts)
+        if not np.isfinite(layout.extras_of(parameters)).all():
+            raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
         state = getattr(self, "_optimizer", None)
         if state is not None and (
             state.name != self.solver
@@ -101,6 +111,23 @@ class Resuming:
         ):
             state = None
         return Start(parameters, self._resumed_generator(), state, True)
+
+    def _resumed_extras(self, layout: ParameterLayout) -> FloatArray | None:
+        """Return what was learned besides weights, if it is what the network has now."""
+        network = vars(self).get("_network")
+        if type(network) is not NetworkSpec or layout_of(network).extras != layout.extras:
+            return None
+        return fitted_extras(self, network)
+
+    def _resumed_mask_seed(self, start: Start) -> int:
+        """Return what masks of dropout are keyed by, the earlier fit's where that goes on.
+
+        It is told from where the generator stands, which draws nothing for it: the orders of rows
+        stay those of a fit without dropout.
+        """
+        if start.optimizer_state is None or not hasattr(self, "_mask_seed"):
+            self._mask_seed = int.from_bytes(fingerprint(start.random_state)[:4], "little")
+        return self._mask_seed
 
     def _resumed_generator(self) -> np.random.RandomState:
         """Return the generator where the last fit left it, so that resuming goes on drawing."""

@@ -42,10 +42,6 @@ NOT_OFFERED = (
         "sample_weight=sklearn.utils.class_weight.compute_sample_weight('balanced', y)).",
     ),
     Synonyms(
-        "dropout dropout_rate p_drop ps hidden_dropout_ratios input_dropout_ratio",
-        "There is no dropout here. alpha and early_stopping=True work against overfitting too.",
-    ),
-    Synonyms(
         "restore_best_weights restore_best load_best overwrite_with_best_model",
         "early_stopping=True always keeps the weights with the best validation score.",
     ),

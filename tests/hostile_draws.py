@@ -95,7 +95,7 @@ LEARNED = [
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
-    "_network",
+    *("_network", "_extras", "_mask_seed", "_custom"),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {

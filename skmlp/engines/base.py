@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.network.normalization import GROUP_ROWS
-from skmlp.network.parameters import FloatArray
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
@@ -253,6 +253,18 @@ class Engine(ABC):
         `extras` is what lies behind the intercepts in the flat vector of parameters; None stands
         for what it starts with.
         """
+
+    def outputs(
+        self,
+        network: NetworkSpec,
+        parameters: FloatArray,
+        data: Any,
+        rows: IndexArray | None = None,
+    ) -> FloatArray:
+        """Return what `predict` does, for a flat vector of parameters."""
+        layout = layout_of(network)
+        extras = layout.extras_of(parameters)
+        return self.predict(network, *layout.views(parameters), data, rows, extras)
 
 
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:

@@ -1,7 +1,7 @@
 """Registry formulas made ready for an engine's compiler."""
 
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 Formula = Callable[..., Any]
@@ -17,18 +17,38 @@ def rebind(
 
     Its float literals become constants of `dtype` (a double literal would silently turn a
     single-precision loop into a double-precision one), the functions named in `elementary` take
-    the place of NumPy's, and formulas that it calls are treated alike.
+    the place of NumPy's, and formulas and numbers that it refers to are treated alike.
     """
     code: CodeType = formula.__code__
     constants = tuple(dtype(c) if isinstance(c, float) else c for c in code.co_consts)
+
+    def bound(name: str, value: Any) -> Any:
+        if isinstance(value, ModuleType):  # in users' functions: np.exp, math.exp
+            return module_of(elementary)
+        if name in elementary:
+            return elementary[name]
+        if isinstance(value, FunctionType):
+            return rebind(value, dtype, elementary, compile_function)
+        return dtype(value) if isinstance(value, float) else value
+
     namespace = dict(formula.__globals__)
     for name in code.co_names:
-        callee = namespace.get(name)
-        if name in elementary:
-            namespace[name] = elementary[name]
-        elif isinstance(callee, FunctionType):
-            namespace[name] = rebind(callee, dtype, elementary, compile_function)
+        if name in namespace:
+            namespace[name] = bound(name, namespace[name])
+    cells = zip(code.co_freevars, formula.__closure__ or (), strict=True)
+    closure = tuple(CellType(bound(name, cell.cell_contents)) for name, cell in cells)
     rebound = FunctionType(
-        code.replace(co_consts=constants), namespace, formula.__name__, formula.__defaults__
+        code.replace(co_consts=constants),
+        namespace,
+        formula.__name__,
+        formula.__defaults__,
+        closure,
     )
     return compile_function(rebound)
+
+
+def module_of(functions: Mapping[str, Any]) -> ModuleType:
+    """Return a module with these functions: compilers look attributes of modules up themselves."""
+    module = ModuleType("elementary")
+    vars(module).update(functions)
+    return module

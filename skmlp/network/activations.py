@@ -260,6 +260,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+# Made of users' functions (`skmlp.network.custom`), by names that tell what they compute.
+CUSTOM_ACTIVATIONS: dict[str, Activation] = {}
+
+
 def activation_entry(name: str) -> Activation:
     """Return the entry of a name.
 
@@ -268,9 +272,10 @@ def activation_entry(name: str) -> Activation:
     ValueError
         If there is none.
     """
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, but is {name!r}.")
-    return ACTIVATIONS[name]
+    for registry in (ACTIVATIONS, CUSTOM_ACTIVATIONS):
+        if isinstance(name, str) and name in registry:
+            return registry[name]
+    raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, but is {name!r}.")
 
 
 # Softmax is ``p[k] = exp(s[k] - max(s)) / sum_j exp(s[j] - max(s))``, with these three formulas.

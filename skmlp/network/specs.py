@@ -184,6 +184,11 @@ class NetworkSpec:
         return tuple(zip(self.layer_units, self.product_units, strict=False))
 
     @cached_property
+    def pieces(self) -> tuple[int, ...]:
+        """How many columns of each layer's product make one unit."""
+        return (*(layer.pieces for layer in self.layers), 1)
+
+    @cached_property
     def product_units(self) -> tuple[int, ...]:
         """Columns of each layer's product."""
         return (*(layer.product_units for layer in self.layers), self.n_outputs)

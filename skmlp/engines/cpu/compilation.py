@@ -52,7 +52,8 @@ inner = jit(no_cpython_wrapper=True)
 def specialize(formula: Any, dtype: Any) -> Any:
     """Compile a registry formula in one precision, with the engine's elementary functions."""
     elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
-    return rebind(formula, dtype, elementary, njit(**OPTIONS))
+    # Into its loop, which cannot be vectorized around a call: LLVM would leave long ones out.
+    return rebind(formula, dtype, elementary, njit(**OPTIONS, forceinline=True))
 
 
 def compile_kernel(

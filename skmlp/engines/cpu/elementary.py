@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 # Contraction only: reassociation would undo the error-free steps of the argument reduction.
-OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
 
 
 class Format(NamedTuple):

@@ -1,0 +1,97 @@
+"""From the constructor's parameters to the description of a network: pure functions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from skmlp._choices import Choice, text_of
+from skmlp.activations import ActivationChoice, Custom
+from skmlp.network.activations import activation_entry
+from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+
+
+def describe_network(
+    estimator: Any, n_features: int, hidden: tuple[int, ...], heads: Sequence[HeadSpec]
+) -> NetworkSpec:
+    """Return the network that an estimator's parameters ask for.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+        Its parameters are valid, each by itself.
+    n_features : int
+    hidden : tuple of int
+        Units of the hidden layers.
+    heads : sequence of HeadSpec
+
+    Raises
+    ------
+    ValueError
+        If parameters do not fit each other.
+    """
+    activations = each_layer("activation", estimator.activation, len(hidden))
+    dropouts = each_layer("dropout", estimator.dropout, len(hidden))
+    # L-BFGS compares losses, which must not change from one look to the next.
+    drops = estimator.solver != "lbfgs"
+    layers = tuple(
+        LayerSpec(units, activation_formula(activation), dropout=float(dropout) * drops)
+        for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)
+    )
+    inputs = InputSpec(n_features, float(estimator.input_dropout) * drops)
+    return NetworkSpec(inputs, layers, tuple(heads))
+
+
+def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
+    """Return a parameter's value for each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If there is one for each of another number of layers.
+    """
+    if isinstance(value, str | Choice) or not hasattr(value, "__len__"):
+        return [value] * n_layers
+    if len(value) != n_layers:
+        raise ValueError(
+            f"{name}={text_of(value)} has {len(value)} entries, but there are {n_layers} hidden "
+            f"layers. Give one for each layer of hidden_layer_sizes, or a single one for all."
+        )
+    return list(value)
+
+
+def activation_formula(choice: str | ActivationChoice) -> Formula:
+    """Return what a name, or an object of `skmlp.activations`, stands for."""
+    if isinstance(choice, ActivationChoice):
+        return choice.formula()
+    constants = activation_entry(choice).constants
+    return Formula(choice, tuple(constant.default for constant in constants))
+
+
+def custom_choices(activation: Any) -> tuple[Custom, ...]:
+    """Return the activations among these that are made of users' functions."""
+    given = [activation] if isinstance(activation, str | Choice) else activation
+    return tuple(choice for choice in given if isinstance(choice, Custom))
+
+
+def register_custom(choices: Any) -> None:
+    """Make activations of users' functions known, which a pickled network refers to by name.
+
+    Raises
+    ------
+    ValueError
+        If they are anything else.
+    """
+    if not (isinstance(choices, tuple) and all(isinstance(c, Custom) for c in choices)):
+        raise ValueError(f"_custom must be a tuple of Custom, but is {choices!r}.")
+    for choice in choices:
+        choice.formula()
+
+
+def output_gain(activation: Any) -> float:
+    """Return what initializers take for the output layer: the gain of the last hidden one.
+
+    Where there are no hidden layers it is that of the activation they would have, as in
+    scikit-learn.
+    """
+    if not isinstance(activation, str | Choice):
+        activation = activation[-1] if len(activation) else "relu"
+    return activation_entry(activation_formula(activation).name).init_gain
