@@ -151,6 +151,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         precision: str | None,
         dropout: float | Sequence[float],
         input_dropout: float,
+        normalization: str | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -181,6 +182,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.precision = precision
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.normalization = normalization
 
     # What the two estimators do differently
 

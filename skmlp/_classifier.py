@@ -141,6 +141,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         drop nothing. No effect with 'lbfgs'.
     input_dropout : float, default=0.0
         The same for the inputs.
+    normalization : {None, 'layer', 'batch'}, default=None
+        What is done to the pre-activations of each hidden layer. 'layer' gives those of each
+        sample mean zero and variance one, 'batch' those of each unit, over minibatches in
+        training and by running statistics in predictions; either is followed by a gain and a
+        shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
+        of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
+        learned so is not in `coefs_` and `intercepts_`.
 
     Attributes
     ----------
@@ -252,6 +259,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         precision: str | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
+        normalization: str | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -283,6 +291,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             precision=precision,
             dropout=dropout,
             input_dropout=input_dropout,
+            normalization=normalization,
         )
 
     @answers_keywords

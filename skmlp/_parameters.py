@@ -26,6 +26,7 @@ from skmlp._validation import (
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
+from skmlp.network.specs import NORMALIZATIONS
 
 
 class Condition(NamedTuple):
@@ -485,6 +486,25 @@ PARAMETERS: dict[str, Parameter] = {
             "The same for the inputs",
             applies_to=(STOCHASTIC,),
             synonyms=(Synonyms("input_dropout_ratio input_dropout_rate dropout_input"),),
+            is_added=True,
+        ),
+        Parameter(
+            "normalization",
+            None,
+            "{None, 'layer', 'batch'}",
+            [OneOf(set(NORMALIZATIONS)), None],
+            "What is done to the pre-activations of each hidden layer",
+            synonyms=(
+                Synonyms(
+                    "use_bn use_batch_norm use_batchnorm use_layer_norm batch_norm batchnorm bn "
+                    "layer_norm layernorm norm norm_layer norm_type normalization_layer",
+                    "It takes None, 'layer' or 'batch'.",
+                ),
+            ),
+            values={
+                "layer": "layernorm layernormalization ln",
+                "batch": "batchnorm batchnorm1d batchnormalization bn",
+            },
             is_added=True,
         ),
     )

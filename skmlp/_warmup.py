@@ -18,6 +18,7 @@ from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
 from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
+from skmlp.network.specs import NORMALIZATIONS
 
 
 class Warmup(NamedTuple):
@@ -189,7 +190,10 @@ def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> 
 
 
 def use_everything(dtype: str) -> None:
-    """Fit and predict with every activation, solver and loss, on dense and on sparse data."""
+    """Fit and predict with every activation, solver and loss, on dense and on sparse data.
+
+    And with every normalization, before an activation of each kind.
+    """
     dense = np.random.default_rng(0).standard_normal((20, 3))
     solvers = [*((solver, True) for solver in sorted(STOCHASTIC_SOLVERS)), ("lbfgs", False)]
     for activation, (solver, early_stopping) in product(sorted(HIDDEN_ACTIVATIONS), solvers):
@@ -206,6 +210,10 @@ def use_everything(dtype: str) -> None:
         for X in (dense, csr_array(dense)):
             for estimator, y in estimators(parameters, len(dense)):
                 estimator.fit(X, y).predict(X)
+    for normalization, activation in product(NORMALIZATIONS, ("relu", "prelu")):
+        model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, random_state=0, dtype=dtype)
+        model.set_params(normalization=normalization, activation=activation)
+        model.fit(dense, np.arange(len(dense))).predict(dense)
 
 
 def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:

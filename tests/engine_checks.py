@@ -182,8 +182,7 @@ def comparable_solver(network, solver):
     Intercepts before batch normalization have gradients of zero, up to rounding errors, which
     some optimizers divide by each other.
     """
-    has_batches = any(layer.normalization == "batch" for layer in network.layers)
-    return "sgd" if has_batches and solver in DIVIDING else solver
+    return "sgd" if network.normalizes_batches and solver in DIVIDING else solver
 
 
 def assume_well_conditioned(network, problem, plan, expected, dtype, options):

@@ -274,7 +274,7 @@ def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
     """
     row_bytes = itemsize * (network.n_features + 2 * sum(network.product_units))
     affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
-    if any(layer.normalization == "batch" for layer in network.layers):
+    if network.normalizes_batches:
         affordable -= affordable % GROUP_ROWS  # whole groups of rows
     return min(batch_size, affordable)
 

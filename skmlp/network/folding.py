@@ -16,9 +16,7 @@ Folded = tuple[NetworkSpec, Sequence[FloatArray], Sequence[FloatArray], FloatArr
 
 @lru_cache(maxsize=256)
 def without_batches(network: NetworkSpec) -> NetworkSpec:
-    """Return a network without batch normalization; the same one if it has none."""
-    if all(layer.normalization != "batch" for layer in network.layers):
-        return network
+    """Return a network with no batch normalization in place of its own."""
     layers = tuple(
         replace(layer, normalization=None) if layer.normalization == "batch" else layer
         for layer in network.layers
@@ -51,9 +49,9 @@ def folded(
         Those that change are new arrays in double precision.
     extras : ndarray
     """
-    plain = without_batches(network)
-    if plain is network:
+    if not network.normalizes_batches:
         return network, coefs, intercepts, extras
+    plain = without_batches(network)
     layout = layout_of(network)
     bounds = pairwise(np.array(layout.extra_offsets) - layout.extra_offsets[0])
     pieces = {
