@@ -160,6 +160,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         dropout: float | Sequence[float],
         input_dropout: float,
         init: Any,
+        normalization: str | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -193,6 +194,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.init = init
+        self.normalization = normalization
 
     # What the two estimators do differently
 

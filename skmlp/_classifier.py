@@ -183,6 +183,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
         drawn then: the same `random_state` gives other held-out samples and orders than it does
         beside drawn weights.
+    normalization : {None, 'layer', 'batch'}, default=None
+        What is done to the pre-activations of each hidden layer. 'layer' gives those of each
+        sample mean zero and variance one, 'batch' those of each unit, over minibatches in
+        training and by running statistics in predictions; either is followed by a gain and a
+        shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
+        of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
+        learned so is not in `coefs_` and `intercepts_`.
 
     Attributes
     ----------
@@ -315,6 +322,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         init: Any = "glorot_uniform",
+        normalization: str | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -349,6 +357,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             dropout=dropout,
             input_dropout=input_dropout,
             init=init,
+            normalization=normalization,
         )
 
     @answers_keywords

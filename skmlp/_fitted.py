@@ -221,6 +221,14 @@ def fitted_extras(estimator: Any, network: NetworkSpec) -> npt.NDArray[Any]:
             f"_extras must be a vector of {size} numbers, but is {shown(extras)}. It belongs to "
             "coefs_ and intercepts_ as they were fitted: restore these, or fit again."
         )
+    start = layout.intercept_offsets[-1]
+    for extra, first in zip(layout.extras, layout.extra_offsets, strict=False):
+        values = extras[first - start : first - start + extra.size]
+        if extra.name == "variance" and (values < 0).any():
+            raise ValueError(
+                f"_extras holds variances of layer {extra.layer}, but some are negative: "
+                f"{shown(values)}. Restore what was fitted, or fit again."
+            )
     return extras if extras.flags.aligned else extras.copy()
 
 

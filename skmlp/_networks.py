@@ -35,7 +35,9 @@ def describe_network(
     # L-BFGS compares losses, which must not change from one look to the next.
     drops = not uses_lbfgs(estimator)
     layers = tuple(
-        LayerSpec(units, activation_formula(activation), dropout=float(dropout) * drops)
+        LayerSpec(
+            units, activation_formula(activation), estimator.normalization, float(dropout) * drops
+        )
         for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)
     )
     inputs = InputSpec(n_features, float(estimator.input_dropout) * drops)

@@ -103,6 +103,12 @@ def check_related_parameters(estimator: Any) -> None:
             "early_stopping=True needs a validation set. Use for instance "
             "validation_fraction=0.1, or early_stopping=False."
         )
+    if estimator.solver == "lbfgs" and estimator.normalization == "batch":
+        raise ValueError(
+            "normalization='batch' does not go with solver='lbfgs', which has no minibatches "
+            "whose statistics predictions could use. Use solver='adam' or 'sgd', or "
+            "normalization='layer'."
+        )
     if is_zero(estimator.n_jobs):
         raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")
     if "loss" in vars(estimator) and hasattr(type(estimator), "loss"):

@@ -20,6 +20,7 @@ from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
 from skmlp.network.losses import REGRESSION_LINKS
+from skmlp.network.specs import NORMALIZATIONS
 
 
 class Warmup(NamedTuple):
@@ -216,6 +217,11 @@ def variants() -> Iterator[dict[str, Any]]:
     yield {"solver": "lbfgs"}
     for activation in sorted(HIDDEN_ACTIVATIONS):
         yield {"activation": activation}
+        # Of what is dropped the derivative is kept.
+        yield {"activation": activation, "dropout": 0.5, "input_dropout": 0.5}
+    for normalization in NORMALIZATIONS:
+        for activation in ("relu", "prelu"):  # one of each kind of map
+            yield {"normalization": normalization, "activation": activation}
     for solver in sorted(STOCHASTIC_SOLVERS):
         for weight_decay in (0.0, 0.1):
             yield {"solver": solver, "weight_decay": weight_decay, "clip_norm": 1.0}

@@ -175,8 +175,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import formula_kernels as kernels
-from skmlp.engines.cpu.map_kernels import maps_of
-from skmlp.network.specs import plain_network
+from dataclasses import replace
+from skmlp.engines.cpu.stages import stages_of
+from skmlp.network.specs import NORMALIZATIONS, plain_network
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
@@ -185,8 +186,11 @@ for dtype in {dtypes}:
     for entry in ACTIVATIONS.values():
         if entry.hidden:
             network = plain_network((2, 3, 1), entry.name, "squared_error", "identity")
-            for backward in (False, True):
-                maps_of(network.layers[0], dtype, backward=backward)
+            for normalization in (None, *NORMALIZATIONS):
+                layer = replace(network.layers[0], normalization=normalization)
+                stages_of(layer, dtype, backward=True)
+                if normalization != "batch":
+                    stages_of(layer, dtype, backward=False)
     for loss, output_activation in LOSSES:
         kernels.loss_kernel(loss, output_activation, dtype)
         kernels.output_kernel(output_activation, dtype)

@@ -16,6 +16,7 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
+    comparable_solver,
     head_of,
     make_layer,
     make_network,
@@ -78,6 +79,21 @@ LAYERED = make_network(
     dropout=0.25,
 )
 
+# Layers of every kind, normalized.
+NORMALIZED = make_network(
+    20,
+    [
+        make_layer("gelu", 35, 0.2, None, "layer"),
+        make_layer("prelu", 50, 0.1, None, "batch"),
+        make_layer("maxout", 33, 0.5, (3.0,), "layer"),
+        make_layer("relu", 40, 0.3, None, "batch"),
+        make_layer("maxout", 10, 0.0, (2.0,), "batch"),
+        make_layer("relu", 20),
+        make_layer("tanh", 70, 0.0, None, "batch"),
+    ],
+    [head_of(("log_loss", "softmax"), 3)],
+)
+
 
 @pytest.mark.parametrize("density", [None, 0.3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -94,6 +110,9 @@ LAYERED = make_network(
         (LAYERED, 16, 16, 1),
         (LAYERED, 200, 200, 2),
         (LAYERED, 60, 20, 1),
+        (NORMALIZED, 16, 16, 1),
+        (NORMALIZED, 200, 200, 2),
+        (NORMALIZED, 429, 256, 2),
         (MANY_HEADS, 16, 16, 1),
         (MANY_HEADS, 200, 200, 2),
     ],
@@ -106,13 +125,15 @@ def test_threads_change_nothing(network, batch_size, slab_size, parts, dtype, de
     assert parts_of_slab(network, slab_size) == parts
     n_samples = 3 * batch_size + 1 if batch_size < 200 else 430
     problem = make_problem(network, n_samples, density=density)
-    options = {"dtype": dtype, "batch_size": batch_size}
+    solver = comparable_solver(network, "adam")
+    options = {"dtype": dtype, "batch_size": batch_size, "solver": solver}
     expected = run_epochs(CpuEngine(1), network, problem, **options)
     for n_jobs in (2, 3, 4):
         actual = run_epochs(CpuEngine(n_jobs), network, problem, **options)
         assert_same_run(actual, expected)
     if density is None:
-        reference = run_epochs(ReferenceEngine(), network, problem, batch_size=batch_size)
+        options |= {"dtype": "float64"}
+        reference = run_epochs(ReferenceEngine(), network, problem, **options)
         assert_allclose(expected[0], reference[0], rtol=TOLERANCE[dtype])
 
 

@@ -1,4 +1,4 @@
-"""What hidden layers offer to users: activations of every kind, one per layer, and dropout."""
+"""What hidden layers offer to users: activations, one per layer, dropout and normalization."""
 
 import copy
 import math
@@ -118,6 +118,10 @@ def test_an_activation_per_layer():
         ({"dropout": (0.1, 0.2, 0.3)}, "dropout=.*3 entries, but there are 2 hidden layers"),
         ({"dropout": (0.1, "a")}, "'dropout' parameter"),
         ({"input_dropout": (0.1,)}, "'input_dropout' parameter"),
+        ({"normalization": "batchnorm"}, "Did you mean normalization='batch'"),
+        ({"normalization": ("layer", "batch")}, "'normalization' parameter"),
+        ({"normalization": "batch", "solver": "lbfgs"}, "normalization='batch'.*solver='lbfgs'"),
+        ({"device": "cuda", "normalization": "layer"}, "cannot yet compute normalization='layer'"),
         ({"device": "cuda", "dropout": 0.1}, "CUDA cannot yet compute dropout"),
         ({"device": "cuda", "activation": "gelu"}, "CUDA cannot yet compute activation='gelu'"),
     ],
@@ -299,6 +303,87 @@ def test_dropout_has_no_effect_with_lbfgs():
         with pytest.warns(UserWarning, match="dropout=0.5 has no effect with solver='lbfgs'"):
             dropping = fitted(solver="lbfgs", dropout=0.5)
     assert_array_equal(dropping.predict(X), fitted(solver="lbfgs").predict(X))
+
+
+# --- Normalization ---
+
+NORMALIZED = ["layer", "batch"]
+
+
+@pytest.mark.parametrize("normalization", NORMALIZED)
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_normalized_fit_predict_copy_and_resume(estimator, normalization):
+    options = {"normalization": normalization, "activation": ("prelu", Maxout(3)), "dropout": 0.1}
+    model = fitted(estimator, early_stopping=True, **options)
+    expected = model.predict(X)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert_array_equal(other.predict(X), expected)
+        other.set_params(normalization=None)
+        assert_array_equal(other.predict(X), expected)
+    assert_array_equal(model.predict(csr_array(X)), expected)
+    if estimator is MLPRegressor:
+        assert_allclose(model.predict(X[:1]), expected[:1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pieces_of_a_normalized_fit_equal_the_whole(normalization, dtype):
+    options = {"normalization": normalization, "batch_size": 20, "dtype": dtype}
+    whole = fitted(max_iter=6, **options)
+    pieces = fitted(max_iter=1, warm_start=True, **options)
+    steps = MLPRegressor(hidden_layer_sizes=(9, 5), random_state=0, **options)
+    for _ in range(5):
+        pieces = pickle.loads(pickle.dumps(pieces)).fit(X, Y)
+    for _ in range(6):
+        steps = pickle.loads(pickle.dumps(steps.partial_fit(X, Y)))
+    for model in (pieces, steps):
+        assert_array_equal(model.predict(X), whole.predict(X))
+        assert_array_equal(model._extras, whole._extras)
+        assert model._extras.dtype == dtype
+
+
+@pytest.mark.parametrize("normalization", NORMALIZED)
+def test_normalization_learns_from_inputs_of_any_scale(normalization):
+    """The first layer's pre-activations are too large for tanh, but for normalization."""
+    options = {"activation": "tanh", "max_iter": 60, "learning_rate_init": 0.02}
+    scores = [
+        fitted(data=1e3 * X, normalization=choice, **options).score(1e3 * X, Y)
+        for choice in (None, normalization)
+    ]
+    assert scores[1] > scores[0] + 0.1
+
+
+def test_predictions_use_running_statistics():
+    model = fitted(normalization="batch", max_iter=60)
+    bulk = model.predict(X)
+    alone = np.concatenate([model.predict(X[i : i + 1]) for i in range(len(X))])
+    assert_allclose(alone, bulk, rtol=1e-10, atol=1e-12)
+    z = X @ model.coefs_[0] + model.intercepts_[0]
+    mean, variance = model._extras[28:37], model._extras[37:46]
+    assert_allclose(mean, z.mean(axis=0), atol=0.2)
+    assert_allclose(variance, z.var(axis=0, ddof=1), rtol=0.2)
+    assert np.isfinite(fitted(normalization="batch", early_stopping=True).best_validation_score_)
+
+
+def test_a_running_variance_that_overflows_is_a_divergence():
+    model = MLPRegressor(hidden_layer_sizes=(3,), normalization="batch", dtype="float32")
+    with pytest.raises(ValueError, match=r"non-finite parameter weights.*epoch 1"):
+        model.fit((1e20 * X).astype("float32"), Y)
+
+
+def test_edited_variances_are_checked():
+    model = fitted(normalization="batch")
+    model._extras[-1] = -1.0
+    with pytest.raises(ValueError, match="_extras holds variances of layer 1, but some are neg"):
+        model.predict(X)
+
+
+def test_lbfgs_learns_normalized_layers():
+    losses = [
+        fitted(solver="lbfgs", normalization="layer", max_iter=max_iter).loss_
+        for max_iter in (1, 60)
+    ]
+    assert losses[1] < 0.2 * losses[0]
 
 
 # --- What is learned besides weights ---

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skmlp.network.normalization import GROUP_ROWS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -253,7 +254,8 @@ class Engine(ABC):
         """Return the penalized mean loss over `rows` (default: all) and its gradient.
 
         Where units are dropped, the masks are those of `seed` and `step` (`skmlp.network.masks`);
-        in step zero none is.
+        in step zero none is. Batch normalization takes the statistics of these rows and leaves the
+        running ones as they are.
         """
 
     @abstractmethod
@@ -292,6 +294,8 @@ def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
     """
     row_bytes = itemsize * (network.n_features + 2 * sum(network.product_units))
     affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
+    if network.normalizes_batches:
+        affordable -= affordable % GROUP_ROWS  # whole groups of rows
     return min(batch_size, affordable)
 
 

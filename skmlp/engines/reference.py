@@ -19,6 +19,8 @@ from skmlp.engines.base import (
     batch_bounds,
 )
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
+from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
@@ -69,15 +71,31 @@ class ReferenceEngine(Engine):
         seed: int = 0,
         step: int = 0,
     ) -> tuple[float, FloatArray]:
+        parameters = np.asarray(parameters, dtype=np.float64)
+        return self.evaluate(network, data, parameters, alpha, rows, seed, step)
+
+    def evaluate(
+        self,
+        network: NetworkSpec,
+        data: ReferenceData,
+        parameters: FloatArray,
+        alpha: float,
+        rows: IndexArray | None,
+        seed: int,
+        step: int,
+        *,
+        updates_statistics: bool = False,
+    ) -> tuple[float, FloatArray]:
+        """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated."""
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
-        parameters = np.asarray(parameters, dtype=np.float64)
         mask_word = word_of_step(seed, step) if step > 0 else NO_DROPOUT
         layout = layout_of(network)
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
         X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, network.inputs.dropout)
-        layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, mask_word)
+        batch = Batch(mask_word, weight, updates_statistics)
+        layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
         output = apply_links(network, raw)
 
         values, delta = loss_and_delta(network, data.targets[rows], raw, output)
@@ -109,9 +127,7 @@ class ReferenceEngine(Engine):
         X = data.X if rows is None else data.X[rows]
         layout = layout_of(network)
         parameters = layout.pack(coefs, intercepts, np.float64, extras)
-        _, raw = forward(
-            network, *layout.views(parameters), named(layout, parameters), X, NO_DROPOUT
-        )
+        _, raw = forward(network, *layout.views(parameters), named(layout, parameters), X, None)
         return apply_links(network, raw)
 
 
@@ -153,7 +169,7 @@ class ReferenceRun(Run):
             if task.data.sample_weight[rows].sum() == 0:
                 continue
             self._steps[index] += 1
-            loss, gradient = self._engine.loss_and_gradient(
+            loss, gradient = self._engine.evaluate(
                 task.network,
                 task.data,
                 parameters,
@@ -161,6 +177,7 @@ class ReferenceRun(Run):
                 rows,
                 task.seed,
                 self._steps[index],
+                updates_statistics=True,
             )
             total += loss * (stop - start)
             counted += stop - start
@@ -170,10 +187,11 @@ class ReferenceRun(Run):
     def _update(self, index: int, gradient: FloatArray, learning_rate: float) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
         entry, states = optimizer.entry, self._vectors[index].T
-        first_intercept = layout_of(self._tasks[index].network).coef_offsets[-1]
+        layout = layout_of(self._tasks[index].network)
+        first_intercept = layout.coef_offsets[-1]
         for name, members in (
             ("coefs", range(first_intercept)),
-            ("intercepts", range(first_intercept, len(parameters))),
+            ("intercepts", range(first_intercept, layout.trained_size)),
         ):
             group = GROUPS[name]
             rate = learning_rate * group.rate
@@ -234,6 +252,83 @@ def named(layout: ParameterLayout, parameters: FloatArray) -> Named:
     }
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What training rows have besides their numbers.
+
+    Attributes
+    ----------
+    mask_word : int
+        What the masks of dropout are keyed by.
+    weight : ndarray of shape (n_rows,)
+    updates_statistics : bool
+        Whether running statistics take note of them.
+    """
+
+    mask_word: int
+    weight: FloatArray
+    updates_statistics: bool
+
+
+class LayerNormalization:
+    """Each row with mean zero and variance one, and the way back (Ba et al. 2016, eq. 4)."""
+
+    def __init__(self, z: FloatArray) -> None:
+        # The first one is taken away so that what is constant becomes zero without rounding.
+        shifted = z - z[:, :1]
+        centered = shifted - shifted.mean(axis=1, keepdims=True)
+        variance = np.mean(centered**2, axis=1, keepdims=True)
+        self._inverse = 1.0 / np.sqrt(variance + ADDED_VARIANCE)
+        self.values = centered * self._inverse
+
+    def backward(self, delta: FloatArray) -> FloatArray:
+        mean = delta.mean(axis=1, keepdims=True)
+        slope = np.mean(delta * self.values, axis=1, keepdims=True)
+        return self._inverse * (delta - mean - self.values * slope)
+
+
+class BatchNormalization:
+    """Each column with mean zero and variance one, group by group (Ioffe & Szegedy 2015).
+
+    `mean` and `variance`, the running statistics, take the place of a group's where it has fewer
+    than two rows with weight, and everywhere if there is no batch, as in predictions.
+    """
+
+    def __init__(
+        self, z: FloatArray, batch: Batch | None, mean: FloatArray, variance: FloatArray
+    ) -> None:
+        self._weight = np.zeros(len(z)) if batch is None else batch.weight
+        self._inverse = np.empty_like(z)
+        self.values = np.empty_like(z)
+        for start, stop in group_bounds(len(z)):
+            centered, spread = z[start:stop] - mean, variance.copy()
+            weight = self._weight[start:stop, np.newaxis]
+            if np.count_nonzero(weight) > 1:
+                total = float(weight.sum())
+                origin = z[start + np.flatnonzero(weight)[0]]
+                shifted = z[start:stop] - origin
+                center = np.sum(weight * shifted, axis=0) / total
+                centered = shifted - center
+                squares = np.sum(weight * centered**2, axis=0)
+                spread = squares / total
+                if batch is not None and batch.updates_statistics:
+                    unbiased = squares / unbiased_divisor(total, float(np.sum(weight**2)))
+                    mean += MOMENTUM * (origin + center - mean)
+                    variance += MOMENTUM * (unbiased - variance)
+            self._inverse[start:stop] = 1.0 / np.sqrt(spread + ADDED_VARIANCE)
+            self.values[start:stop] = centered * self._inverse[start:stop]
+
+    def backward(self, delta: FloatArray) -> FloatArray:
+        out = delta.copy()
+        for start, stop in group_bounds(len(delta)):
+            weight = self._weight[start:stop, np.newaxis]
+            if np.count_nonzero(weight) > 1:
+                own, values = delta[start:stop], self.values[start:stop]
+                common = own.sum(axis=0) + values * np.sum(own * values, axis=0)
+                out[start:stop] -= weight / weight.sum() * common
+        return self._inverse * out
+
+
 class HiddenLayer:
     """A hidden layer on its way forward and back.
 
@@ -246,17 +341,28 @@ class HiddenLayer:
         The product with the intercepts.
     extras : dict
         The network's, by layer and name.
-    mask_word : int
-        What the masks of dropout are keyed by.
+    batch : Batch or None
+        None in predictions.
     """
 
     def __init__(
-        self, number: int, layer: LayerSpec, z: FloatArray, extras: Named, mask_word: int
+        self, number: int, layer: LayerSpec, z: FloatArray, extras: Named, batch: Batch | None
     ) -> None:
-        self._number, self._layer, self._z = number, layer, z
+        self._number, self._layer = number, layer
+        self._normalization: LayerNormalization | BatchNormalization | None = None
+        if layer.normalization == "layer":
+            self._normalization = LayerNormalization(z)
+        elif layer.normalization == "batch":
+            statistics = extras[number, "mean"], extras[number, "variance"]
+            self._normalization = BatchNormalization(z, batch, *statistics)
+        if self._normalization is not None:
+            self._gain = extras[number, "gain"]
+            z = self._gain * self._normalization.values + extras[number, "shift"]
+        self._z = z
         self._numbers = [extras[number, learned.name] for learned in layer.entry.learned]
         values = self._pieces().max(axis=1) if layer.entry.pieces else self._apply("value", z)
         self._values = values
+        mask_word = NO_DROPOUT if batch is None else batch.mask_word
         self._mask = dropped(mask_word, number + 1, values.shape, layer.dropout)
         self.outputs = values * self._mask
 
@@ -283,9 +389,15 @@ class HiddenLayer:
             pieces = self._pieces()
             numbers = np.arange(self._layer.pieces)[:, np.newaxis]
             is_best = pieces.argmax(axis=1)[:, np.newaxis] == numbers
-            return (is_best * delta[:, np.newaxis]).reshape(self._z.shape)
-        argument = self._z if entry.derivative_takes_input else self._values
-        return delta * self._apply("derivative", argument)
+            delta = (is_best * delta[:, np.newaxis]).reshape(self._z.shape)
+        else:
+            argument = self._z if entry.derivative_takes_input else self._values
+            delta = delta * self._apply("derivative", argument)
+        if self._normalization is None:
+            return delta
+        gradients[self._number, "gain"][...] = np.sum(delta * self._normalization.values, axis=0)
+        gradients[self._number, "shift"][...] = np.sum(delta, axis=0)
+        return self._normalization.backward(self._gain * delta)
 
 
 def forward(
@@ -294,14 +406,14 @@ def forward(
     intercepts: Sequence[FloatArray],
     extras: Named,
     X: FloatArray,
-    mask_word: int,
+    batch: Batch | None,
 ) -> tuple[list[HiddenLayer], FloatArray]:
     """Return the hidden layers and the raw prediction."""
     layers: list[HiddenLayer] = []
     values = X
     for number, layer in enumerate(network.layers):
         z = values @ coefs[number] + intercepts[number]
-        layers.append(HiddenLayer(number, layer, z, extras, mask_word))
+        layers.append(HiddenLayer(number, layer, z, extras, batch))
         values = layers[-1].outputs
     return layers, values @ coefs[-1] + intercepts[-1]
 

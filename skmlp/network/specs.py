@@ -194,6 +194,10 @@ class NetworkSpec:
         return (*(layer.product_units for layer in self.layers), self.n_outputs)
 
     @cached_property
+    def normalizes_batches(self) -> bool:
+        return any(layer.normalization == "batch" for layer in self.layers)
+
+    @cached_property
     def n_coefs(self) -> int:
         """Number of weights, intercepts not counted."""
         return sum(fan_in * fan_out for fan_in, fan_out in self.shapes)

@@ -56,14 +56,17 @@ def specialize(formula: Any, dtype: Any) -> Any:
     return rebind(formula, dtype, elementary, njit(**OPTIONS, forceinline=True))
 
 
-def compile_kernel(py_func: Callable[..., Any], signature: Any, key: str) -> CFunc:
-    """Compile a formula kernel into a C function with an `address`; keep the result alive."""
-    kernel = CFunc(
-        py_func,
-        sigutils.normalize_signature(signature),
-        locals={},
-        options={"nopython": True, **OPTIONS},
-    )
+def compile_kernel(
+    py_func: Callable[..., Any], signature: Any, key: str, *, keeps_order: bool = False
+) -> CFunc:
+    """Compile a formula kernel into a C function with an `address`; keep the result alive.
+
+    If `keeps_order`, sums and differences are computed in the order in which they are written.
+    """
+    options: dict[str, Any] = {"nopython": True, **OPTIONS}
+    if keeps_order:
+        options["fastmath"] = FASTMATH - {"reassoc"}
+    kernel = CFunc(py_func, sigutils.normalize_signature(signature), locals={}, options=options)
     keep_on_disk(kernel, KernelCache(py_func, key, formula_stamp))
     kernel.compile()
     return kernel

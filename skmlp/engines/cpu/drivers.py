@@ -19,6 +19,7 @@ from skmlp.engines.cpu.passes import (
     go_back_whole_rows,
     loss_pass,
     map_whole_rows,
+    normalize,
 )
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
@@ -33,6 +34,8 @@ from skmlp.engines.cpu.tables import (
     HEAD_UNITS,
     INTERCEPTS,
     LD,
+    NORMALIZE,
+    NORMALIZE_BACK,
     OUTPUTS,
     PANEL_ROWS,
     PANELS,
@@ -150,7 +153,12 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     output = layers.shape[0] - 1
     for layer in range(output - 1):
         forward_layer(layers, source, work, parameters, order, layer, table, share)
-        if by_columns:
+        kernel = layers[layer + 1, NORMALIZE]
+        if by_columns or kernel:
+            meeting += 1
+            meet(team, meeting)
+        if kernel:
+            normalize(layers, source, work, model, layer + 1, kernel, slab, team, thread)
             meeting += 1
             meet(team, meeting)
         if layers[layer + 1, WHOLE_ROWS]:
@@ -172,7 +180,12 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
             meet(team, meeting)
         if layers[layer, WHOLE_ROWS]:
             go_back_whole_rows(layers, work, parameters, layer, first, last, share)
-            if by_columns:
+            kernel = layers[layer, NORMALIZE_BACK]
+            if by_columns or kernel:
+                meeting += 1
+                meet(team, meeting)
+            if kernel:
+                normalize(layers, source, work, model, layer, kernel, slab, team, thread)
                 meeting += 1
                 meet(team, meeting)
     if not by_columns and threads > 2:

@@ -34,6 +34,7 @@ from skmlp.engines.cpu.layout import (
     network_layout,
     packing_of_layers,
     parts_of_slab,
+    set_statistics,
     with_addresses,
 )
 from skmlp.engines.cpu.prediction import predict
@@ -51,6 +52,7 @@ from skmlp.engines.cpu.tables import (
     Slab,
 )
 from skmlp.engines.cpu.threads import effective_threads, share_out
+from skmlp.network.folding import folded
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -132,7 +134,12 @@ class CpuTask:
         # Where parameters are copied to and from, as users see them.
         self._flat = np.empty(layout_of(network).size, dtype=dtype)
         self.layers = with_addresses(layout.layers, network, self._flat)
-        self._parameters = self._packed(parameters, layout.parameters_size)
+        # What optimizers do not see lies beside the panels.
+        self._trained_size = layout_of(network).trained_size
+        self._statistics = np.empty_like(self._flat[self._trained_size :])
+        set_statistics(self.layers, network, self._statistics)
+        self._parameters = aligned_zeros(layout.parameters_size, dtype)
+        self.parameters = parameters
         parts = parts_of_slab(network, self.slab_size)
         packing = packing_of_layers(network, dtype, self.slab_size, is_sparse=is_sparse)
         self.work = make_workspace(
@@ -182,8 +189,9 @@ class CpuTask:
         drivers.exchange(self.layers, packed, drivers.INTO_PANELS)
         return packed
 
-    def _unpacked(self, packed: FloatArray) -> FloatArray:
+    def _unpacked(self, packed: FloatArray, untrained: FloatArray | float = 0.0) -> FloatArray:
         drivers.exchange(self.layers, packed, drivers.OUT_OF_PANELS)
+        self._flat[self._trained_size :] = untrained
         return self._flat.copy()
 
     def _state_vectors(self) -> FloatArray:
@@ -192,11 +200,12 @@ class CpuTask:
     @property
     def parameters(self) -> FloatArray:
         """A copy of the parameters as one flat vector."""
-        return self._unpacked(self._parameters)
+        return self._unpacked(self._parameters, self._statistics)
 
     @parameters.setter
     def parameters(self, parameters: FloatArray) -> None:
         self._flat[...] = parameters
+        self._statistics[...] = self._flat[self._trained_size :]
         drivers.exchange(self.layers, self._parameters, drivers.INTO_PANELS)
 
     @property
@@ -251,7 +260,8 @@ class CpuTask:
     def _result(self, losses: npt.NDArray[np.float64], is_finite: bool) -> EpochResult:
         begun = losses[:, 1] > 0 if not is_finite else np.ones(len(losses), dtype=bool)
         means = losses[begun, 0] / np.maximum(losses[begun, 1], 1.0)
-        is_finite = is_finite and bool(np.isfinite(self._parameters).all())
+        for array in (self._parameters, self._statistics):
+            is_finite = is_finite and bool(np.isfinite(array).all())
         return EpochResult(means.tolist(), is_finite)
 
     def add_slab(self, rows: IndexArray, start: int, step: int = 0) -> float:
@@ -355,9 +365,9 @@ class CpuEngine(Engine):
         rows: IndexArray | None = None,
         extras: FloatArray | None = None,
     ) -> FloatArray:
-        arrays = Arrays(
-            coefs, intercepts, layout_of(network).initial_extras() if extras is None else extras
-        )
+        extras = layout_of(network).initial_extras() if extras is None else extras
+        network, coefs, intercepts, extras = folded(network, coefs, intercepts, extras)
+        arrays = Arrays(coefs, intercepts, extras)
         return predict(network, arrays, data, rows, lambda: self._threads)
 
 

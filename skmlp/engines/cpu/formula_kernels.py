@@ -38,8 +38,10 @@ GROUP = 64
 GROUP_UNIT = 32
 
 
-def address_of_kernel(py_func: Any, arguments: tuple[Any, ...], key: str) -> int:
-    kernel = compile_kernel(py_func, types.void(*arguments), key)
+def address_of_kernel(
+    py_func: Any, arguments: tuple[Any, ...], key: str, *, keeps_order: bool = False
+) -> int:
+    kernel = compile_kernel(py_func, types.void(*arguments), key, keeps_order=keeps_order)
     _alive.append(kernel)
     return int(kernel.address)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.cpu.formula_kernels import group_scratch_size
-from skmlp.engines.cpu.map_kernels import drop_kernel, maps_of, sparse_drop_kernel
+from skmlp.engines.cpu.map_kernels import drop_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,
     lanes_of,
@@ -22,6 +22,7 @@ from skmlp.engines.cpu.products import (
 )
 from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import address_of
+from skmlp.engines.cpu.stages import stages_of
 from skmlp.engines.cpu.tables import (
     BACK,
     BLOCK_FIELDS,
@@ -33,11 +34,15 @@ from skmlp.engines.cpu.tables import (
     DROPOUT,
     EXTRA_SUMS,
     EXTRAS,
+    INNER_BACK,
+    INNER_MAP,
     INTERCEPTS,
     KEPT,
     LAYER_FIELDS,
     LD,
     MAP,
+    NORMALIZE,
+    NORMALIZE_BACK,
     OUTPUTS,
     PACK_DELTAS,
     PACK_INPUTS,
@@ -48,13 +53,16 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    SCALES,
+    STATISTICS,
     UNITS,
     WHOLE_ROWS,
     Integers,
     Workspace,
 )
+from skmlp.network.normalization import group_bounds
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
 # A block of parameters is a whole number of register tiles high. Small ones would spend their
 # time on being called, large ones would not stay in cache from the gradient to the update.
@@ -152,9 +160,12 @@ def network_layout(
         layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
     for layer, spec in enumerate(network.layers, start=1):
         own = layers[layer]
-        maps = maps_of(spec, dtype, backward=backward)
+        stages = stages_of(spec, dtype, backward=backward)
+        maps = stages.maps
         own[MAP], own[BACK], own[DROP] = maps.forward, maps.back, maps.drop
         own[WHOLE_ROWS] = maps.takes_whole_rows
+        own[INNER_MAP], own[INNER_BACK] = stages.inner_map, stages.inner_back
+        own[NORMALIZE], own[NORMALIZE_BACK] = stages.normalize, stages.normalize_back
         product_size = int(own[PRODUCT_LD]) * rows
         if spec.pieces > 1:
             own[PRODUCTS] = place(product_size)
@@ -164,6 +175,7 @@ def network_layout(
             if spec.pieces > 1:
                 own[PRODUCT_DELTAS] = place(product_size)
             own[EXTRA_SUMS] = place(product_size * len(trained_extras(network, layer - 1)))
+            own[SCALES] = place(scale_count(spec, rows, int(own[PRODUCT_LD])))
     panel_rows = panel_rows_of(network)
     layers[:-1, PANEL_ROWS] = panel_rows
     panel_sizes = [
@@ -173,6 +185,13 @@ def network_layout(
     starts = list(accumulate(panel_sizes, initial=0))
     layers[:-1, PANELS] = starts[:-1]
     return NetworkLayout(layers, size, starts[-1], constants)
+
+
+def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
+    """Return how many deviations a layer divides by: one for each row, or column of a group."""
+    if layer.normalization == "batch":
+        return len(list(group_bounds(rows))) * product_ld
+    return rows if layer.normalization == "layer" else 0
 
 
 def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
@@ -221,6 +240,16 @@ def with_addresses(layers: Integers, network: NetworkSpec, parameters: FloatArra
     arrays = Arrays(*layout.views(parameters), layout.extras_of(parameters))
     set_addresses(layers, network, arrays)
     return layers
+
+
+def set_statistics(layers: Integers, network: NetworkSpec, statistics: FloatArray) -> None:
+    """Enter the addresses of running statistics, which lie as in the flat vector."""
+    layout = layout_of(network)
+    pairs = zip(layout.extras, layout.extra_offsets, strict=False)
+    for extra, offset in pairs:
+        if extra.name == "mean":
+            place = (offset - layout.trained_size) * statistics.itemsize
+            layers[extra.layer + 1, STATISTICS] = address_of(statistics) + place
 
 
 def make_workspace(

@@ -225,7 +225,7 @@ def mask_words() -> tuple[Any, ...]:
 # Whole rows
 
 
-def _whole_rows(py_func: Any, array: Any, key: str) -> int:
+def whole_rows_kernel(py_func: Any, array: Any, key: str) -> int:
     integers = types.CPointer(int64)
     return address_of_kernel(py_func, (integers, array, array, int64, int64, int64), key)
 
@@ -267,7 +267,7 @@ def learned_kernel(name: str, dtype: str, keeps: bool) -> int:
                         sums[j] = slopes(x, *shared, numbers[j])
                     z[j] = value(x, *shared, numbers[j])
 
-    return _whole_rows(activate, array, f"learned {name} {keeps} {dtype}")
+    return whole_rows_kernel(activate, array, f"learned {name} {keeps} {dtype}")
 
 
 @cache
@@ -284,7 +284,7 @@ def learned_back_kernel(dtype: str) -> int:
             sums[i] *= delta[i]
             delta[i] *= kept[i]
 
-    return _whole_rows(backpropagate, array, f"learned {dtype}")
+    return whole_rows_kernel(backpropagate, array, f"learned {dtype}")
 
 
 @cache
@@ -320,7 +320,7 @@ def pieces_kernel(name: str, dtype: str, keeps: bool) -> int:
                         kept[j] = kept[j] if is_same else number
                     out[j] = best
 
-    return _whole_rows(activate, array, f"pieces {name} {keeps} {dtype}")
+    return whole_rows_kernel(activate, array, f"pieces {name} {keeps} {dtype}")
 
 
 @cache
@@ -341,4 +341,4 @@ def pieces_back_kernel(dtype: str) -> int:
                 for j in range(columns):
                     out[piece * columns + j] = delta[j] if kept[j] == number else zero
 
-    return _whole_rows(backpropagate, array, f"pieces {dtype}")
+    return whole_rows_kernel(backpropagate, array, f"pieces {dtype}")

@@ -194,6 +194,27 @@ def whole_rows(layers, work, parameters, layer, kernel, first, last):
     call_kernel(kernel, (table, pointer(work.buffer, 0), parameters, first, last, matrix))
 
 
+@inner
+def normalize(layers, source, work, model, layer, kernel, slab, team, thread):
+    """Do a thread's share of normalizing a layer's columns, or of the way back: all their rows."""
+    vectors = vector_count(layers[layer, PRODUCT_UNITS], lane_count(pointer(work.buffer, 0)))
+    first, last = vectors * thread // team.threads, vectors * (thread + 1) // team.threads
+    if first < last:
+        table = pointer(layers.reshape(layers.size), layer * LAYER_FIELDS)
+        matrix = work.slab_size * layers[layer, PRODUCT_LD]
+        scratch = pointer(work.scratch, thread * work.scratch_size)
+        updates = np.int64(model.update != 0)
+        call_kernel(
+            kernel,
+            (
+                *(table, pointer(work.buffer, 0), pointer(model.parameters, 0)),
+                *(float64_pointer(source.weights), source.is_weighted),
+                *(pointer(slab.order, slab.position), slab.rows, first, last, matrix, updates),
+                scratch,
+            ),
+        )
+
+
 @jit(inline="always")
 def forward_layer(layers, source, work, parameters, order, layer, table, share):
     """Do a thread's share of computing a hidden layer's outputs from those of the one before.

@@ -44,7 +44,14 @@ WHOLE_ROWS = 17  # whether both kernels take whole rows, instead of any elements
 EXTRA_SUMS = 18  # matrices whose sums over rows are the gradients of the extras
 DROP = 19  # address of the kernel of dropout
 DROPOUT = 20  # address of the share that it drops
-LAYER_FIELDS = 21
+# Of normalization (hidden layers), which lies between product and map:
+INNER_MAP = 21  # address of the kernel that the map's calls for normalized rows
+INNER_BACK = 22  # the same on the way back
+SCALES = 23  # inverse standard deviations
+NORMALIZE = 24  # address of the kernel that normalizes columns, which belong to no thread's rows
+NORMALIZE_BACK = 25
+STATISTICS = 26  # address of the running means; the running variances follow
+LAYER_FIELDS = 27
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
