@@ -47,9 +47,15 @@ from skmlp._sklearn_compat import (
     LinkedDocumentation,
     lbfgs_options,
 )
+from skmlp._solvers import (
+    check_known_length,
+    is_stochastic,
+    optimizer_spec,
+    schedule_of,
+    solver_remarks,
+)
 from skmlp._splitting import split_rows
 from skmlp._validation import (
-    STOCHASTIC_SOLVERS,
     check_hidden_layer_sizes,
     check_memory,
     check_parameters_again,
@@ -65,7 +71,7 @@ from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import Formula, HeadSpec, NetworkSpec, OptimizerSpec
+from skmlp.network.specs import HeadSpec, NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, Trainer, train
@@ -80,20 +86,20 @@ class Targets:
     ----------
     matrix : ndarray of shape (n_samples, n_columns)
         Targets as the engines take them.
-    n_outputs : int
-        Output units.
+    heads : tuple of HeadSpec
+        The output layer that they ask for.
     stratify : ndarray or None
         What early stopping's split should be stratified by.
     """
 
     matrix: npt.NDArray[Any]
-    n_outputs: int
+    heads: tuple[HeadSpec, ...]
     stratify: npt.NDArray[Any] | None
 
 
-def is_stochastic(estimator: Any) -> bool:
+def offers_partial_fit(estimator: Any) -> bool:
     """Whether `partial_fit` is offered; raises scikit-learn's `AttributeError` if not."""
-    if estimator.solver not in STOCHASTIC_SOLVERS:
+    if not is_stochastic(estimator):
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. "
             f"{estimator.solver} is not stochastic. Use solver='adam' or 'sgd'."
@@ -105,7 +111,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
-    loss: str
+    loss: Any
     validation_scores_: list[float] | None
     best_validation_score_: float | None
     best_loss_: np.float64 | None
@@ -124,10 +130,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         *,
         hidden_layer_sizes: Any,
         activation: Any,
-        solver: str,
+        solver: Any,
         alpha: float,
         batch_size: Any,
-        learning_rate: str,
+        learning_rate: Any,
         learning_rate_init: float,
         power_t: float,
         max_iter: int,
@@ -145,6 +151,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         epsilon: float,
         n_iter_no_change: float,
         max_fun: int,
+        weight_decay: float,
+        clip_norm: float | None,
         dtype: npt.DTypeLike,
         n_jobs: int | None,
         device: str,
@@ -152,6 +160,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         dropout: float | Sequence[float],
         input_dropout: float,
         normalization: str | None,
+        init: Any,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -176,6 +185,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
@@ -183,6 +194,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.normalization = normalization
+        self.init = init
 
     # What the two estimators do differently
 
@@ -191,10 +203,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, float, Targets]:
         """Validate X and y, bound the norms of the rows of X, and encode the targets."""
-
-    @abstractmethod
-    def _output_activation(self) -> str:
-        """Return the output activation that the loss and the targets ask for."""
 
     @abstractmethod
     def _validation_score(
@@ -237,6 +245,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 "partial_fit does not support early_stopping=True. Set "
                 "early_stopping=False, or use fit."
             )
+        if incremental:
+            check_known_length(self)
         # Initial weights may have been assigned to an estimator that has seen no data.
         reset = not (resumes and hasattr(self, "n_features_in_"))
         X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
@@ -256,29 +266,29 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
-        head = HeadSpec(targets.n_outputs, Formula(self.loss), self._output_activation())
-        network = describe_network(self, X.shape[1], hidden, (head,))
-        optimizer = self._optimizer_spec()
-        # Parameters, their gradient, a copy, and up to two vectors of optimizer state.
-        check_memory(network, 5, dtype)
+        network = describe_network(self, X.shape[1], hidden, targets.heads)
+        optimizer, schedule = optimizer_spec(self), schedule_of(self)
+        # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
+        check_memory(network, 5 if optimizer is None else 3 + len(optimizer.entry.states), dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         choice = choose_for_fit(
             self.device,
             fit_flops(X.shape[0], network.n_coefs, self.max_iter),
-            what_is_lacking(network, optimizer),
+            what_is_lacking(network, optimizer, schedule.name),
         )
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
         data = engine.load(X, targets.matrix, sample_weight, network, dtype)
-        start = self._start(network, dtype, resumes)
+        start = self._start(network, dtype, resumes, X)
         if not resumes:
             self._forget()
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
-        self.n_outputs_ = targets.n_outputs
+        self.n_outputs_ = network.n_outputs
         self.n_layers_ = len(network.layer_units)
-        self.out_activation_ = network.head.link
+        links = [head.link for head in network.heads]
+        self.out_activation_ = links if len(links) > 1 else links[0]
         self._network = network
         self._drop(("_custom",))
         if custom := custom_choices(self.activation):
@@ -290,7 +300,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             parameters, remarks = self._fit_lbfgs(engine, network, data, start)
         else:
             parameters, remarks = self._fit_stochastic(
-                engine, network, optimizer, data, start, targets, sample_weight, incremental
+                *(engine, network, optimizer, schedule, data, start, targets, sample_weight),
+                incremental,
             )
         if overflows(engine, network, data, parameters, X_norm, sample_weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
@@ -332,6 +343,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             remarks = [interrupted_remark(result.n_iter)]
         else:
             remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
+        remarks = [*solver_remarks(self), *remarks]
         # What an earlier stochastic fit would resume from belongs to weights now left behind.
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
@@ -343,13 +355,13 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         engine: Engine,
         network: NetworkSpec,
         optimizer: OptimizerSpec,
+        schedule: Schedule,
         data: Any,
         start: Start,
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
     ) -> tuple[FloatArray, Sequence[Remark]]:
-        schedule = self._schedule()
         rows: IndexArray = np.arange(len(targets.matrix))
         score = None
         if self.early_stopping:
@@ -383,17 +395,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         remarks = stochastic_remarks(self, trainer, incremental=incremental)
         self._remember(trainer, outcome, schedule)
         return outcome.parameters, remarks
-
-    def _optimizer_spec(self) -> OptimizerSpec | None:
-        """Return what the parameters say about a stochastic optimizer; None for L-BFGS."""
-        if self.solver == "lbfgs":
-            return None
-        names = OptimizerSpec(self.solver, ()).entry.settings
-        return OptimizerSpec(self.solver, tuple(float(getattr(self, name)) for name in names))
-
-    def _schedule(self) -> Schedule:
-        name = self.learning_rate if self.solver == "sgd" else "constant"
-        return Schedule(name, float(self.learning_rate_init), float(self.power_t))
 
     def _effective_batch_size(self, n_train: int) -> int:
         if self.batch_size == "auto":
@@ -465,6 +466,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
     def _outputs(self, X: Any) -> FloatArray:
         """Return the network's outputs, shape (n_samples, n_outputs)."""
+        return self._compute(X)[1]
+
+    def _compute(self, X: Any) -> tuple[NetworkSpec, FloatArray]:
+        """Return the fitted network and its outputs."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
         check_prediction(self)
@@ -487,7 +492,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
-        return outputs
+        return network, outputs
 
     # Pickles
 
@@ -511,4 +516,4 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         return tags
 
 
-stochastic_only = available_if(is_stochastic)
+stochastic_only = available_if(offers_partial_fit)

@@ -1,7 +1,7 @@
 """The multilayer perceptron classifier."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,36 +9,41 @@ from sklearn.base import ClassifierMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
 from skmlp._drafts import draft_of
+from skmlp._labels import (
+    Binarizer,
+    as_column_or_matrix,
+    check_classes_known,
+    check_same_classes,
+    classes_of,
+    fit_binarizer,
+    has_several_targets,
+    learn_classes,
+)
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _check_partial_fit_first_call, _fit_context
+from skmlp._sklearn_compat import _fit_context
+from skmlp._solvers import uses_lbfgs
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
 from skmlp._targets import (
-    as_column_or_matrix,
-    check_classes_known,
+    are_equal,
+    both_columns,
     check_decodable,
-    check_same_classes,
     decode_labels,
     encode_labels,
-    fit_binarizer,
+    heads_of,
     is_correct,
-    is_multilabel,
-    n_outputs,
-    orderable,
+    probabilities_of_targets,
 )
-from skmlp._validation import as_numpy, check_X_y
+from skmlp._validation import as_numpy, check_sample_weight, check_X_y
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
-
-if TYPE_CHECKING:
-    from sklearn.preprocessing import LabelBinarizer
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes the log loss of binary, multiclass or multilabel targets, by minibatch gradient
-    descent or L-BFGS.
+    Minimizes the log loss of binary, multiclass or multilabel targets, or of several targets of
+    classes at once, by minibatch gradient descent or L-BFGS.
 
     Parameters
     ----------
@@ -60,29 +65,43 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'prelu': the same with slopes that units learn, or ``PReLU()``;
         - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
         - ``Custom(value, derivative)``: functions of your own.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
-        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd') or
-        with adaptive moments ('adam').
+        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd'), with
+        adaptive moments ('adam'), or with the signs of the momentum ('lion'). 'adamw' is 'adam',
+        by the name under which its `weight_decay` is known. An object of `skmlp.optimizers` has
+        parameters of its own, as in ``solver=Lion(beta_2=0.95)``, which are searched as
+        ``solver__beta_2``; those here that belong to the same formula must then be left alone.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``, which is divided by the
         (weighted) number of samples in the batch, like the loss.
     batch_size : int, default='auto'
         Samples per minibatch; 'auto' is ``min(200, n_samples)``. Ignored by 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of the learning rate, for ``solver='sgd'`` only:
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine'} or object, default='constant'
+        Schedule of the learning rate. Three are as in scikit-learn, where other solvers than
+        'sgd' take 'invscaling' and 'adaptive' for 'constant':
 
         - 'constant': always `learning_rate_init`;
         - 'invscaling': ``learning_rate_init / (t + 1) ** power_t`` after `t` samples;
         - 'adaptive': `learning_rate_init`, divided by five whenever the loss (or the validation
           score, with `early_stopping`) fails to improve by `tol` for more than
           `n_iter_no_change` epochs, until it is at most 1e-6.
+
+        Others, for every solver but 'lbfgs', multiply `learning_rate_init` by a factor that
+        changes from step to step, over all steps of `max_iter` epochs:
+
+        - 'cosine': half a wave from one to zero; `skmlp.schedules.Cosine` has a warm-up too;
+        - a function of which part of these steps is over: called with an array of numbers in
+          [0, 1), it returns as many factors.
+
+        They begin anew with each `fit`, `warm_start` or not, and end early where the fit does.
+        `partial_fit`, which does not know how many steps there will be, takes none of them.
     learning_rate_init : float, default=0.001
         Step size at the start. Not used by 'lbfgs'.
     power_t : float, default=0.5
         Exponent of the 'invscaling' schedule.
     max_iter : int, default=200
-        Maximum number of epochs ('sgd', 'adam') or iterations ('lbfgs').
+        Maximum number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
         Whether to draw a new order of the samples for every epoch.
     random_state : int, RandomState instance or None, default=None
@@ -97,7 +116,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``
-        equal one with ``max_iter=k``.
+        equal one with ``max_iter=k``, unless `learning_rate` is a schedule over all steps.
     momentum : float, default=0.9
         Momentum of 'sgd', in [0, 1].
     nesterovs_momentum : bool, default=True
@@ -105,19 +124,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the samples, to stop when the score on them
         no longer improves, and to keep the weights with the best score. The split is
-        stratified by class, except for multilabel targets.
+        stratified by class, except for multilabel targets and for several targets.
     validation_fraction : float, default=0.1
         Share of the samples that `early_stopping` holds out, in (0, 1).
     beta_1 : float, default=0.9
-        Decay rate of the first moment in 'adam', in [0, 1).
+        Decay rate of the first moment in 'adam' and 'adamw', in [0, 1).
     beta_2 : float, default=0.999
-        Decay rate of the second moment in 'adam', in [0, 1).
+        Decay rate of the second moment in 'adam' and 'adamw', in [0, 1).
     epsilon : float, default=1e-8
-        Added to the denominator in 'adam'.
+        Added to the denominator in 'adam' and 'adamw'.
     n_iter_no_change : int or inf, default=10
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
+    weight_decay : float, default=0.0
+        Strength of the decoupled weight decay, not negative. Before each step with the learning
+        rate `r` coefficients are multiplied by ``1 - r * weight_decay``; intercepts are not. Works
+        with every solver but 'lbfgs', beside the penalty `alpha`, and is no part of the loss.
+        PyTorch's AdamW has 0.01.
+    clip_norm : float or None, default=None
+        Largest norm of a batch's gradient, over all parameters together: that of the mean loss
+        with its L2 penalty. A gradient with a larger one is scaled down to it. None does not
+        scale. Not used by 'lbfgs'.
     dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
@@ -148,11 +176,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
         of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
         learned so is not in `coefs_` and `intercepts_`.
+    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+        Where a fit starts that does not go on from an earlier one: a name or an object of
+        `skmlp.initializers` says how weights are drawn:
+
+        - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
+          fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
+        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in`` (1 instead
+          of 2 with 'identity', 'logistic' and 'tanh'), intercepts zero.
+
+        A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
+        as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
+        drawn then: the same `random_state` gives other held-out samples and orders than it does
+        beside drawn weights.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels.
+    classes_ : ndarray of shape (n_classes,), or list of such arrays
+        Class labels; with several targets those of each one.
     loss_ : float
         Loss of the last epoch, penalty included.
     best_loss_ : float or None
@@ -160,7 +201,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Accuracy on the held-out samples after every epoch; None without `early_stopping`.
+        Accuracy on the held-out samples after every epoch, as `score` computes it; None without
+        `early_stopping`.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
     t_ : int
@@ -179,9 +221,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of layers, input and output included.
     n_outputs_ : int
         Number of output units.
-    out_activation_ : str
+    out_activation_ : str, or list of str
         Activation of the output layer: 'logistic' for binary and multilabel targets,
-        'softmax' for more classes.
+        'softmax' for more classes; with several targets that of each one.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -195,7 +237,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     With `p` the softmax (or logistic) of the last layer, the minimized loss is
-    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``.
+    ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``. The losses of
+    several targets are added up.
+
+    Several targets with classes of their own are the columns of y, of shape (n_samples,
+    n_targets), where scikit-learn's `type_of_target` finds 'multiclass-multioutput': not all of
+    them zeros and ones, which are multilabel targets. Each has its own softmax (or, with two
+    classes, logistic) units; the hidden layers are shared. As with scikit-learn's forests,
+    `classes_` and the probabilities are then lists with an array for each target.
 
     References
     ----------
@@ -220,22 +269,32 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     (1, 3)
     >>> bool(model.score(X_test, y_test) > 0.9)
     True
+
+    Several targets, each with classes of its own:
+
+    >>> import numpy as np
+    >>> targets = np.column_stack([y_train, y_train == 1])
+    >>> model = MLPClassifier(max_iter=1000, random_state=1).fit(X_train, targets)
+    >>> model.classes_
+    [array([0, 1, 2]), array([0, 1])]
+    >>> [probability.shape for probability in model.predict_proba(X_test[:5])]
+    [(5, 3), (5, 2)]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
     loss = "log_loss"
-    classes_: npt.NDArray[Any]
-    _label_binarizer: "LabelBinarizer"
+    classes_: npt.NDArray[Any] | list[npt.NDArray[Any]]
+    _label_binarizer: Binarizer
 
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
-        solver: str = "adam",
+        solver: Any = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -253,6 +312,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
         dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -260,6 +321,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         normalization: str | None = None,
+        init: Any = "glorot_uniform",
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -285,6 +347,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
             dtype=dtype,
             n_jobs=n_jobs,
             device=device,
@@ -292,6 +356,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             dropout=dropout,
             input_dropout=input_dropout,
             normalization=normalization,
+            init=init,
         )
 
     @answers_keywords
@@ -305,7 +370,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Training data. Dense float32 and float64 arrays, read-only, strided and
             memory-mapped ones included, are not copied; sparse data stay sparse.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or a matrix of zeros and ones for multilabel targets.
+            Class labels, a matrix of zeros and ones for multilabel targets, or a column of class
+            labels for each of several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
 
@@ -339,8 +405,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Class labels; they need not contain every class.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
-        classes : array-like of shape (n_classes,), default=None
-            All classes that any call will ever see. Needed in the first call only.
+        classes : array-like of shape (n_classes,), or list of such arrays, default=None
+            All classes that any call will ever see; with several targets a list with those of
+            each one. Needed in the first call only.
 
         Returns
         -------
@@ -350,10 +417,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         draft = draft_of(self)
         y = check_sparse("y", as_numpy("y", y))
         classes = check_sparse("classes", as_numpy("classes", classes))
-        with orderable("classes", classes):
-            is_first = _check_partial_fit_first_call(draft, classes)
-        if is_first:
-            draft._label_binarizer = fit_binarizer(y if is_multilabel(y) else classes)
+        learn_classes(draft, y, classes)
         return self._fit(X, y, sample_weight, incremental=True, draft=draft)
 
     def predict(self, X: Any) -> Any:
@@ -367,14 +431,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The most probable class, or for multilabel targets one for every label whose
-            probability exceeds one half.
+            The most probable class (of each target), or for multilabel targets one for every
+            label whose probability exceeds one half.
         """
-        outputs = self._outputs(X)
-        check_decodable(self, outputs.shape[1])
+        network, outputs = self._compute(X)
+        check_decodable(self, network)
         return decode_labels(self._label_binarizer, outputs)
 
-    def predict_proba(self, X: Any) -> FloatArray:
+    def predict_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict class probabilities.
 
         Parameters
@@ -384,19 +448,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        probability : ndarray of shape (n_samples, n_classes)
+        probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             Probability of each class, in the order of `classes_`, in the precision of the
-            fitted weights.
+            fitted weights; with several targets an array for each one.
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs
-        probability = np.empty((len(outputs), 2), dtype=outputs.dtype)
-        probability[:, 1] = outputs[:, 0]
-        probability[:, 0] = 1 - outputs[:, 0]
-        return probability
+        network, outputs = self._compute(X)
+        if len(network.heads) == 1:
+            return both_columns(outputs)
+        check_decodable(self, network)
+        return probabilities_of_targets(self._label_binarizer, outputs)
 
-    def predict_log_proba(self, X: Any) -> FloatArray:
+    def predict_log_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict the logarithm of the class probabilities.
 
         Parameters
@@ -406,12 +468,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        log_probability : ndarray of shape (n_samples, n_classes)
+        log_probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             ``log(predict_proba(X))``; minus infinity where a probability is zero.
         """
         probability = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if isinstance(probability, list):
+                return [np.log(part, out=part) for part in probability]
             return np.log(probability, out=probability)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on given data.
+
+        For multilabel targets all labels of a sample must be right. With several targets, whose
+        accuracy scikit-learn does not define, it is the mean of the targets' accuracies.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all zero. None means ones.
+
+        Returns
+        -------
+        score : float
+            Between zero and one.
+        """
+        if not has_several_targets(self):
+            return float(super().score(X, y, sample_weight))
+        predicted = self.predict(X)
+        correct = are_equal(predicted, as_numpy("y", y)).mean(axis=1)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, predicted)
+        return float(np.average(correct, weights=sample_weight))
 
     def _prepare(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
@@ -423,16 +515,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:
             self._label_binarizer = fit_binarizer(y)
-            self.classes_ = self._label_binarizer.classes_
+            self.classes_ = classes_of(self._label_binarizer)
         matrix = encode_labels(self._label_binarizer, y)
-        outputs = n_outputs(self._label_binarizer)
+        heads = heads_of(self._label_binarizer)
         stratify = None
-        if self.early_stopping and self.solver != "lbfgs":
-            stratify = classes_to_stratify(matrix, outputs, self.validation_fraction)
-        return X, X_norm, Targets(matrix, outputs, stratify)
-
-    def _output_activation(self) -> str:
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+        if self.early_stopping and not uses_lbfgs(self):
+            stratify = classes_to_stratify(matrix, heads[0].units, self.validation_fraction)
+        return X, X_norm, Targets(matrix, heads, stratify)
 
     def _validation_score(
         self,
@@ -440,11 +529,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return the accuracy; for multilabel targets all labels must be right."""
+        """Return the accuracy, as `score` does."""
         correct = is_correct(self._label_binarizer, outputs, targets)
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

@@ -4,6 +4,7 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
+from skmlp._solvers import uses_lbfgs
 from skmlp._warning import Remark
 from skmlp.training.loop import StopReason, Trainer
 
@@ -21,7 +22,7 @@ OVERFLOWED = (
 def remedy(estimator: Any) -> str:
     """Return what to do about a fit that diverged."""
     scale = "scale X and y, for instance with StandardScaler"
-    if estimator.solver == "lbfgs":
+    if uses_lbfgs(estimator):
         return f"{scale}, or increase alpha={estimator.alpha}."
     return f"lower learning_rate_init={estimator.learning_rate_init}, or {scale}."
 

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import OptimizerState
+from skmlp.losses import loss_formula
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import Formula, HeadSpec, NetworkSpec
+from skmlp.network.specs import HeadSpec, NetworkSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 
@@ -185,7 +186,7 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     network = vars(estimator).get("_network")
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
-        head = HeadSpec(units[-1], Formula(estimator.loss), link)
+        head = HeadSpec(units[-1], loss_formula(estimator.loss), link)
         return describe_network(estimator, units[0], units[1:-1], (head,))
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
@@ -305,6 +306,19 @@ def is_optimizer_state(value: Any) -> bool:
     )
 
 
+def is_schedule(value: Any) -> bool:
+    """Whether it is a schedule, whose fields can be compared with those of another."""
+    return (
+        isinstance(value, Schedule)
+        and isinstance(value.name, str)
+        and is_number(value.learning_rate_init)
+        and is_number(value.power_t)
+        and isinstance(value.constants, tuple)
+        and all(map(is_number, value.constants))
+        and (value.function is None or callable(value.function))
+    )
+
+
 def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -320,7 +334,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_scores_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
     "_no_improvement_count": (is_count, "a number of epochs"),
-    "_last_schedule": (of_type(Schedule), "the schedule of the last fit"),
+    "_last_schedule": (is_schedule, "the schedule of the last fit"),
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
     "_mask_seed": (is_count, "a number"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),

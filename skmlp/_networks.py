@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from skmlp._choices import Choice, text_of
-from skmlp.activations import ActivationChoice, Custom
+from skmlp._formulas import FormulaChoice, formula_of, name_of
+from skmlp._solvers import uses_lbfgs
+from skmlp.activations import Custom
 from skmlp.network.activations import activation_entry
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
@@ -31,7 +33,7 @@ def describe_network(
     activations = each_layer("activation", estimator.activation, len(hidden))
     dropouts = each_layer("dropout", estimator.dropout, len(hidden))
     # L-BFGS compares losses, which must not change from one look to the next.
-    drops = estimator.solver != "lbfgs"
+    drops = not uses_lbfgs(estimator)
     layers = tuple(
         LayerSpec(
             units, activation_formula(activation), estimator.normalization, float(dropout) * drops
@@ -60,12 +62,13 @@ def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
     return list(value)
 
 
-def activation_formula(choice: str | ActivationChoice) -> Formula:
+def activation_formula(choice: str | FormulaChoice) -> Formula:
     """Return what a name, or an object of `skmlp.activations`, stands for."""
-    if isinstance(choice, ActivationChoice):
+    if isinstance(choice, Custom):
         return choice.formula()
-    constants = activation_entry(choice).constants
-    return Formula(choice, tuple(constant.default for constant in constants))
+    name = name_of(choice)
+    assert name is not None
+    return formula_of(choice, activation_entry(name).constants)
 
 
 def custom_choices(activation: Any) -> tuple[Custom, ...]:
@@ -88,12 +91,11 @@ def register_custom(choices: Any) -> None:
         choice.formula()
 
 
-def output_gain(activation: Any) -> float:
-    """Return what initializers take for the output layer: the gain of the last hidden one.
+def last_activation(activation: Any) -> Formula:
+    """Return what initializers take for the output layer: the activation of the last hidden one.
 
-    Where there are no hidden layers it is that of the activation they would have, as in
-    scikit-learn.
+    Where there are no hidden layers it is what they would have, as in scikit-learn.
     """
-    if not isinstance(activation, str | Choice):
-        activation = activation[-1] if len(activation) else "relu"
-    return activation_entry(activation_formula(activation).name).init_gain
+    given = [activation] if isinstance(activation, str | Choice) else activation
+    last: Any = given[-1]
+    return activation_formula(last)

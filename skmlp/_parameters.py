@@ -12,21 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skmlp import losses, optimizers, schedules
 from skmlp._choices import EachOf, OneOf, same, text_of
+from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
+from skmlp._solvers import STOCHASTIC_SOLVERS
 from skmlp._validation import (
     DEVICES,
     HIDDEN_ACTIVATIONS,
     PRECISIONS,
-    REGRESSION_LOSSES,
-    SCHEDULES,
-    STOCHASTIC_SOLVERS,
     FloatOptions,
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
+from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.specs import NORMALIZATIONS
+from skmlp.training.schedules import SCHEDULES
 
 
 class Condition(NamedTuple):
@@ -117,7 +119,7 @@ class Parameter:
 
 STOCHASTIC = not_with("solver", "lbfgs")
 SGD = only_with("solver", "sgd")
-ADAM = only_with("solver", "adam")
+ADAM = only_with("solver", "adam", "adamw")
 PENALTY = (
     "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
     "intercepts out"
@@ -133,8 +135,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "loss",
             "squared_error",
-            "{'squared_error', 'poisson'}",
-            [OneOf(REGRESSION_LOSSES)],
+            "{'squared_error', 'poisson', 'gaussian_nll'} or object",
+            [OneOf(REGRESSION_LINKS, losses.CLASSES)],
             "What to minimize",
             estimators=("MLPRegressor",),
             synonyms=(
@@ -147,6 +149,7 @@ PARAMETERS: dict[str, Parameter] = {
                 "squared_error": "mse mseloss meansquarederror squaredloss leastsquares ls l2 "
                 "quadratic gaussian regsquarederror",
                 "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
+                "gaussian_nll": "gaussiannllloss normal nll mve meanvariance heteroscedastic",
             },
         ),
         Parameter(
@@ -187,8 +190,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "solver",
             "adam",
-            "{'lbfgs', 'sgd', 'adam'}",
-            [OneOf({"lbfgs", *STOCHASTIC_SOLVERS})],
+            "{'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object",
+            [OneOf({"lbfgs", *STOCHASTIC_SOLVERS}, optimizers.OBJECTS.values())],
             "What minimizes the loss",
             synonyms=(
                 Synonyms("optimizer optimiser optim opt opt_func optimizer_class algorithm method"),
@@ -196,6 +199,7 @@ PARAMETERS: dict[str, Parameter] = {
             values={
                 "lbfgs": "lbfgsb bfgs quasinewton",
                 "sgd": "gd gradientdescent stochasticgradientdescent momentum nesterov",
+                "lion": "lion32bit evolvedsignmomentum",
             },
         ),
         Parameter(
@@ -205,11 +209,6 @@ PARAMETERS: dict[str, Parameter] = {
             [Interval(Real, 0, None, closed="left")],
             "Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``",
             synonyms=(
-                Synonyms(
-                    "weight_decay wd",
-                    f"{PENALTY}: alpha=weight_decay*batch_size is the weight_decay of PyTorch's "
-                    "Adam and SGD.",
-                ),
                 Synonyms(
                     "l2 l2_reg l2_regularization l2_penalty lambda reg reg_lambda reg_param "
                     "penalty regularization kernel_regularizer",
@@ -229,21 +228,22 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "learning_rate",
             "constant",
-            "{'constant', 'invscaling', 'adaptive'}",
-            [OneOf(SCHEDULES)],
+            "{'constant', 'invscaling', 'adaptive', 'cosine'} or object",
+            [OneOf(SCHEDULES, schedules.OBJECTS.values()), callable],
             "Schedule of the learning rate",
-            applies_to=(SGD,),
+            applies_to=(STOCHASTIC,),
             synonyms=(
                 Synonyms(
                     "schedule scheduler lr_schedule lr_scheduler lr_policy learning_rate_schedule "
                     "learning_rate_scheduler",
-                    "It names a schedule, for solver='sgd'.",
+                    "It is a schedule's name or object, or a function.",
                 ),
             ),
             values={
                 "constant": "fixed none nonetype",
                 "invscaling": "inversescaling inversetimedecay",
                 "adaptive": "plateau reduceonplateau reducelronplateau",
+                "cosine": "cosinedecay cosineannealing cosineannealinglr cosineschedule coslr cos",
             },
         ),
         Parameter(
@@ -378,7 +378,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.9,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the first moment in 'adam'",
+            "Decay rate of the first moment in 'adam' and 'adamw'",
             applies_to=(ADAM,),
             synonyms=(Synonyms("betas beta", beside=("beta_2",)),),
         ),
@@ -387,7 +387,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.999,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the second moment in 'adam'",
+            "Decay rate of the second moment in 'adam' and 'adamw'",
             applies_to=(ADAM,),
         ),
         Parameter(
@@ -395,7 +395,7 @@ PARAMETERS: dict[str, Parameter] = {
             1e-8,
             "float",
             [Interval(Real, 0, None, closed="neither")],
-            "Added to the denominator in 'adam'",
+            "Added to the denominator in 'adam' and 'adamw'",
             applies_to=(ADAM,),
             synonyms=(Synonyms("eps adam_epsilon"),),
         ),
@@ -423,6 +423,38 @@ PARAMETERS: dict[str, Parameter] = {
             "Maximum number of loss evaluations of 'lbfgs'",
             applies_to=(only_with("solver", "lbfgs"),),
             synonyms=(Synonyms("max_eval max_evals max_fev"),),
+        ),
+        Parameter(
+            "weight_decay",
+            0.0,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Strength of the decoupled weight decay",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "wd decoupled_weight_decay",
+                    "It is that of PyTorch's AdamW, and leaves intercepts out. The weight_decay "
+                    f"of its Adam and SGD is alpha=weight_decay*batch_size: {PENALTY}.",
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "clip_norm",
+            None,
+            "float or None",
+            [Interval(Real, 0, None, closed="neither"), None],
+            "Largest norm of a batch's gradient",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "global_clipnorm max_grad_norm grad_clip gradient_clip gradient_clipping "
+                    "gradient_clip_val clip_grad_norm grad_clip_norm",
+                    "It is the norm over all parameters together.",
+                ),
+            ),
+            is_added=True,
         ),
         Parameter(
             "dtype",
@@ -496,14 +528,33 @@ PARAMETERS: dict[str, Parameter] = {
             "What is done to the pre-activations of each hidden layer",
             synonyms=(
                 Synonyms(
-                    "use_bn use_batch_norm use_batchnorm use_layer_norm batch_norm batchnorm bn "
-                    "layer_norm layernorm norm norm_layer norm_type normalization_layer",
+                    "use_bn use_batch_norm use_layer_norm batch_norm bn layer_norm norm norm_layer "
+                    "norm_type normalization_layer",
                     "It takes None, 'layer' or 'batch'.",
                 ),
             ),
             values={
                 "layer": "layernorm layernormalization ln",
                 "batch": "batchnorm batchnorm1d batchnormalization bn",
+            },
+            is_added=True,
+        ),
+        Parameter(
+            "init",
+            "glorot_uniform",
+            "{'glorot_uniform', 'he_normal'}, object or tuple",
+            [InitOptions()],
+            "Where a fit starts that does not go on from an earlier one",
+            synonyms=(
+                Synonyms(
+                    "initializer kernel_initializer weight_init weights_init init_weights "
+                    "initialization initial_weight_distribution init_method init_fn "
+                    "kernel_init initialweights"
+                ),
+            ),
+            values={
+                "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
+                "he_normal": "he henormal kaiming kaimingnormal",
             },
             is_added=True,
         ),

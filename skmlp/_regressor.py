@@ -1,6 +1,7 @@
 """The multilayer perceptron regressor."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -8,9 +9,9 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
 from skmlp._base import BaseMLP, Targets, stochastic_only
+from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _fit_context
-from skmlp._targets import as_column_or_matrix
 from skmlp._validation import (
     check_dense_target,
     check_numeric_target,
@@ -18,23 +19,32 @@ from skmlp._validation import (
     check_X_y,
 )
 from skmlp._vocabulary import answers_keywords
-from skmlp.network.losses import LOSSES
+from skmlp.losses import loss_entry, loss_formula
+from skmlp.network.losses import LOSSES, REGRESSION_LINKS
 from skmlp.network.parameters import FloatArray
-
-OUTPUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp"}
+from skmlp.network.specs import HeadSpec
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes half the squared error, or half the Poisson deviance, by minibatch gradient
-    descent or L-BFGS.
+    Minimizes half the squared error, half the Poisson deviance, or the negative log-likelihood
+    of a normal distribution whose variance is learned too, by minibatch gradient descent or
+    L-BFGS.
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        What to minimize: half the squared error, or half the Poisson deviance for counts and
-        rates, ``y >= 0``, whose output is the exponential of the last layer.
+    loss : {'squared_error', 'poisson', 'gaussian_nll'} or object, default='squared_error'
+        What to minimize: the name of a loss or an object of `skmlp.losses`:
+
+        - 'squared_error': half the squared error;
+        - 'poisson': half the Poisson deviance for counts and rates, ``y >= 0``, whose output is
+          the exponential of the last layer;
+        - 'gaussian_nll': the negative log-likelihood of a normal distribution, ``(v + (y - m) **
+          2 * exp(-v) + log(2 * pi)) / 2``. With `k` targets the first `k` output units are the
+          means `m`, the other `k` the logarithms of the variances `v`. `predict` gives the means,
+          and the standard deviations with ``return_std=True``. Scale y: the variances start at
+          about one.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Number of units in each hidden layer. ``()`` leaves hidden layers out, which makes the
         network a linear regression.
@@ -53,29 +63,43 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'prelu': the same with slopes that units learn, or ``PReLU()``;
         - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
         - ``Custom(value, derivative)``: functions of your own.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
-        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd') or
-        with adaptive moments ('adam').
+        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd'), with
+        adaptive moments ('adam'), or with the signs of the momentum ('lion'). 'adamw' is 'adam',
+        by the name under which its `weight_decay` is known. An object of `skmlp.optimizers` has
+        parameters of its own, as in ``solver=Lion(beta_2=0.95)``, which are searched as
+        ``solver__beta_2``; those here that belong to the same formula must then be left alone.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``, which is divided by the
         (weighted) number of samples in the batch, like the loss.
     batch_size : int, default='auto'
         Samples per minibatch; 'auto' is ``min(200, n_samples)``. Ignored by 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of the learning rate, for ``solver='sgd'`` only:
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine'} or object, default='constant'
+        Schedule of the learning rate. Three are as in scikit-learn, where other solvers than
+        'sgd' take 'invscaling' and 'adaptive' for 'constant':
 
         - 'constant': always `learning_rate_init`;
         - 'invscaling': ``learning_rate_init / (t + 1) ** power_t`` after `t` samples;
         - 'adaptive': `learning_rate_init`, divided by five whenever the loss (or the validation
           score, with `early_stopping`) fails to improve by `tol` for more than
           `n_iter_no_change` epochs, until it is at most 1e-6.
+
+        Others, for every solver but 'lbfgs', multiply `learning_rate_init` by a factor that
+        changes from step to step, over all steps of `max_iter` epochs:
+
+        - 'cosine': half a wave from one to zero; `skmlp.schedules.Cosine` has a warm-up too;
+        - a function of which part of these steps is over: called with an array of numbers in
+          [0, 1), it returns as many factors.
+
+        They begin anew with each `fit`, `warm_start` or not, and end early where the fit does.
+        `partial_fit`, which does not know how many steps there will be, takes none of them.
     learning_rate_init : float, default=0.001
         Step size at the start. Not used by 'lbfgs'.
     power_t : float, default=0.5
         Exponent of the 'invscaling' schedule.
     max_iter : int, default=200
-        Maximum number of epochs ('sgd', 'adam') or iterations ('lbfgs').
+        Maximum number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
         Whether to draw a new order of the samples for every epoch.
     random_state : int, RandomState instance or None, default=None
@@ -90,7 +114,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``
-        equal one with ``max_iter=k``.
+        equal one with ``max_iter=k``, unless `learning_rate` is a schedule over all steps.
     momentum : float, default=0.9
         Momentum of 'sgd', in [0, 1].
     nesterovs_momentum : bool, default=True
@@ -102,15 +126,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     validation_fraction : float, default=0.1
         Share of the samples that `early_stopping` holds out, in (0, 1).
     beta_1 : float, default=0.9
-        Decay rate of the first moment in 'adam', in [0, 1).
+        Decay rate of the first moment in 'adam' and 'adamw', in [0, 1).
     beta_2 : float, default=0.999
-        Decay rate of the second moment in 'adam', in [0, 1).
+        Decay rate of the second moment in 'adam' and 'adamw', in [0, 1).
     epsilon : float, default=1e-8
-        Added to the denominator in 'adam'.
+        Added to the denominator in 'adam' and 'adamw'.
     n_iter_no_change : int or inf, default=10
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
         Maximum number of loss evaluations of 'lbfgs'.
+    weight_decay : float, default=0.0
+        Strength of the decoupled weight decay, not negative. Before each step with the learning
+        rate `r` coefficients are multiplied by ``1 - r * weight_decay``; intercepts are not. Works
+        with every solver but 'lbfgs', beside the penalty `alpha`, and is no part of the loss.
+        PyTorch's AdamW has 0.01.
+    clip_norm : float or None, default=None
+        Largest norm of a batch's gradient, over all parameters together: that of the mean loss
+        with its L2 penalty. A gradient with a larger one is scaled down to it. None does not
+        scale. Not used by 'lbfgs'.
     dtype : {'auto', 'float32', 'float64'} or dtype-like, default='auto'
         Precision of the weights and of the computation. 'auto' takes that of X: float32 stays
         float32, everything else is float64. 'float32' is about twice as fast; X is not copied.
@@ -141,6 +174,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
         of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
         learned so is not in `coefs_` and `intercepts_`.
+    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+        Where a fit starts that does not go on from an earlier one: a name or an object of
+        `skmlp.initializers` says how weights are drawn:
+
+        - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
+          fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
+        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in`` (1 instead
+          of 2 with 'identity', 'logistic' and 'tanh'), intercepts zero.
+
+        A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
+        as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
+        drawn then: the same `random_state` gives other held-out samples and orders than it does
+        beside drawn weights.
 
     Attributes
     ----------
@@ -169,9 +215,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_layers_ : int
         Number of layers, input and output included.
     n_outputs_ : int
-        Number of output units.
+        Number of output units: one for each target, two with 'gaussian_nll'.
     out_activation_ : str
-        Activation of the output layer: 'identity', or 'exp' for the Poisson loss.
+        Activation of the output layer: 'identity', 'exp' for the Poisson loss, or 'gaussian',
+        which makes means and standard deviations of means and logarithms of variances.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -185,8 +232,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Notes
     -----
     With `p` the output of the last layer, the minimized loss is ``(sum_i w_i sum_k l(y_ik, p_ik)
-    + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``, where `l` is ``(y - p) ** 2 / 2`` or
-    ``y * log(y / p) - y + p``. The losses of several outputs are added up.
+    + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``, where `l` is ``(y - p) ** 2 / 2``,
+    ``y * log(y / p) - y + p`` or the negative log-likelihood above. The losses of several targets
+    are added up.
 
     References
     ----------
@@ -195,6 +243,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     .. [2] Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward
        neural networks", AISTATS.
     .. [3] Kingma & Ba (2014), "Adam: a method for stochastic optimization", arXiv:1412.6980.
+    .. [4] Nix & Weigend (1994), "Estimating the mean and variance of the target probability
+       distribution", IEEE International Conference on Neural Networks.
+    .. [5] He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers", ICCV.
 
     Examples
     --------
@@ -208,20 +259,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     (2,)
     >>> bool(model.score(X_test, y_test) > 0.95)
     True
+
+    A standard deviation for each sample, of scaled targets:
+
+    >>> model = MLPRegressor('gaussian_nll', max_iter=500, tol=0.001, random_state=1)
+    >>> mean, std = model.fit(X_train, y_train / 100).predict(X_test, return_std=True)
+    >>> mean.shape, std.shape
+    ((50,), (50,))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPRegressor")
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: Any = "squared_error",
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
-        solver: str = "adam",
+        solver: Any = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -239,6 +297,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
         dtype: npt.DTypeLike = "auto",
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -246,6 +306,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         normalization: str | None = None,
+        init: Any = "glorot_uniform",
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -271,6 +332,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
             dtype=dtype,
             n_jobs=n_jobs,
             device=device,
@@ -278,6 +341,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             dropout=dropout,
             input_dropout=input_dropout,
             normalization=normalization,
+            init=init,
         )
         self.loss = loss
 
@@ -334,21 +398,48 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> FloatArray:
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data to predict for.
+        return_std : bool, default=False
+            Whether to return the standard deviations too, of a network that was fitted with
+            ``loss='gaussian_nll'``.
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predicted values, in the precision of the fitted weights.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predicted values, in the precision of the fitted weights: the means of a distribution.
+        y_std : ndarray of the same shape
+            Standard deviations, with `return_std` only. They are those of the noise in y, as the
+            network has learned it, and do not tell how sure the means are.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` and the loss was another one.
         """
-        outputs = self._outputs(X)
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+        network, outputs = self._compute(X)
+        n_targets = network.target_columns
+        if outputs.shape[1] == n_targets and not return_std:
+            return outputs.ravel() if n_targets == 1 else outputs
+        head = network.head
+        if return_std and head.link != "gaussian":
+            raise ValueError(
+                f"return_std={return_std!r} asks for standard deviations, but this network was "
+                f"fitted with loss={head.loss.name!r} and has none. Fit with loss='gaussian_nll', "
+                "or leave return_std out."
+            )
+        shape = len(outputs) if n_targets == 1 else (len(outputs), n_targets)
+        values = outputs[:, :n_targets].copy().reshape(shape)
+        if not return_std:
+            return values
+        return values, outputs[:, n_targets:].copy().reshape(shape)
 
     def _prepare(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
@@ -358,12 +449,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         check_numeric_target(y)
         y = as_column_or_matrix(y)
         matrix = y.reshape(len(y), -1)
-        loss = LOSSES[self.loss, self._output_activation()]
-        check_target_domain(matrix, loss.domain_minimum, self.loss, loss.domain)
-        return X, X_norm, Targets(matrix, matrix.shape[1], None)
+        head = self._head(matrix.shape[1])
+        check_target_domain(matrix, head.entry.domain_minimum, self.loss, head.entry.domain)
+        return X, X_norm, Targets(matrix, (head,), None)
 
-    def _output_activation(self) -> str:
-        return OUTPUT_ACTIVATIONS[self.loss]
+    def _head(self, n_targets: int) -> HeadSpec:
+        loss = loss_formula(self.loss)
+        link = REGRESSION_LINKS[loss.name]
+        return HeadSpec(n_targets * LOSSES[loss.name, link].units_per_target, loss, link)
 
     def _validation_score(
         self,
@@ -371,14 +464,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return R2, averaged over the outputs; NaN where its squares overflow."""
+        """Return R2, averaged over the targets; NaN where its squares overflow."""
+        values = outputs[:, : targets.shape[1]]  # of a distribution the means
         with np.errstate(over="ignore", invalid="ignore"):
-            score = r_squared(targets, outputs, sample_weight)
+            score = r_squared(targets, values, sample_weight)
         return score if np.isfinite(score) else float("nan")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        with suppress(ValueError):  # of a loss that is none, which a fit refuses
+            tags.target_tags.positive_only = loss_entry(self.loss).domain_minimum >= 0
         return tags
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
-from skmlp._networks import output_gain
+from skmlp._initial import initial_parameters
+from skmlp._networks import last_activation
+from skmlp._solvers import solver_name
 from skmlp.engines.base import OptimizerState
-from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of, fingerprint
@@ -49,12 +50,13 @@ class Resuming:
 
     hidden_layer_sizes: Any
     activation: Any
-    solver: str
+    solver: Any
     tol: float
     n_iter_no_change: float
     early_stopping: bool
     shuffle: bool
     random_state: Any
+    init: Any
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
     _random_state: np.random.RandomState
@@ -76,17 +78,19 @@ class Resuming:
         check_resumable(self)
         check_layers(self)
 
-    def _start(self, network: NetworkSpec, dtype: str, resumes: bool) -> Start:
+    def _start(self, network: NetworkSpec, dtype: str, resumes: bool, X: Any) -> Start:
         if not resumes:
             random_state = check_random_state(self.random_state)
-            gain = output_gain(self.activation)
-            parameters = draw_uniform(network, random_state, dtype, gain)
+            parameters = initial_parameters(
+                self.init, network, random_state, dtype, last_activation(self.activation), X
+            )
             return Start(parameters, random_state, None, False)
         coefs, intercepts, units = check_layers(self)
         if units[-1] != network.n_outputs:
             raise ValueError(
                 f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
-                f"has {units[-1]}. Pass y of the same shape, or fit a clone of the estimator."
+                f"has {units[-1]}. Pass y of the same shape and leave the loss as it is, or fit a "
+                "clone of the estimator."
             )
         if units != network.layer_units:
             raise ValueError(
@@ -105,7 +109,7 @@ class Resuming:
             raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
         state = getattr(self, "_optimizer", None)
         if state is not None and (
-            state.name != self.solver
+            state.name != solver_name(self.solver)
             or state.vectors.shape[1] != layout.size
             or not self._has_same_random_state()
         ):
@@ -172,9 +176,10 @@ class Resuming:
         """Return the resumed optimizer state, or a fresh one."""
         state = start.optimizer_state
         if state is None:
-            shape = (len(optimizer.entry.state_names), start.parameters.size)
-            zeros = np.zeros(shape, dtype=start.parameters.dtype)
-            return OptimizerState(self.solver, zeros, 0, schedule.learning_rate_init)
+            initial = np.array([[entry.initial] for entry in optimizer.entry.states])
+            vectors = np.empty((len(initial), start.parameters.size), start.parameters.dtype)
+            vectors[...] = initial
+            return OptimizerState(optimizer.name, vectors, 0, schedule.learning_rate_init)
         goes_on = getattr(self, "_last_schedule", None) == schedule
         rate = state.learning_rate if goes_on else schedule.learning_rate_init
         return OptimizerState(state.name, state.vectors, int(state.step), float(rate))

@@ -108,7 +108,7 @@ def value_hints(constraints: dict[str, list[Any]], params: dict[str, Any]) -> li
     return list(filter(None, hints))
 
 
-WEIGHTS = "For initial weights, assign coefs_ and intercepts_ and fit with warm_start=True."
+WEIGHTS = "For initial weights, use init=(coefs, intercepts)."
 COMPILED = "Losses and gradients are computed in compiled kernels, which cannot be overridden."
 SCORE = "early_stopping watches the accuracy, or R2; for all else, override score."
 # Methods of scikit-learn's networks that skmlp never calls, and what to do instead.

@@ -12,15 +12,17 @@ import numpy.typing as npt
 import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
-from skmlp._choices import typed
+from skmlp import schedules
+from skmlp._choices import same, typed
 from skmlp._sklearn_compat import StrOptions, _check_sample_weight
+from skmlp._solvers import check_solver_parameters
 from skmlp._sparse import check_sparse
+from skmlp._vocabulary import value_hint
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
-from skmlp.network.losses import LOSSES
-from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import NetworkSpec
+from skmlp.training.schedules import SCHEDULES
 
 DTYPES = ("float32", "float64")
 
@@ -67,9 +69,6 @@ class FloatOptions(StrOptions):
 
 
 HIDDEN_ACTIVATIONS = {entry.name for entry in ACTIVATIONS.values() if entry.hidden}
-STOCHASTIC_SOLVERS = set(OPTIMIZERS)
-REGRESSION_LOSSES = {name for name, _ in LOSSES} - {"log_loss"}
-SCHEDULES = {"constant", "invscaling", "adaptive"}
 DEVICES = {"cpu", "cuda", "auto"}
 PRECISIONS = {"tf32", "bf16"}
 
@@ -91,13 +90,20 @@ def check_related_parameters(estimator: Any) -> None:
             f"({', '.join(sorted(SCHEDULES))}). For the step size use "
             f"learning_rate_init={learning_rate!r}."
         )
+    if isinstance(learning_rate, type):
+        hint = value_hint("learning_rate", learning_rate, SCHEDULES, schedules.OBJECTS.values())
+        raise ValueError(
+            f"learning_rate={learning_rate.__name__} is a class, but learning_rate is the name of "
+            f"a schedule, an object or a function. {hint}".rstrip()
+        )
+    check_solver_parameters(estimator)
     if is_true(estimator.early_stopping) and is_zero(estimator.validation_fraction):
         raise ValueError(
             f"validation_fraction={estimator.validation_fraction} holds out nothing, but "
             "early_stopping=True needs a validation set. Use for instance "
             "validation_fraction=0.1, or early_stopping=False."
         )
-    if estimator.solver == "lbfgs" and estimator.normalization == "batch":
+    if same(estimator.solver, "lbfgs") and same(estimator.normalization, "batch"):
         raise ValueError(
             "normalization='batch' does not go with solver='lbfgs', which has no minibatches "
             "whose statistics predictions could use. Use solver='adam' or 'sgd', or "

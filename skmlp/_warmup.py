@@ -14,10 +14,12 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from skmlp._classifier import MLPClassifier
-from skmlp._regressor import OUTPUT_ACTIVATIONS, MLPRegressor
-from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, STOCHASTIC_SOLVERS, resolve_dtype
+from skmlp._regressor import MLPRegressor
+from skmlp._solvers import STOCHASTIC_SOLVERS
+from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
+from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.specs import NORMALIZATIONS
 
 
@@ -192,28 +194,34 @@ def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> 
 def use_everything(dtype: str) -> None:
     """Fit and predict with every activation, solver and loss, on dense and on sparse data.
 
-    And with every normalization, before an activation of each kind.
+    Each formula has kernels of its own, whatever it is used beside: one after the other is enough.
     """
     dense = np.random.default_rng(0).standard_normal((20, 3))
-    solvers = [*((solver, True) for solver in sorted(STOCHASTIC_SOLVERS)), ("lbfgs", False)]
-    for activation, (solver, early_stopping) in product(sorted(HIDDEN_ACTIVATIONS), solvers):
-        parameters = {
-            "hidden_layer_sizes": (2,),
-            "activation": activation,
-            "solver": solver,
-            "early_stopping": early_stopping,
-            "validation_fraction": 0.2,
-            "max_iter": 1,
-            "random_state": 0,
-            "dtype": dtype,
-        }
-        for X in (dense, csr_array(dense)):
-            for estimator, y in estimators(parameters, len(dense)):
-                estimator.fit(X, y).predict(X)
+    for parameters, X in product(variants(), (dense, csr_array(dense))):
+        for estimator, y in estimators({**PLAIN, **parameters, "dtype": dtype}, len(dense)):
+            estimator.fit(X, y).predict(X)
+
+
+PLAIN: dict[str, Any] = {
+    "hidden_layer_sizes": (2,),
+    "solver": "sgd",
+    "validation_fraction": 0.2,
+    "max_iter": 1,
+    "random_state": 0,
+}
+
+
+def variants() -> Iterator[dict[str, Any]]:
+    """Yield parameters that choose kernels."""
+    yield {"early_stopping": True}
+    yield {"solver": "lbfgs"}
+    for activation in sorted(HIDDEN_ACTIVATIONS):
+        yield {"activation": activation}
     for normalization, activation in product(NORMALIZATIONS, ("relu", "prelu")):
-        model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, random_state=0, dtype=dtype)
-        model.set_params(normalization=normalization, activation=activation)
-        model.fit(dense, np.arange(len(dense))).predict(dense)
+        yield {"normalization": normalization, "activation": activation}
+    for solver in sorted(STOCHASTIC_SOLVERS):
+        for weight_decay in (0.0, 0.1):
+            yield {"solver": solver, "weight_decay": weight_decay, "clip_norm": 1.0}
 
 
 def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:
@@ -221,5 +229,5 @@ def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any
     numbers = np.arange(n_samples)
     for n_classes in (2, 3):
         yield MLPClassifier(**parameters), numbers % n_classes
-    for loss in OUTPUT_ACTIVATIONS:
+    for loss in REGRESSION_LINKS:
         yield MLPRegressor(loss, **parameters), numbers / n_samples

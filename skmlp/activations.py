@@ -8,30 +8,15 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-from skmlp._choices import Choice
+from skmlp._formulas import FormulaChoice
 from skmlp._sklearn_compat import Interval
-from skmlp.network.activations import activation_entry
 from skmlp.network.custom import custom_activation
 from skmlp.network.specs import Formula
 
 __all__ = ["Custom", "LeakyReLU", "Maxout", "PReLU"]
 
 
-class ActivationChoice(Choice):
-    """Base of the objects that `activation` takes.
-
-    A subclass names its entry in the registry; the entry's constants are its parameters.
-    """
-
-    _entry: ClassVar[str]
-
-    def formula(self) -> Formula:
-        """Return the entry with the values of its constants."""
-        constants = activation_entry(self._entry).constants
-        return Formula(self._entry, tuple(float(getattr(self, c.name)) for c in constants))
-
-
-class LeakyReLU(ActivationChoice):
+class LeakyReLU(FormulaChoice):
     """Leaky rectified linear unit: ``z`` if it is positive, else ``negative_slope * z``.
 
     Parameters
@@ -53,7 +38,7 @@ class LeakyReLU(ActivationChoice):
     LeakyReLU(negative_slope=0.1)
     """
 
-    _entry = "leaky_relu"
+    _name = "leaky_relu"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "negative_slope": [Interval(Real, None, None, closed="neither")],
     }
@@ -62,7 +47,7 @@ class LeakyReLU(ActivationChoice):
         self.negative_slope = negative_slope
 
 
-class PReLU(ActivationChoice):
+class PReLU(FormulaChoice):
     """Parametric rectified linear unit: a leaky one whose slope each unit learns.
 
     The slopes begin with 0.25. `alpha` does not penalize them.
@@ -83,10 +68,10 @@ class PReLU(ActivationChoice):
     True
     """
 
-    _entry = "prelu"
+    _name = "prelu"
 
 
-class Maxout(ActivationChoice):
+class Maxout(FormulaChoice):
     """Maxout: each unit has several weighted inputs and takes the largest.
 
     The layer's coefficients have `pieces` columns per unit: first those of all units' first
@@ -112,7 +97,7 @@ class Maxout(ActivationChoice):
     [(1, 6), (3, 1)]
     """
 
-    _entry = "maxout"
+    _name = "maxout"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "pieces": [Interval(Integral, 1, 64, closed="both")],
     }
@@ -121,7 +106,7 @@ class Maxout(ActivationChoice):
         self.pieces = pieces
 
 
-class Custom(ActivationChoice):
+class Custom(FormulaChoice):
     """An activation function of your own, given as value and derivative of one number.
 
     Both are compiled. They are plain functions of one argument that consist of arithmetic,

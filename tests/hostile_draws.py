@@ -19,6 +19,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp.optimizers import Lion
 from skmlp.training.schedules import Schedule
 
 # MemoryError: of a network that is larger than the machine.
@@ -88,7 +89,8 @@ PARAMETERS = [
     *("hidden_layer_sizes", "activation", "solver", "alpha", "batch_size", "learning_rate"),
     *("learning_rate_init", "power_t", "shuffle", "random_state", "tol", "momentum"),
     *("nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon"),
-    *("n_iter_no_change", "max_fun", "dtype", "n_jobs", "device", "precision", "loss"),
+    *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
+    *("precision", "loss", "init", "dropout", "input_dropout"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -100,9 +102,11 @@ LEARNED = [
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
     "_optimizer": ["name", "vectors", "step", "learning_rate"],
+    "_last_schedule": ["name", "learning_rate_init", "power_t", "constants", "function"],
     "_row_order": ["n_rows", "_start", "_end", "_drawn", "_order"],
     "_label_binarizer": ["classes_", "y_type_", "sparse_input_"],
 }
+OF_NUMBERS = ("regression", "several", "distribution")
 OPERATIONS = ["predict", "predict", "predict_proba", "score", "partial_fit", "partial_fit", "fit"]
 
 
@@ -116,11 +120,16 @@ def fitted_models():
         "multilabel": rng.permutation(np.arange(3 * ROWS).reshape(ROWS, 3) % 2),
         "regression": rng.normal(size=ROWS),
         "several": rng.normal(size=(ROWS, 2)),
+        "distribution": rng.normal(size=(ROWS, 2)),
+        "classes": rng.permutation(np.arange(ROWS)[:, None] % (2, 3, 4)),
     }
     models = []
-    for (kind, y), solver in itertools.product(targets.items(), ("adam", "sgd", "lbfgs")):
-        estimator = MLPRegressor if kind in ("regression", "several") else MLPClassifier
+    solvers = ("adam", "sgd", "lbfgs", Lion())
+    for (kind, y), solver in itertools.product(targets.items(), solvers):
+        estimator = MLPRegressor if kind in OF_NUMBERS else MLPClassifier
         model = estimator(hidden_layer_sizes=(4,), solver=solver, max_iter=3, random_state=0)
+        if kind == "distribution":
+            model.set_params(loss="gaussian_nll")
         model.set_params(batch_size=8, warm_start=True, n_jobs=1)
         models.append((kind, model.fit(X, y), X, y))
     return models
@@ -128,6 +137,11 @@ def fitted_models():
 
 def drawn_value(rng, old):
     """Return another value for an attribute."""
+    if isinstance(old, list) and old and hasattr(old[0], "y_type_") and rng.random() < 0.8:
+        changed = copy.copy(old[-1])
+        field = INSIDE["_label_binarizer"][rng.integers(3)]
+        setattr(changed, field, drawn_value(rng, getattr(changed, field)))
+        return [[*old[:-1], changed], old[:-1], old[::-1], [*old, None]][rng.integers(4)]
     if isinstance(old, np.ndarray) and old.ndim and rng.random() < 0.6:
         return OF_ARRAYS[rng.integers(len(OF_ARRAYS))](old)
     if isinstance(old, list) and old and isinstance(old[0], np.ndarray) and rng.random() < 0.75:
@@ -145,7 +159,7 @@ def damage(rng, state):
     names += 4 * ["coefs_", "intercepts_"]
     name = names[rng.integers(len(names))]
     old = state.get(name)
-    if name in INSIDE and old is not None and rng.random() < 0.7:
+    if name in INSIDE and old is not None and type(old) is not list and rng.random() < 0.7:
         field = INSIDE[name][rng.integers(len(INSIDE[name]))]
         new = copy.copy(old)
         if name == "_row_order":
@@ -166,31 +180,46 @@ def damage(rng, state):
     return name
 
 
+def softmax(z):
+    exponentials = np.exp(z - z.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def mean_and_deviation(z):
+    mean, log_variance = np.split(z, 2, axis=1)
+    return np.hstack([mean, np.exp(log_variance / 2)])
+
+
+FORMULAS = {
+    "identity": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+    "logistic": lambda z: 1 / (1 + np.exp(-z)),
+    "exp": np.exp,
+    "softmax": softmax,
+    "gaussian": mean_and_deviation,
+}
+
+
 def expected_outputs(model, X):
     """Return the network's outputs, computed by NumPy."""
     dtype = np.float32 if np.asarray(model.coefs_[0]).dtype == np.float32 else np.float64
-    hidden = {
-        "identity": lambda z: z,
-        "relu": lambda z: np.maximum(z, 0),
-        "tanh": np.tanh,
-        "logistic": lambda z: 1 / (1 + np.exp(-z)),
-        "exp": np.exp,
-        "softmax": lambda z: (
-            np.exp(z - z.max(axis=1, keepdims=True))
-            / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)
-        ),
-    }
     network = vars(model).get("_network")
     if network is None:  # only weights have been assigned
-        names = [model.activation] * (len(model.coefs_) - 1) + [model.out_activation_]
+        hidden, heads = model.activation, [(model.out_activation_, len(model.intercepts_[-1]))]
     else:
-        names = [layer.activation.name for layer in network.layers] + [network.head.link]
-        names = [names[0]] * (len(model.coefs_) - 1) + names[-1:]
+        hidden = network.layers[0].activation.name
+        heads = [(head.link, head.units) for head in network.heads]
     outputs = X.astype(dtype)
+    last = len(model.coefs_) - 1
     for layer, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         outputs = outputs @ np.asarray(coef, dtype) + np.asarray(intercept, dtype)
-        outputs = hidden[names[layer]](outputs)
-    return outputs
+        if layer < last:
+            outputs = FORMULAS[hidden](outputs)
+    if len(heads) == 1:
+        return FORMULAS[heads[0][0]](outputs)
+    parts = np.split(outputs, np.cumsum([units for _, units in heads])[:-1], axis=1)
+    return np.hstack([FORMULAS[link](part) for (link, _), part in zip(heads, parts, strict=True)])
 
 
 def is_right(kind, model, X, operation, result):
@@ -198,9 +227,13 @@ def is_right(kind, model, X, operation, result):
     with np.errstate(all="ignore"):
         outputs = expected_outputs(model, X)
     if operation == "predict_proba":
-        last = result[:, 1:] if outputs.shape[1] == 1 else result
-        return np.allclose(last, outputs, rtol=1e-3, atol=1e-4, equal_nan=True)
-    if operation == "predict" and kind in ("regression", "several"):
+        parts = result if isinstance(result, list) else [result]
+        if len(parts) > 1 or outputs.shape[1] == 1:
+            parts = [part[:, 1:] if part.shape[1] == 2 else part for part in parts]
+        return np.allclose(np.hstack(parts), outputs, rtol=1e-3, atol=1e-4, equal_nan=True)
+    if operation == "predict" and kind in OF_NUMBERS:
+        if kind == "distribution":  # the means; a damaged model may have another link
+            outputs = outputs[:, : np.size(result) // len(result)]
         result = np.reshape(result, outputs.shape)
         return np.allclose(result, outputs, rtol=1e-3, atol=1e-4, equal_nan=True)
     if operation in ("fit", "partial_fit"):

@@ -133,7 +133,18 @@ BAD_CLASSES = {
     "NaN": (lambda y: _with(y.astype(float), np.nan), "y contains NaN"),
     "infinity": (lambda y: _with(y.astype(float), np.inf), "y contains infinity"),
     "complex": (lambda y: y + 1j, "Complex data not supported"),
-    "several columns of classes": (lambda y: np.column_stack([y, y[::-1]]), "(?i)multioutput"),
+    "classes beside numbers": (
+        lambda y: np.column_stack([y, y + 0.5]),
+        r"Unknown label type: continuous-multioutput\. y has shape \(30, 2\), .*MLPRegressor",
+    ),
+    "several targets, sparse": (
+        lambda y: scipy.sparse.csr_array(np.column_stack([y, y + 1])),
+        r"y is a sparse csr_array .*\(multiclass-multioutput\).*y\.toarray\(\)",
+    ),
+    "text beside numbers": (
+        lambda y: np.column_stack([y.astype(object), np.full(30, "a", dtype=object)]),
+        r"y holds labels of type int and str",
+    ),
     "three dimensions": (lambda y: np.zeros((30, 2, 2)), "dim 3"),
     "mixed types": (lambda y: np.array([1, "a"] * 15, dtype=object), r"(?i)\by\b|label|target"),
     "None among labels": (

@@ -196,7 +196,9 @@ for dtype in {dtypes}:
         kernels.output_kernel(output_activation, dtype)
     for optimizer in OPTIMIZERS:
         kernels.update_kernel(optimizer, dtype)
+        kernels.update_kernel(optimizer, dtype, decays=True)
         kernels.constants_kernel(optimizer)
+    kernels.completion_kernel(dtype)
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_checks import SOLVERS
+from engine_checks import CUDA_SOLVERS
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
@@ -446,7 +446,7 @@ def test_only_auto_needs_an_explanation(make_problem, capsys, gpu, estimator):
     assert "device" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", CUDA_SOLVERS)
 def test_models_fitted_on_a_gpu_predict_anywhere(
     gpu, machine_with, make_problem, estimator, solver
 ):

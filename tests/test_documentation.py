@@ -21,8 +21,13 @@ MODULES = [
     "skmlp",
     *(module.name for module in pkgutil.walk_packages(skmlp.__path__, prefix="skmlp.")),
 ]
-PUBLIC = [getattr(skmlp, name) for name in skmlp.__all__ if name != "__version__"]
-ESTIMATORS = [public for public in PUBLIC if inspect.isclass(public)]
+ESTIMATORS = [skmlp.MLPClassifier, skmlp.MLPRegressor]
+PUBLIC = [
+    getattr(module, name)
+    for module in (skmlp, skmlp.optimizers, skmlp.schedules)
+    for name in module.__all__
+    if name != "__version__"
+]
 
 
 def run_doctests(tests):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_checks import (
+    BESIDE,
     PROBLEMS,
     SETTINGS,
     TOLERANCE,
@@ -26,6 +27,7 @@ from engine_checks import (
     run_epochs,
 )
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
@@ -45,7 +47,7 @@ from skmlp.network.specs import Formula, HeadSpec, OptimizerSpec, plain_network
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(**PROBLEMS)
+@given(**PROBLEMS, beside=BESIDE, changes_rates=st.booleans())
 def test_cpu_equals_reference(**problem):
     check_against_reference(lambda: CpuEngine(1), **problem)
 

@@ -408,6 +408,36 @@ def test_adam_against_textbook(betas):
     assert result == pytest.approx(textbook_adam(GRADIENTS, 0.01, *betas, 1e-8), rel=1e-13)
 
 
+def textbook_lion(gradients, rate, beta_1, beta_2):
+    """Chen et al. (2023), algorithm 2 without decay, by explicit sums."""
+    position = 0.0
+    for step, gradient in enumerate(gradients):
+        momentum = sum((1 - beta_2) * beta_2 ** (step - 1 - k) * gradients[k] for k in range(step))
+        position -= rate * np.sign(beta_1 * momentum + (1 - beta_1) * gradient)
+    return position
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.0), (0.5, 0.9), (0.99, 0.5)])
+def test_lion_against_textbook(betas):
+    gradients = [*GRADIENTS, -2.0, -3.0, 0.5, 0.0]
+    result = run_optimizer("lion", betas, gradients, 0.01)
+    assert result == pytest.approx(textbook_lion(gradients, 0.01, *betas), rel=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lion_goes_nowhere_without_a_direction_and_keeps_nan(dtype):
+    update = specialize(OPTIMIZERS["lion"].update, dtype)
+    constants = tuple(map(dtype, OPTIMIZERS["lion"].constants((0.9, 0.99), 0.1, 1)))
+    assert update(dtype(2), dtype(0), dtype(0), constants) == (2.0, 0.0)
+    assert np.isnan(update(dtype(2), dtype("nan"), dtype(0), constants)).all()
+
+
+def test_adamw_has_the_formulas_of_adam():
+    adam, adamw = OPTIMIZERS["adam"], OPTIMIZERS["adamw"]
+    assert (adamw.constants, adamw.update) == (adam.constants, adam.update)
+    assert (adamw.settings, adamw.states) == (adam.settings, adam.states)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizer_finds_a_minimum(name):
     """Of a parabola, from either side, with settings as users find them."""
@@ -441,7 +471,7 @@ def test_compiled_update_is_the_python_update(name, dtype):
 def test_optimizer_shapes(name):
     entry = OPTIMIZERS[name]
     constants = entry.constants(SETTINGS[name], 0.1, 1)
-    assert len(constants) == 4
+    assert len(constants) == entry.n_constants
     assert len(entry.update(1.0, 1.0, *[0.0] * len(entry.state_names), constants)) == 1 + len(
         entry.state_names
     )

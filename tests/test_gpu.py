@@ -20,7 +20,7 @@ from cuda_checks import (
     SIZES,
     make_engine,
 )
-from engine_checks import HIDDEN, STOCHASTIC
+from engine_checks import CUDA_STOCHASTIC, HIDDEN
 from numpy.testing import assert_allclose
 from scipy import sparse
 
@@ -105,7 +105,7 @@ def tensor_cores(device):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("solver", STOCHASTIC)
+@pytest.mark.parametrize("solver", CUDA_STOCHASTIC)
 @pytest.mark.parametrize("activation", HIDDEN)
 @pytest.mark.parametrize("key", HEADS, ids="-".join)
 def test_formulas(key, activation, solver, dtype, path):

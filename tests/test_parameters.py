@@ -24,8 +24,8 @@ from skmlp._parameters import (
     only_with,
     parameters_of,
 )
-from skmlp._regressor import OUTPUT_ACTIVATIONS
 from skmlp._sklearn_compat import StrOptions, validate_parameter_constraints
+from skmlp.network.losses import REGRESSION_LINKS
 
 ESTIMATORS = (MLPClassifier, MLPRegressor)
 X = np.arange(12.0).reshape(6, 2)
@@ -117,7 +117,8 @@ def test_constraints_are_those_of_the_table(estimator):
 
 def test_losses_of_the_regressor():
     [constraint] = PARAMETERS["loss"].constraints
-    assert constraint.options == set(OUTPUT_ACTIVATIONS)
+    assert constraint.options == set(REGRESSION_LINKS)
+    assert {choice._name for choice in constraint.classes} == constraint.options
 
 
 def test_the_page_shows_the_table():

@@ -8,10 +8,12 @@ import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 from sklearn.preprocessing import LabelBinarizer
 
+import skmlp._labels
 import skmlp._targets
 import skmlp._validation
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp._targets import decode_labels, encode_labels, fit_binarizer
+from skmlp._labels import fit_binarizer
+from skmlp._targets import decode_labels, encode_labels
 
 OPTIONS = {"hidden_layer_sizes": (3,), "max_iter": 1, "random_state": 0}
 N_ROWS = 30
@@ -156,7 +158,7 @@ def both_ways(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(skmlp._validation, "is_plain", lambda X: False)
             patch.setattr(skmlp._validation, "is_numeric", lambda y: False)
-            patch.setattr(skmlp._targets, "plain_classes", lambda y: None)
+            patch.setattr(skmlp._labels, "plain_classes", lambda y: None)
             patch.setattr(skmlp._targets, "is_binary", lambda binarizer: False)
             long = outcome(function)
         assert short[1] == long[1]

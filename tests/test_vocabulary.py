@@ -36,8 +36,8 @@ MEANT = {
     "seed": "random_state",
     "act": "activation",
     "activation_function": "activation",
-    "weight_decay": "alpha",
-    "wd": "alpha",
+    "wd": "weight_decay",
+    "max_grad_norm": "clip_norm",
     "l2": "alpha",
     "n_threads": "n_jobs",
     "workers": "n_jobs",
@@ -52,7 +52,7 @@ MEANT = {
     "nesterov": "nesterovs_momentum",
     "early_stop": "early_stopping",
     "verbosity": "verbose",
-    "optimizer__weight_decay": "alpha",  # skorch
+    "optimizer__weight_decay": "weight_decay",  # skorch
 }
 
 
@@ -86,7 +86,7 @@ def test_the_loss_is_a_parameter_of_the_regressor_only():
 @pytest.mark.parametrize(
     ("name", "remark"),
     [
-        ("weight_decay", r"alpha=weight_decay\*batch_size"),
+        ("wd", r"alpha=weight_decay\*batch_size"),
         ("kernel_regularizer", r"alpha=2\*l2\*batch_size"),
         ("class_weight", "compute_sample_weight"),
         ("callbacks", "partial_fit"),

@@ -122,14 +122,34 @@ class EpochPlan:
         Row numbers of X in the order of their use, for each epoch.
     learning_rate : float
         Learning rate of these epochs.
+    rates : ndarray of shape (n_epochs, n_batches) or None
+        That of each batch, where it changes from step to step. A batch that is passed over, for
+        want of weight, has one too.
     """
 
     orders: IndexArray | KeyedOrders
     learning_rate: float
+    rates: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        # Kernels are called by address, with a double in its place.
+        # Kernels are called by address, with doubles in their place.
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        if self.rates is not None:
+            rates = np.ascontiguousarray(self.rates, dtype=np.float64)
+            object.__setattr__(self, "rates", rates)
+
+    def check_rates(self, batch_size: int) -> None:
+        """Refuse rates that are not one per batch.
+
+        Raises
+        ------
+        ValueError
+            If there are rates, of another shape.
+        """
+        n_epochs, n_rows = self.orders.shape
+        expected = n_epochs, -(-n_rows // batch_size)
+        if self.rates is not None and self.rates.shape != expected:
+            raise ValueError(f"rates must have shape {expected}, got {self.rates.shape}.")
 
     def explicit_orders(self) -> IndexArray:
         """Return the orders as an array, however they were given."""

@@ -21,6 +21,7 @@ from skmlp.engines.base import (
 from skmlp.network.masks import mask, word_of_step
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
+from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
 
@@ -144,20 +145,26 @@ class ReferenceRun(Run):
         return [None if plan is None else self._advance(i, plan) for i, plan in enumerate(plans)]
 
     def _advance(self, index: int, plan: EpochPlan) -> EpochResult:
-        losses = []
-        for order in plan.explicit_orders():
-            losses.append(self._epoch(index, order, plan.learning_rate))
+        task, losses = self._tasks[index], []
+        plan.check_rates(task.batch_size)
+        orders = plan.explicit_orders()
+        n_batches = -(-orders.shape[1] // task.batch_size)
+        constant = np.full((len(orders), n_batches), plan.learning_rate)
+        for order, rates in zip(
+            orders, constant if plan.rates is None else plan.rates, strict=True
+        ):
+            losses.append(self._epoch(index, order, rates))
             if not np.isfinite(losses[-1]):
                 break
         finite = bool(np.isfinite(losses).all() and np.isfinite(self._parameters[index]).all())
         return EpochResult(losses, finite)
 
-    def _epoch(self, index: int, order: IndexArray, learning_rate: float) -> float:
+    def _epoch(self, index: int, order: IndexArray, rates: FloatArray) -> float:
         task = self._tasks[index]
         parameters = self._parameters[index]
-        layout = layout_of(task.network)
         total, counted = 0.0, 0
-        for start, stop in batch_bounds(len(order), task.batch_size):
+        bounds = batch_bounds(len(order), task.batch_size)
+        for (start, stop), learning_rate in zip(bounds, rates, strict=True):
             rows = order[start:stop]
             if task.data.sample_weight[rows].sum() == 0:
                 continue
@@ -174,14 +181,26 @@ class ReferenceRun(Run):
             )
             total += loss * (stop - start)
             counted += stop - start
-            constants = task.optimizer.entry.constants(
-                task.optimizer.settings, learning_rate, self._steps[index]
-            )
-            for i, state in enumerate(self._vectors[index].T[: layout.trained_size]):
-                parameters[i], *state[:] = task.optimizer.entry.update(
-                    parameters[i], gradient[i], *state, constants
-                )
+            self._update(index, clipped(gradient, task.optimizer.clip_norm), learning_rate)
         return total / max(counted, 1)
+
+    def _update(self, index: int, gradient: FloatArray, learning_rate: float) -> None:
+        optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
+        entry, states = optimizer.entry, self._vectors[index].T
+        layout = layout_of(self._tasks[index].network)
+        first_intercept = layout.coef_offsets[-1]
+        for name, members in (
+            ("coefs", range(first_intercept)),
+            ("intercepts", range(first_intercept, layout.trained_size)),
+        ):
+            group = GROUPS[name]
+            rate = learning_rate * group.rate
+            constants = entry.constants(optimizer.settings, rate, self._steps[index])
+            keep = 1.0 - rate * group.decay * optimizer.weight_decay
+            for i in members:
+                parameters[i], *states[i] = entry.update(
+                    keep * parameters[i], gradient[i], *states[i], constants
+                )
 
     def parameters(self, index: int) -> FloatArray:
         return self._parameters[index].copy()
@@ -199,6 +218,14 @@ class ReferenceRun(Run):
 
     def retire(self, index: int) -> None:
         pass
+
+
+def clipped(gradient: FloatArray, clip_norm: float | None) -> FloatArray:
+    """Return the gradient, its norm no larger than the given one. NaN stays what it is."""
+    if clip_norm is None:
+        return gradient
+    norm = np.linalg.norm(gradient)
+    return gradient * (clip_norm / norm) if norm > clip_norm else gradient
 
 
 def elementwise(formula: Any, n_results: int = 1) -> Any:

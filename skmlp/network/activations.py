@@ -74,6 +74,10 @@ class Activation:
         None means one, element by element.
     init_gain : float
         `g` in the bound ``sqrt(g / (fan_in + fan_out))`` of the uniform initialization.
+    gain : callable
+        ``gain(*constants)``: `g` in the variance ``g / fan_in`` of weights that keep signals at
+        their size, layer after layer. The default is that of rectifiers and their kin, which take
+        away half of the signal.
     growth : callable
         ``growth(*constants)``: three numbers `b`, `s` and `o` with ``|value(z)| <= min(b, s *
         |z| + o)`` for all `z`, of which bounds on a network's outputs are made. The default
@@ -93,6 +97,7 @@ class Activation:
     learned: tuple[Learned, ...] = ()
     pieces: Callable[..., int] | None = None
     init_gain: float = 6.0
+    gain: Callable[..., float] = lambda *constants: 2.0
     growth: Callable[..., Growth] | None = no_growth
     hidden: bool = True
     reference: str = ""
@@ -106,6 +111,14 @@ class Activation:
             If their number is not that of the constants, or one is outside its range.
         """
         check_constants(self.name, self.constants, values)
+
+
+def no_gain(*constants: float) -> float:
+    return 1.0
+
+
+def leaky_gain(negative_slope: float = 0.25) -> float:
+    return 2.0 / (1.0 + negative_slope * negative_slope)
 
 
 def identity(z: float) -> float:
@@ -192,12 +205,13 @@ def whole_number(pieces: float) -> int:
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
-        Activation("identity", identity, identity_derivative),
+        Activation("identity", identity, identity_derivative, gain=no_gain),
         Activation(
             "logistic",
             logistic,
             logistic_derivative,
             init_gain=2.0,
+            gain=no_gain,
             growth=at_most_one,
             reference="Rumelhart, Hinton & Williams (1986), Nature 323",
         ),
@@ -205,6 +219,7 @@ ACTIVATIONS: dict[str, Activation] = {
             "tanh",
             hyperbolic_tangent,
             hyperbolic_tangent_derivative,
+            gain=no_gain,
             growth=at_most_one,
             reference="LeCun et al. (1998), Efficient BackProp",
         ),
@@ -236,6 +251,7 @@ ACTIVATIONS: dict[str, Activation] = {
             leaky_relu_derivative,
             derivative_takes_input=True,
             constants=(Constant("negative_slope", 0.01),),
+            gain=leaky_gain,
             growth=at_most_slope,
             reference="Maas, Hannun & Ng (2013), ICML",
         ),
@@ -245,6 +261,7 @@ ACTIVATIONS: dict[str, Activation] = {
             leaky_relu_derivative,
             derivative_takes_input=True,
             learned=(Learned("negative_slope", 0.25, negative_part),),
+            gain=leaky_gain,
             growth=None,
             reference="He et al. (2015), ICCV, eq. 1, one slope per unit",
         ),

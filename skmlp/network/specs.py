@@ -264,10 +264,31 @@ def plain_network(
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """An optimizer of the registry with the values of its settings, in the entry's order."""
+    """A stochastic optimizer, and what is done beside it.
+
+    Parameters
+    ----------
+    name : str
+        An entry of the optimizers.
+    settings : tuple of float
+        The values of its settings, in the entry's order.
+    weight_decay : float
+        Before a step with rate `r` a coefficient is multiplied by ``1 - r * weight_decay``.
+    clip_norm : float or None
+        What the norm of a batch's gradient is reduced to where it is larger.
+    """
 
     name: str
     settings: tuple[float, ...]
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        check("name", self.name, self.name in OPTIMIZERS, "an optimizer of the registry")
+        self.entry.check_settings(self.settings)
+        decay, norm = self.weight_decay, self.clip_norm
+        check("weight_decay", decay, 0.0 <= decay < float("inf"), "a finite number, not negative")
+        check("clip_norm", norm, norm is None or norm > 0.0, "None or positive")
 
     @property
     def entry(self) -> Optimizer:

@@ -22,7 +22,7 @@ from skmlp.engines.base import (
 from skmlp.network.parameters import FloatArray
 from skmlp.training.interrupts import POLICY
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
-from skmlp.training.schedules import Schedule
+from skmlp.training.schedules import Rates, Schedule
 from skmlp.training.stopping import Patience
 
 # Row orders of several epochs are drawn ahead for small data, but never more than this many rows;
@@ -134,7 +134,19 @@ class Trainer:
         needs_each_epoch = self._validation_score is not None or self._report is not None
         if needs_each_epoch or self._schedule.changes_every_epoch:
             n_epochs = 1
-        return EpochPlan(self._draw_orders(max(1, n_epochs)), self.learning_rate)
+        n_epochs = max(1, n_epochs)
+        rates = self._rates(n_epochs)
+        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate, rates)
+
+    def _rates(self, n_epochs: int) -> Rates | None:
+        """Return the learning rates of the next steps, by epoch, where they change with each.
+
+        What is planned is `max_iter` epochs, whether or not all of them will be run.
+        """
+        n_batches = -(-len(self._rows) // self.task.batch_size)
+        steps = self.n_epochs * n_batches + np.arange(n_epochs * n_batches)
+        progress = steps / (self._max_iter * n_batches)
+        return self._schedule.rates(progress.reshape(n_epochs, n_batches))
 
     def _draw_orders(self, n_epochs: int) -> IndexArray | KeyedOrders:
         if self.row_order is None:

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from engine_checks import SOLVERS
+from engine_checks import CUDA_SOLVERS
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -46,7 +46,7 @@ def assert_alike(models, X, rtol=1e-9):
     assert_allclose(getattr(on_cpu, predict)(X), getattr(on_cuda, predict)(X), rtol=10 * rtol)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", CUDA_SOLVERS)
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_and_solver(make_problem, make_estimator, head, solver):
     X, y = make_problem(head, n_samples=30)

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from engine_checks import (
+    CUDA_STOCHASTIC,
     PROBLEMS,
     TOLERANCE,
     assert_same_run,
@@ -26,7 +27,7 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
-from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, KNOWN_OPTIMIZERS, known_activations
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, known_activations
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import plain_network
@@ -73,6 +74,7 @@ def few_shared_bytes(monkeypatch):
         "network": plain_networks(KNOWN, KNOWN_LOSSES),
         "n_samples": st.integers(1, 40),
         "batch_size": st.integers(1, 40),
+        "solver": st.sampled_from(CUDA_STOCHASTIC),
     }
 )
 def test_equals_reference(path, **problem):
@@ -84,7 +86,7 @@ def test_equals_reference(path, **problem):
 def test_every_formula(path, activation, key):
     network = plain_network((4, 5, 3), activation, *key)
     problem = make_problem(network, 11)
-    for solver in KNOWN_OPTIMIZERS:
+    for solver in CUDA_STOCHASTIC:
         options = {"batch_size": 4, "solver": solver}
         actual = run_epochs(make_engine(path), network, problem, **options)
         expected = run_epochs(ReferenceEngine(), network, problem, **options)
@@ -486,7 +488,9 @@ def test_choosing_a_path():
 
 
 def test_settings_have_room():
-    for name, entry in OPTIMIZERS.items():
+    for name in CUDA_STOCHASTIC:
+        entry = OPTIMIZERS[name]
+        assert entry.n_constants == tables.N_CONSTANTS, name
         assert len(entry.settings) <= tables.MAX_SETTINGS, name
         assert len(entry.state_names) <= 2, name
     columns = [v for k, v in vars(tables).items() if k.isupper() and isinstance(v, int)]

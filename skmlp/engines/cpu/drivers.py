@@ -55,6 +55,7 @@ from skmlp.engines.cpu.tables import (
 from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
+    clipped,
     gradient_of_block,
     pack_for_block,
     penalized_loss,
@@ -69,6 +70,7 @@ INTO_PANELS, OUT_OF_PANELS = True, False
 class Plan(NamedTuple):
     """Several epochs of minibatches: `orders` holds each epoch's row numbers.
 
+    `rates` has the learning rate of each batch, or nothing where `learning_rate` is that of all.
     `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
     says whether rows of X should be fetched before their batch begins: not if X stays in cache.
     Masks of dropout are keyed by `seed`.
@@ -78,6 +80,7 @@ class Plan(NamedTuple):
     batch_size: int
     slab_size: int
     learning_rate: float
+    rates: Any
     losses: Any
     looks_ahead: bool
     seed: int
@@ -277,10 +280,10 @@ def add_slab(layers, source, model, work, blocks, slab, accumulate, board, threa
 def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_data, team, thread):
     """Do a thread's share of the update, and of the gradient of the batch's last slab before.
 
-    `gradient_data` holds the batch's weight, the step's constants, and whether the gradient is
-    there already; `ahead` the numbers of the next rows, and which of them to fetch.
+    `gradient_data` holds how to scale the gradient, the step's constants, and whether the gradient
+    is there already; `ahead` the numbers of the next rows, and which of them to fetch.
     """
-    weight_sum, constants, is_there = gradient_data
+    scaling, constants, is_there = gradient_data
     order = pointer(slab.order, slab.position)
     is_whole = is_there or not is_first
     for layer in range(layers.shape[0] - 1):
@@ -310,9 +313,20 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_
                         *(layers, source, work, blocks, layer, block, order, first, rows, table),
                         *(not is_first, out, (thread, team.threads)),
                     )
-            update_block(
-                layers, model, blocks, layer, block, weight_sum, constants, gradient, other
-            )
+            update_block(layers, model, blocks, layer, block, scaling, constants, gradient, other)
+
+
+@inner
+def complete_share(layers, model, blocks, team, thread):
+    """Complete a thread's share of a batch's gradient, so that its norm can be told."""
+    other = (blocks.parts - 1) * model.parameters.size
+    for layer in range(layers.shape[0] - 1):
+        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
+        gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
+        places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
+        sums = pointer(model.groups, 0), pointer(blocks.squares, 0)
+        parameters, columns = pointer(model.parameters, 0), layers[layer + 1, PRODUCT_UNITS]
+        call_kernel(model.complete, (parameters, *gradients, *places, columns, *sums))
 
 
 @jit(inline="always")
@@ -337,10 +351,11 @@ def train_on_batch(
     Returns the number of the last meeting and the sum of the rows' losses.
     """
     start, stop = bounds
-    weight_sum, constants, step = step_data
+    inverse, constants, step = step_data
+    is_clipped = model.clip_norm > 0.0
     # One thread has each block's gradient and update at once. Where several compute gradients of
-    # parts, an update needs what others have computed.
-    is_there = blocks.parts > 1 and team.threads > 1
+    # parts, an update needs what others have computed; the norm is that of all blocks.
+    is_there = (blocks.parts > 1 and team.threads > 1) or is_clipped
     order = plan.orders.reshape(plan.orders.size)
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
@@ -357,7 +372,12 @@ def train_on_batch(
         # Here the losses of all rows are there, and will be until the next meeting.
         loss += sum_of_losses(blocks, slab.rows)
         if is_last:
-            data = (weight_sum, constants, is_there)
+            if is_clipped:
+                complete_share(layers, model, blocks, team, thread)
+                meeting += 1
+                meet(team, meeting)
+                inverse = clipped(model, blocks, inverse)
+            data = ((inverse, is_clipped), constants, is_there)
             update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
         meeting += 1
         meet(team, meeting)
@@ -400,12 +420,13 @@ def run_batches(
         start = (batch - epoch * per_epoch) * plan.batch_size
         rows = min(plan.batch_size, rows_per_epoch - start)
         start += epoch * rows_per_epoch
+        rate = plan.rates[batch] if plan.rates.size else plan.learning_rate
         batch += 1
         weight_sum = batch_weight(source, plan.orders, start, rows)
         if weight_sum == 0.0:
             continue
         step += 1
-        step_data = (weight_sum, step_constants(model, plan.learning_rate, step, thread), step)
+        step_data = (1.0 / weight_sum, step_constants(model, rate, step, thread), step)
         bounds = (start, start + rows)
         meeting, loss = train_on_batch(
             layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting

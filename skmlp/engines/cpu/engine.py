@@ -21,6 +21,7 @@ from skmlp.engines.base import (
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
+    completion_kernel,
     constants_kernel,
     update_kernel,
 )
@@ -40,11 +41,21 @@ from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
-from skmlp.engines.cpu.tables import CONSTANTS_STRIDE, Blocks, Model, Slab
+from skmlp.engines.cpu.tables import (
+    CONSTANTS_STRIDE,
+    GROUP_FIELDS,
+    GROUP_OF_COEFS,
+    GROUP_OF_INTERCEPTS,
+    ROW_CONSTANTS,
+    Blocks,
+    Model,
+    Slab,
+)
 from skmlp.engines.cpu.threads import effective_threads, share_out
 from skmlp.network.folding import folded
+from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
@@ -56,6 +67,35 @@ FLOPS_PER_CALL = 2e7
 INITIAL_FLOPS_PER_SECOND = 2e9
 # Dense data sets smaller than this stay in cache from epoch to epoch.
 CACHED_BYTES = 2**19
+
+
+# Where all steps of a plan have the same one.
+NO_RATES = np.empty(0)
+
+
+def step_of(
+    optimizer: OptimizerSpec | None, alpha: float, dtype: str, threads: int
+) -> dict[str, Any]:
+    """Return those fields of a `Model` that belong to a step; there is none without optimizer."""
+    groups = {GROUP_OF_COEFS: GROUPS["coefs"], GROUP_OF_INTERCEPTS: GROUPS["intercepts"]}
+    rates = sorted({group.rate for group in groups.values()})
+    table = np.zeros((len(groups), GROUP_FIELDS))
+    fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
+    fields |= {"prepare": 0, "update": 0, "complete": 0, "clip_norm": 0.0}
+    row = ROW_CONSTANTS
+    if optimizer is not None:
+        decay = optimizer.weight_decay
+        for number, group in groups.items():
+            table[number] = alpha * group.alpha, decay * group.decay, rates.index(group.rate)
+        fields["settings"] = np.array([*optimizer.settings, 0.0])
+        fields["prepare"] = constants_kernel(optimizer.name)
+        fields["update"] = update_kernel(optimizer.name, dtype, decays=decay > 0.0)
+        if optimizer.clip_norm is not None:
+            fields["complete"] = completion_kernel(dtype)
+            fields["clip_norm"] = float(optimizer.clip_norm)
+        row += optimizer.entry.n_constants
+    stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
+    return {**fields, "constants": np.empty((threads, len(rates), stride))}
 
 
 class CpuTask:
@@ -70,8 +110,7 @@ class CpuTask:
         batch_size: int,
         threads: int,
         seed: int = 0,
-        optimizer: str | None = None,
-        settings: Sequence[float] = (),
+        optimizer: OptimizerSpec | None = None,
         state: OptimizerState | None = None,
     ) -> None:
         dtype = data.dtype
@@ -116,10 +155,13 @@ class CpuTask:
             shares=blocks.shares,
             row_losses=np.zeros(self.slab_size),
             penalties=np.zeros(len(blocks.table)),
+            squares=np.zeros(len(blocks.table)),
         )
         largest = padded(blocks.largest, dtype)
         is_passed_on = parts > 1 and self.threads > 1
-        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on
+        step = step_of(optimizer, alpha, dtype, self.threads)
+        is_clipped = step["clip_norm"] > 0.0
+        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_clipped
         # A batch of one slab needs the rooms also where larger ones need the whole.
         gradient_size = max(layout.parameters_size * is_whole, largest * self.threads)
         self._gradient = aligned_zeros(parts * gradient_size, dtype)
@@ -132,15 +174,12 @@ class CpuTask:
             gradient=self._gradient,
             gradient_size=largest,
             state=self._state,
-            settings=np.array([*settings, 0.0]),
             steps=np.array([0 if state is None else state.step]),
-            constants=np.empty(self.threads * CONSTANTS_STRIDE),
             heads=heads_of_fit(network, dtype),
             head_constants=constants_of_heads(network),
             target_columns=network.target_columns,
-            prepare=0 if optimizer is None else constants_kernel(optimizer),
-            update=0 if optimizer is None else update_kernel(optimizer, dtype),
             alpha=float(alpha),
+            **step,
         )
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
@@ -192,12 +231,14 @@ class CpuTask:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
         orders = plan.explicit_orders()
         n_epochs, n_rows = orders.shape
+        plan.check_rates(self.batch_size)
         losses = np.zeros((n_epochs, 2))
         epochs = drivers.Plan(
             orders,
             self.batch_size,
             self.slab_size,
             plan.learning_rate,
+            NO_RATES if plan.rates is None else plan.rates.reshape(-1),
             losses,
             self.data.is_direct and self.data.row_bytes * n_rows > CACHED_BYTES,
             self.seed,
@@ -346,8 +387,7 @@ class CpuRun(Run):
                 # Several fits share no work: each one runs alone in its thread.
                 threads if len(tasks) == 1 else 1,
                 task.seed,
-                task.optimizer.name,
-                task.optimizer.settings,
+                task.optimizer,
                 task.optimizer_state,
             )
             for task in tasks

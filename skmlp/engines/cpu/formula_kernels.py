@@ -4,10 +4,24 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float32, float64, int64, njit, types
+from numba import carray, float32, float64, from_dtype, int64, types
 
-from skmlp.engines.cpu.compilation import OPTIONS, compile_kernel, inner, specialize
-from skmlp.engines.cpu.pointers import advance
+from skmlp.engines.cpu.compilation import compile_kernel, inner, specialize
+from skmlp.engines.cpu.pointers import advance, loader, store_all
+from skmlp.engines.cpu.products import columns_of_panel
+from skmlp.engines.cpu.tables import (
+    BLOCK_FIELDS,
+    BLOCK_FIRST,
+    BLOCK_LAST,
+    BLOCK_OFFSET,
+    BLOCK_PANEL,
+    BLOCK_TAIL,
+    GROUP_ALPHA,
+    GROUP_FIELDS,
+    GROUP_OF_COEFS,
+    GROUP_OF_INTERCEPTS,
+)
+from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.links import LINKS, Link
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
@@ -154,20 +168,6 @@ def loss_kernel(loss_name: str, output_activation: str, dtype: str) -> int:
     return address_of_kernel(make(loss, real), arguments, key)
 
 
-def constants_reader(count: int, real: Any) -> Any:
-    """Return a compiled function that reads so many doubles as a tuple in one precision.
-
-    They are read before a loop: inside it they would keep it from being vectorized.
-    """
-    readers = {
-        0: lambda constants: (),
-        1: lambda constants: (real(constants[0]),),
-        2: lambda constants: (real(constants[0]), real(constants[1])),
-        3: lambda constants: (real(constants[0]), real(constants[1]), real(constants[2])),
-    }
-    return njit(**OPTIONS)(readers[count])
-
-
 @inner
 def load_targets(targets, stride, order, count, group):
     """``group[j, i] = targets[order[i], j]``; rows beyond `count` repeat the last one."""
@@ -188,7 +188,7 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
     activate = specialize(loss.link.value, real)
     value = specialize(loss.value, real)
     gradient = specialize(loss.gradient, real)
-    read_constants = constants_reader(len(loss.constants), real)
+    read_constants = loader(from_dtype(np.dtype(real)), len(loss.constants))
     epsilon = real(np.finfo(real).eps)
 
     def loss_and_delta(
@@ -206,7 +206,7 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
         losses,
         scratch,
     ):
-        own = read_constants(constants)
+        own = read_constants(constants, 1, 0)
         for first in range(0, rows, GROUP):
             count, filled = group_size(rows - first)
             group = carray(scratch, (columns, filled))
@@ -235,7 +235,7 @@ def _elementwise_loss(loss: Loss, real: Any) -> Any:
 def _paired_loss(loss: Loss, real: Any) -> Any:
     value = specialize(loss.value, real)
     gradient = specialize(loss.gradient, real)
-    read_constants = constants_reader(len(loss.constants), real)
+    read_constants = loader(from_dtype(np.dtype(real)), len(loss.constants))
     epsilon = real(np.finfo(real).eps)
 
     def loss_and_delta(
@@ -253,7 +253,7 @@ def _paired_loss(loss: Loss, real: Any) -> Any:
         losses,
         scratch,
     ):
-        own = read_constants(constants)
+        own = read_constants(constants, 1, 0)
         half = columns // 2
         for first in range(0, rows, GROUP):
             count, filled = group_size(rows - first)
@@ -284,7 +284,7 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
     normalize = specialize(loss.link.value, real)
     value = specialize(loss.value, real)
     gradient = specialize(loss.gradient, real)
-    read_constants = constants_reader(len(loss.constants), real)
+    read_constants = loader(from_dtype(np.dtype(real)), len(loss.constants))
     epsilon = real(np.finfo(real).eps)
     zero, one = real(0), real(1)
 
@@ -303,7 +303,7 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
         losses,
         scratch,
     ):
-        own = read_constants(constants)
+        own = read_constants(constants, 1, 0)
         label = carray(advance(scratch, columns * GROUP), GROUP)
         picked = carray(advance(scratch, (columns + 1) * GROUP), GROUP)
         for first in range(0, rows, GROUP):
@@ -332,68 +332,101 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
 
 @cache
 def constants_kernel(name: str) -> int:
-    """``kernel(settings, learning_rate, step, out)``: four numbers that a step's updates share.
+    """``kernel(settings, learning_rate, step, out)``: the numbers that a step's updates share.
 
     They are computed in double precision.
     """
-    constants = specialize(OPTIMIZERS[name].constants, np.float64)
+    optimizer = OPTIMIZERS[name]
+    constants = specialize(optimizer.constants, np.float64)
     doubles = types.CPointer(float64)
 
     def step_constants(settings, learning_rate, step, out):
-        out[0], out[1], out[2], out[3] = constants(settings, learning_rate, step)
+        store_all(out, 1, 0, constants(settings, learning_rate, step))
 
     return address_of_kernel(step_constants, (doubles, float64, int64, doubles), name)
 
 
-@cache
-def update_kernel(name: str, dtype: str) -> int:
-    """``kernel(parameters, gradient, state, stride, size, alpha, inverse, constants, penalty)``.
+def update_kernel(name: str, dtype: str, *, decays: bool = False) -> int:
+    """``kernel(w, gradient, state, stride, size, alpha, inverse, keep, constants, penalty)``.
 
     Updates `size` parameters ``w`` and their state in place by the gradient
-    ``(gradient + alpha * w) * inverse``; state vector `s` starts ``s * stride`` elements after
-    `state`. `constants` comes from the `constants_kernel`; ``penalty[0]`` becomes the sum of the
-    squares of the parameters as they were.
+    ``(gradient + alpha * w) * inverse``; if it `decays`, they are multiplied by `keep` before
+    the update. State vector `s` starts ``s * stride`` elements after `state`. `constants` comes
+    from the `constants_kernel`; ``penalty[0]`` becomes the sum of the squares of the parameters
+    as they were.
     """
     optimizer = OPTIMIZERS[name]
+    # Optimizers may have a formula in common.
+    return _update_kernel(
+        optimizer.update, len(optimizer.states), optimizer.n_constants, dtype, decays
+    )
+
+
+@cache
+def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, decays: bool) -> int:
     real, array = types_of(dtype)
     doubles = types.CPointer(float64)
-    arguments = (*(array, array, array), int64, int64, float64, float64, doubles, doubles)
-    make = {1: _update_with_one_state, 2: _update_with_two_states}[len(optimizer.state_names)]
-    update = specialize(optimizer.update, real)
-    return address_of_kernel(make(update, real), arguments, f"{name} {dtype}")
+    update = specialize(formula, real)
+    load_constants = loader(NUMBA_TYPES[dtype], n_constants)
+    load_state = loader(NUMBA_TYPES[dtype], n_states)
 
-
-def _update_with_one_state(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
-        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
-        decay, scale = real(alpha), real(inverse)
+    def update_parameters(p, g, state, stride, size, alpha, inverse, keep, constants, penalty):
+        shared = load_constants(constants, 1, 0)
+        penalized, scale, kept = real(alpha), real(inverse), real(keep)
         squares = 0.0
         for i in range(size):
             before = p[i]
-            gradient = (g[i] + decay * before) * scale
+            gradient = (g[i] + penalized * before) * scale
             squares += float(before) * float(before)
-            parameter, first = update(before, gradient, state[i], shared)
-            p[i] = parameter
-            state[i] = first
+            start = kept * before if decays else before
+            after = update(start, gradient, *load_state(state, stride, i), shared)
+            p[i] = after[0]
+            store_all(state, stride, i, after[1:])
         penalty[0] = squares
 
-    return update_parameters
+    arguments = (
+        *(array, array, array, int64, int64),
+        *(float64, float64, float64, doubles, doubles),
+    )
+    key = f"{formula.__name__} {dtype}{' decays' if decays else ''}"
+    return address_of_kernel(update_parameters, arguments, key)
 
 
-def _update_with_two_states(update: Any, real: Any) -> Any:
-    def update_parameters(p, g, state, stride, size, alpha, inverse, constants, penalty):
-        shared = (real(constants[0]), real(constants[1]), real(constants[2]), real(constants[3]))
-        decay, scale = real(alpha), real(inverse)
-        other = advance(state, stride)
-        squares = 0.0
-        for i in range(size):
-            before = p[i]
-            gradient = (g[i] + decay * before) * scale
-            squares += float(before) * float(before)
-            parameter, first, second = update(before, gradient, state[i], other[i], shared)
-            p[i] = parameter
-            state[i] = first
-            other[i] = second
-        penalty[0] = squares
+@cache
+def completion_kernel(dtype: str) -> int:
+    """``kernel(w, gradient, other, adds, blocks, sequence, first, last, columns, ...)``.
 
-    return update_parameters
+    Completes the gradients of some blocks of a layer of `columns` columns, those in the table
+    `blocks` that `sequence` numbers from `first` up to `last`: ``gradient += alpha * w``, and
+    `other` too if it `adds` one. The last arguments are the table of groups, and `squares`, where
+    ``squares[block]`` becomes the sum of the squares, padding left out.
+    """
+    real, array = types_of(dtype)
+    doubles, integers = types.CPointer(float64), types.CPointer(int64)
+
+    def complete(w, gradient, other, adds, blocks, sequence, first, last, columns, groups, squares):
+        of_coefs = real(groups[GROUP_OF_COEFS * GROUP_FIELDS + GROUP_ALPHA])
+        of_intercepts = real(groups[GROUP_OF_INTERCEPTS * GROUP_FIELDS + GROUP_ALPHA])
+        lanes = lane_count(w)
+        for k in range(first, last):
+            block = advance(blocks, sequence[k] * BLOCK_FIELDS)
+            _, vectors, in_last = columns_of_panel(block[BLOCK_PANEL], columns, lanes)
+            width = vectors * lanes
+            used = width - lanes + in_last
+            rows = block[BLOCK_LAST] - block[BLOCK_FIRST]
+            start = block[BLOCK_OFFSET]
+            total = 0.0
+            for i in range(rows + block[BLOCK_TAIL]):
+                alpha = of_coefs if i < rows else of_intercepts
+                for j in range(start + i * width, start + i * width + used):
+                    number = gradient[j] + other[j] if adds else gradient[j]
+                    number += alpha * w[j]
+                    gradient[j] = number
+                    total += float(number) * float(number)
+            squares[sequence[k]] = total
+
+    arguments = (
+        *(array, array, array, int64, integers, integers, int64, int64, int64),
+        *(doubles, doubles),
+    )
+    return address_of_kernel(complete, arguments, dtype)

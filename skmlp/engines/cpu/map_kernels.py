@@ -13,11 +13,11 @@ from numba import float64, int32, int64, types
 
 from skmlp.engines.cpu.compilation import specialize
 from skmlp.engines.cpu.formula_kernels import (
+    NUMBA_TYPES,
     address_of_kernel,
-    constants_reader,
     types_of,
 )
-from skmlp.engines.cpu.pointers import advance, float64_pointer
+from skmlp.engines.cpu.pointers import advance, float64_pointer, loader
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
 from skmlp.engines.cpu.tables import (
     CONSTANTS,
@@ -92,10 +92,10 @@ def value_kernel(name: str, dtype: str) -> int:
     real, array = types_of(dtype)
     entry = activation_entry(name)
     value = specialize(entry.value, real)
-    load = constants_reader(len(entry.constants), real)
+    load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
     def activate(z, kept, size, constants):
-        shared = load(constants)
+        shared = load(constants, 1, 0)
         for i in range(size):
             z[i] = value(z[i], *shared)
 
@@ -110,10 +110,10 @@ def keeping_kernel(name: str, dtype: str) -> int:
     value = specialize(entry.value, real)
     derivative = specialize(entry.derivative, real)
     takes_input = entry.derivative_takes_input
-    load = constants_reader(len(entry.constants), real)
+    load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
     def activate(z, kept, size, constants):
-        shared = load(constants)
+        shared = load(constants, 1, 0)
         for i in range(size):
             before = z[i]
             after = value(before, *shared)
@@ -129,10 +129,10 @@ def derivative_kernel(name: str, dtype: str) -> int:
     real, array = types_of(dtype)
     entry = activation_entry(name)
     derivative = specialize(entry.derivative, real)
-    load = constants_reader(len(entry.constants), real)
+    load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
     def backpropagate(a, delta, size, constants):
-        shared = load(constants)
+        shared = load(constants, 1, 0)
         for i in range(size):
             delta[i] *= derivative(a[i], *shared)
 
@@ -243,12 +243,12 @@ def learned_kernel(name: str, dtype: str, keeps: bool) -> int:
     value = specialize(entry.value, real)
     derivative = specialize(entry.derivative, real)
     slopes = specialize(entry.learned[0].slope, real)
-    load = constants_reader(len(entry.constants), real)
+    load = loader(NUMBA_TYPES[dtype], len(entry.constants))
     if len(entry.learned) != 1:
         raise NotImplementedError(f"{name} learns {len(entry.learned)} numbers; kernels take one.")
 
     def activate(layer, buffer, parameters, first, last, matrix):
-        shared = load(float64_pointer(layer[CONSTANTS]))
+        shared = load(float64_pointer(layer[CONSTANTS]), 1, 0)
         before = advance(layer, -LAYER_FIELDS)
         ld, columns, lanes = layer[LD], layer[UNITS], lane_count(buffer)
         for panel in range(panel_count(columns, lanes)):

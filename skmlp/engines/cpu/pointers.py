@@ -88,6 +88,46 @@ def call_kernel(typingctx, address, arguments):
     return signature, codegen
 
 
+def loader(scalar: Any, count: int) -> Any:
+    """Return ``load(base, stride, i)``: the numbers ``base[i + k * stride]`` as a tuple.
+
+    There are `count` of them, converted to a scalar type of Numba.
+    """
+
+    @intrinsic
+    def load(typingctx, base, stride, i):
+        signature = types.Tuple([scalar] * count)(base, types.int64, types.int64)
+
+        def codegen(context, builder, signature, args):
+            pointer, stride, place = args
+            values = []
+            for _ in range(count):
+                value = builder.load(builder.gep(pointer, [place]))
+                values.append(context.cast(builder, value, base.dtype, scalar))
+                place = builder.add(place, stride)
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return signature, codegen
+
+    return load
+
+
+@intrinsic
+def store_all(typingctx, base, stride, i, numbers):
+    """``store_all(base, stride, i, numbers)``: ``base[i + k * stride] = numbers[k]``."""
+    signature = types.void(base, types.int64, types.int64, numbers)
+
+    def codegen(context, builder, signature, args):
+        pointer, stride, place, values = args
+        for kind, value in zip(numbers, cgutils.unpack_tuple(builder, values), strict=True):
+            converted = context.cast(builder, value, kind, base.dtype)
+            builder.store(converted, builder.gep(pointer, [place]))
+            place = builder.add(place, stride)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _pointer_factory(scalar: Any) -> Any:
     @intrinsic
     def typed_pointer(typingctx, address):

@@ -74,6 +74,17 @@ PACK_NOTHING = 0
 PACK_INPUTS = 1  # a few columns of the inputs, for the blocks of all panels
 PACK_DELTAS = 2  # a panel of deltas, for all its blocks
 
+# Rows of the table of groups of parameters, and its columns.
+GROUP_OF_COEFS = 0
+GROUP_OF_INTERCEPTS = 1
+GROUP_ALPHA = 0  # strength of the L2 penalty
+GROUP_DECAY = 1  # weight decay per unit of the learning rate
+GROUP_CONSTANTS = 2  # which of the thread's rows of constants
+GROUP_FIELDS = 3
+
+# A row of constants: the learning rate, and what the optimizer makes of it.
+ROW_RATE = 0
+ROW_CONSTANTS = 1
 CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
 
 
@@ -118,10 +129,12 @@ class Model(NamedTuple):
     `parameters` and the state vectors lie in panels. So does `gradient`, one after the other for
     each part of a slab, where it is asked for, grows over several slabs or goes from thread to
     thread; otherwise each thread has room in it for one block of `gradient_size` elements for
-    each part. `steps` counts the updates made; `constants` has `CONSTANTS_STRIDE` places for
-    each thread. `heads` is the table of heads, `head_constants` has the constants of their losses
-    and `target_columns` counts the columns of the targets. `prepare` and `update` are addresses of
-    kernels.
+    each part. `steps` counts the updates made. `heads` is the table of heads, `head_constants` has
+    the constants of their losses and `target_columns` counts the columns of the targets. `groups`
+    is the table of groups of parameters, `rates` (n_rates,) the factors of the learning rate that
+    occur in it; `constants` (threads, n_rates, stride) has a row for each of them and each thread.
+    Gradients of batches are clipped to `clip_norm`, or not at all if that is zero. `prepare`,
+    `update` and `complete` are addresses of kernels.
     """
 
     parameters: Any
@@ -130,13 +143,17 @@ class Model(NamedTuple):
     state: Any
     settings: Any
     steps: Integers
+    groups: Any
+    rates: Any
     constants: Any
     heads: Integers
     head_constants: Any
     target_columns: int
     prepare: int
     update: int
+    complete: int
     alpha: float
+    clip_norm: float
 
 
 class Blocks(NamedTuple):
@@ -146,7 +163,8 @@ class Blocks(NamedTuple):
     rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's share of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
     `packing` says for each layer what is copied together. Blocks are taken in the order of
-    `sequence`.
+    `sequence`. `penalties` and `squares` have a sum for each block: of its squared coefficients,
+    and of its squared gradient where that is clipped.
     """
 
     table: Integers
@@ -157,6 +175,7 @@ class Blocks(NamedTuple):
     shares: Integers
     row_losses: Any
     penalties: Any
+    squares: Any
 
 
 class Share(NamedTuple):

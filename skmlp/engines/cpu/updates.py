@@ -1,5 +1,7 @@
 """The gradient of a block of parameters, its update, and the penalized loss of a batch."""
 
+import numpy as np
+
 from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, multiply_transposed
@@ -11,14 +13,20 @@ from skmlp.engines.cpu.tables import (
     BLOCK_OFFSET,
     BLOCK_PANEL,
     BLOCK_TAIL,
-    CONSTANTS_STRIDE,
     EXTRA_SUMS,
+    GROUP_ALPHA,
+    GROUP_CONSTANTS,
+    GROUP_DECAY,
+    GROUP_OF_COEFS,
+    GROUP_OF_INTERCEPTS,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
     PRODUCT_DELTAS,
     PRODUCT_LD,
     PRODUCT_UNITS,
+    ROW_CONSTANTS,
+    ROW_RATE,
     packed_table,
 )
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
@@ -113,11 +121,40 @@ def gradient_of_block(
 
 
 @inner
-def update_block(layers, model, blocks, layer, block, weight_sum, constants, gradient, other):
+def clipped(model, blocks, inverse):
+    """Return what to scale the gradient by, so that its norm is at most `clip_norm`.
+
+    Every thread adds the same sums in the same order.
+    """
+    total = 0.0
+    for block in range(blocks.squares.size):
+        total += blocks.squares[block]
+    norm = np.sqrt(total) * inverse
+    # NaN is not larger, and stays in the gradient.
+    return inverse * (model.clip_norm / norm) if norm > model.clip_norm else inverse
+
+
+@jit(inline="always")
+def update_group(model, group, place, size, scaling, constants, penalty):
+    """Update some parameters of a group, at a place in the parameters, gradient and state."""
+    inverse, is_complete = scaling
+    alpha = 0.0 if is_complete else model.groups[group, GROUP_ALPHA]
+    row = int(model.groups[group, GROUP_CONSTANTS])
+    own = advance(constants, row * model.constants.shape[2])
+    keep = 1.0 - own[ROW_RATE] * model.groups[group, GROUP_DECAY]
+    parameters, gradient, state = place
+    numbers = (model.parameters.size, size, alpha, inverse, keep)
+    data = (parameters, gradient, state, *numbers, advance(own, ROW_CONSTANTS), penalty)
+    call_kernel(model.update, data)
+
+
+@inner
+def update_block(layers, model, blocks, layer, block, scaling, constants, gradient, other):
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
-    ``g = (g + other + alpha * w) / weight_sum`` and ``penalties[block] = sum(w ** 2)``; `other` is
-    the gradient of the slab's other half, if it has two. Intercepts and extras are not penalized.
+    ``g = (g + other + alpha * w) * inverse`` and ``penalties[block] = sum(w ** 2)``; `other` is
+    the gradient of the slab's other half, if it has two. `scaling` holds `inverse`, and whether
+    the sum in brackets is in `gradient` already. Intercepts and extras are a group of their own.
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
@@ -129,20 +166,16 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
     size = rows * width
     tail = blocks.table[block, BLOCK_TAIL]
     rows += tail
-    if blocks.parts > 1:
+    if blocks.parts > 1 and not scaling[1]:
         for i in range(rows * width):
             gradient[i] += other[i]
     state = pointer(model.state, offset)
-    stride = model.parameters.size
     penalty = pointer(blocks.penalties, block)
-    inverse = 1.0 / weight_sum
     if tail:  # before the coefficients, whose call leaves the penalty
-        p, g, s = advance(parameters, size), advance(gradient, size), advance(state, size)
-        call_kernel(model.update, (p, g, s, stride, tail * width, 0.0, inverse, constants, penalty))
-    call_kernel(
-        model.update,
-        (parameters, gradient, state, stride, size, model.alpha, inverse, constants, penalty),
-    )
+        place = advance(parameters, size), advance(gradient, size), advance(state, size)
+        update_group(model, GROUP_OF_INTERCEPTS, place, tail * width, scaling, constants, penalty)
+    place = parameters, gradient, state
+    update_group(model, GROUP_OF_COEFS, place, size, scaling, constants, penalty)
     if in_last < lanes and parameters[width - 1] != 0.0:
         # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
@@ -150,11 +183,17 @@ def update_block(layers, model, blocks, layer, block, weight_sum, constants, gra
                 parameters[i * width + j] = 0.0
 
 
-@jit(inline="always")
+@inner
 def step_constants(model, learning_rate, step, thread):
     """Return what all updates of a step share, in memory of the thread's own."""
-    constants = pointer(model.constants, thread * CONSTANTS_STRIDE)
-    call_kernel(model.prepare, (pointer(model.settings, 0), learning_rate, step, constants))
+    _, rates, stride = model.constants.shape
+    constants = pointer(model.constants, thread * rates * stride)
+    for i in range(rates):
+        row = advance(constants, i * stride)
+        rate = learning_rate * model.rates[i]
+        row[ROW_RATE] = rate
+        settings = pointer(model.settings, 0)
+        call_kernel(model.prepare, (settings, rate, step, advance(row, ROW_CONSTANTS)))
     return constants
 
 

@@ -17,6 +17,8 @@ KNOWN_LOSSES = (
     ("poisson", "exp"),
 )
 KNOWN_OPTIMIZERS = ("sgd", "adam")
+# All that keep one rate for a whole epoch.
+KNOWN_SCHEDULES = ("constant", "invscaling", "adaptive")
 IDENTITY = KNOWN_ACTIVATIONS.index("identity")
 SOFTMAX = -1  # stands where the code of an element-wise output activation would
 
@@ -51,7 +53,18 @@ def optimizer_code(optimizer: OptimizerSpec) -> int:
     return KNOWN_OPTIMIZERS.index(optimizer.name)
 
 
-def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> list[str]:
+def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
+    lacking = [] if optimizer.name in KNOWN_OPTIMIZERS else [f"solver={optimizer.name!r}"]
+    if optimizer.weight_decay > 0.0:
+        lacking.append("weight_decay")
+    if optimizer.clip_norm is not None:
+        lacking.append("clip_norm")
+    return lacking
+
+
+def what_is_lacking(
+    network: NetworkSpec, optimizer: OptimizerSpec | None, schedule: str = "constant"
+) -> list[str]:
     """Name what CUDA cannot compute of a fit, or of a prediction where there is no optimizer.
 
     Returns
@@ -76,6 +89,9 @@ def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> li
         for head in network.heads
         if (head.loss.name, head.link) not in KNOWN_LOSSES
     ]
-    if optimizer is not None and optimizer.name not in KNOWN_OPTIMIZERS:
-        lacking.append(f"solver={optimizer.name!r}")
+    if optimizer is not None:
+        lacking += lacking_of_optimizer(optimizer)
+        if schedule not in KNOWN_SCHEDULES:
+            is_function = schedule == "function"
+            lacking.append(f"learning_rate={'<function>' if is_function else repr(schedule)}")
     return list(dict.fromkeys(lacking))

@@ -1,0 +1,342 @@
+"""Steps of the engines: optimizers with any states, groups, decay, clipping, and changing rates."""
+
+import ctypes
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from engine_checks import (
+    TOLERANCE,
+    assert_same_run,
+    make_plan,
+    make_problem,
+    make_task,
+    run_epochs,
+)
+from numpy.testing import assert_allclose, assert_array_equal
+
+import skmlp.engines.cpu.engine
+from skmlp.engines.base import EpochPlan, KeyedOrders
+from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.cpu.layout import parts_of_slab
+from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.engines.reference import ReferenceEngine
+from skmlp.network import optimizers
+from skmlp.network.constants import Constant
+from skmlp.network.optimizers import OPTIMIZERS, Group, Optimizer, State
+from skmlp.network.specs import OptimizerSpec, plain_network
+
+ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(1)}
+# Neither its layers nor its output fill whole vectors.
+NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
+BATCHES = [np.arange(start, min(start + 7, 17)) for start in (0, 7, 14)] * 2
+
+
+@pytest.fixture
+def always_parallel(monkeypatch):
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
+
+
+# --- Written out, step by step ---
+
+
+class WrittenOut:
+    """Each optimizer as its paper has it, on whole vectors."""
+
+    def __init__(self, size):
+        self.m, self.v, self.t = np.zeros(size), np.zeros(size), 0
+
+    def sgd(self, w, g, rate):
+        self.v = 0.9 * self.v - rate * g
+        return w + 0.9 * self.v - rate * g
+
+    def adam(self, w, g, rate):
+        self.t += 1
+        self.m = 0.9 * self.m + 0.1 * g
+        self.v = 0.999 * self.v + 0.001 * g**2
+        size = rate * np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
+        return w - size * self.m / (np.sqrt(self.v) + 1e-8)
+
+    adamw = adam
+
+    def lion(self, w, g, rate):
+        step = rate * np.sign(0.9 * self.m + 0.1 * g)
+        self.m = 0.99 * self.m + 0.01 * g
+        return w - step
+
+
+@pytest.mark.parametrize("density", [None, 0.4])
+@pytest.mark.parametrize(
+    ("weight_decay", "clip_norm"), [(0, None), (3.0, None), (0, 0.2), (2, 0.3)]
+)
+@pytest.mark.parametrize("solver", OPTIMIZERS)
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_fits_against_formulas_written_out(engine_name, solver, weight_decay, clip_norm, density):
+    """The gradient is that of the penalized mean loss; coefficients decay, intercepts do not."""
+    engine, judge = ENGINES[engine_name](), ReferenceEngine()
+    problem = make_problem(NETWORK, 17, density=density)
+    beside = {"weight_decay": weight_decay, "clip_norm": clip_norm}
+    task = make_task(engine, NETWORK, problem, solver=solver, **beside)
+    rates = np.array([0.02, 0.0, 0.05, 0.01, 0.03, 0.02])
+    run = engine.start([task])
+    run.advance([EpochPlan(np.tile(np.arange(17), (2, 1)), 1.0, rates.reshape(2, 3))])
+
+    w, writing = task.parameters.copy(), WrittenOut(task.parameters.size)
+    data = judge.load(*problem, NETWORK, "float64")
+    is_coef = np.arange(w.size) < NETWORK.n_coefs
+    clipped = []
+    for rows, rate in zip(BATCHES, rates, strict=True):
+        _, gradient = judge.loss_and_gradient(NETWORK, data, w, task.alpha, rows)
+        norm = np.sqrt(np.sum(gradient**2))
+        clipped.append(clip_norm is not None and norm > clip_norm)
+        if clipped[-1]:
+            gradient *= clip_norm / norm
+        w[is_coef] *= 1 - rate * weight_decay
+        w = getattr(writing, solver)(w, gradient, rate)
+    assert any(clipped) == (clip_norm is not None)
+    assert_allclose(run.parameters(0), w, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_a_gradient_below_the_norm_is_left_alone(engine_name):
+    problem = make_problem(NETWORK, 17)
+    runs = [
+        run_epochs(ENGINES[engine_name](), NETWORK, problem, clip_norm=norm) for norm in (None, 1e9)
+    ]
+    assert_same_run(runs[1], runs[0])
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_clipping_keeps_nan(engine_name):
+    problem = make_problem(NETWORK, 17)
+    engine = ENGINES[engine_name]()
+    task = make_task(engine, NETWORK, problem, clip_norm=0.1, solver="sgd")
+    task.parameters[0] = np.nan
+    run = engine.start([task])
+    (result,) = run.advance([make_plan(17)])
+    assert not result.finite
+    assert np.isnan(run.parameters(0)).any()
+
+
+# --- Optimizers of any shape ---
+
+
+def many_constants(settings, learning_rate, step):
+    rate = settings[0] / (step + 1.0)
+    return (learning_rate, rate, *(0.0,) * 17, 0.5)
+
+
+def three_states(parameter, gradient, first, second, third, constants):
+    first = first + constants[1] * gradient
+    second = second + gradient * gradient
+    third = third * constants[19]
+    # Where there is no gradient, as in padding, zero is divided by zero.
+    return parameter - constants[0] * first / second - third, first, second, third
+
+
+def no_state(parameter, gradient, constants):
+    return (parameter - constants[0] * gradient,)
+
+
+MADE_UP = [
+    Optimizer(
+        "three",
+        (Constant("first_rate", 0.7),),
+        (State("first"), State("second", 2.0), State("third", 0.125)),
+        many_constants,
+        three_states,
+    ),
+    Optimizer("none", (), (), lambda settings, learning_rate, step: (learning_rate,), no_state),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+@pytest.mark.parametrize("entry", MADE_UP, ids=lambda entry: entry.name)
+@pytest.mark.usefixtures("always_parallel")
+def test_any_number_of_states_and_constants(entry, weight_decay, dtype, monkeypatch):
+    """Also more constants than have room in a cache line or two, and initial values."""
+    monkeypatch.setitem(OPTIMIZERS, entry.name, entry)
+    problem = make_problem(NETWORK, 30)
+    options = {"solver": entry.name, "weight_decay": weight_decay, "batch_size": 15}
+    expected = run_epochs(ReferenceEngine(), NETWORK, problem, **options)
+    runs = [run_epochs(CpuEngine(n), NETWORK, problem, dtype=dtype, **options) for n in (1, 2)]
+    assert_same_run(runs[1], runs[0])
+    tolerance = TOLERANCE[dtype]
+    assert_allclose(runs[0][0], expected[0], rtol=tolerance)
+    assert_allclose(runs[0][1], expected[1], rtol=0, atol=tolerance * np.abs(expected[1]).max())
+    assert_allclose(
+        runs[0][2].vectors, expected[2].vectors, atol=tolerance * np.abs(expected[1]).max()
+    )
+
+
+@pytest.mark.parametrize("solver", OPTIMIZERS)
+@pytest.mark.usefixtures("always_parallel")
+def test_groups_have_factors_of_rate_and_decay(solver, monkeypatch):
+    monkeypatch.setitem(optimizers.GROUPS, "coefs", Group(rate=0.5, decay=0.25))
+    monkeypatch.setitem(optimizers.GROUPS, "intercepts", Group(rate=2.0, alpha=0.0, decay=3.0))
+    problem = make_problem(NETWORK, 30)
+    options = {"solver": solver, "weight_decay": 0.5, "batch_size": 15}
+    plain = run_epochs(CpuEngine(1), NETWORK, problem, solver=solver, batch_size=15)
+    expected = run_epochs(ReferenceEngine(), NETWORK, problem, **options)
+    runs = [run_epochs(CpuEngine(n), NETWORK, problem, **options) for n in (1, 3)]
+    assert_same_run(runs[1], runs[0])
+    assert_allclose(runs[0][1], expected[1], rtol=1e-9, atol=1e-12)
+    assert np.abs(plain[1] - expected[1]).max() > 1e-3
+
+
+def test_a_spec_is_checked():
+    for settings in ((0.9, 0.999), (0.9, 0.999, np.nan), (0.9, 2.0, 1e-8)):
+        with pytest.raises(ValueError, match="adam"):
+            OptimizerSpec("adam", settings)
+    good = OptimizerSpec("adam", OPTIMIZERS["adam"].defaults)
+    for field, value in product(("weight_decay", "clip_norm"), (-1.0, np.nan)):
+        with pytest.raises(ValueError, match=field):
+            replace(good, **{field: value})
+    with pytest.raises(ValueError, match="unheard"):
+        OptimizerSpec("unheard", ())
+
+
+# --- Threads ---
+
+
+WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
+
+
+@pytest.mark.parametrize("density", [None, 0.3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("network", "batch_size", "slab_size", "parts"),
+    [
+        (WIDE, 16, 16, 1),
+        (WIDE, 60, 60, 2),
+        (WIDE, 60, 20, 1),
+        (NETWORK, 90, 60, 2),
+    ],
+    ids=["by columns", "by rows", "several slabs by columns", "several slabs by rows"],
+)
+@pytest.mark.usefixtures("always_parallel")
+def test_threads_change_nothing_with_clipping(
+    network, batch_size, slab_size, parts, dtype, density, monkeypatch
+):
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
+    assert parts_of_slab(network, slab_size) == parts
+    problem = make_problem(network, 3 * batch_size + 1, density=density)
+    plan = make_plan(3 * batch_size + 1, batch_size=batch_size)
+    options = {"batch_size": batch_size, "clip_norm": 0.05, "weight_decay": 0.5, "solver": "sgd"}
+    expected = run_epochs(CpuEngine(1), network, problem, plan, dtype=dtype, **options)
+    for n_jobs in (2, 3, 4):
+        actual = run_epochs(CpuEngine(n_jobs), network, problem, plan, dtype=dtype, **options)
+        assert_same_run(actual, expected)
+    reference = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    assert_allclose(expected[0], reference[0], rtol=TOLERANCE[dtype])
+    scale = np.abs(reference[1]).max()
+    assert_allclose(expected[1], reference[1], rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [16, 60], ids=["by columns", "by rows"])
+def test_padding_is_no_part_of_the_norm(dtype, batch_size):
+    """Whatever lies there."""
+    problem = make_problem(WIDE, batch_size)
+    options = {"dtype": dtype, "batch_size": batch_size, "clip_norm": 1.0}
+    fit = make_task(CpuEngine(1), WIDE, problem, **options)
+    task = CpuEngine(1).start([fit])._task(0)
+    gradient = np.random.default_rng(0).normal(size=task.model.gradient.size).astype(dtype)
+    task.model.gradient[:] = gradient
+    size = task.model.parameters.size
+    halves = [task._unpacked(half) for half in gradient.reshape(task.blocks.parts, size)]
+    expected = np.sum(halves, axis=0) + fit.alpha * fit.parameters * (
+        np.arange(fit.parameters.size) < WIDE.n_coefs
+    )
+
+    integer, address = ctypes.c_int64, ctypes.c_void_p
+    complete = ctypes.CFUNCTYPE(
+        None, *[address] * 3, integer, *[address] * 2, *[integer] * 3, *[address] * 2
+    )(task.model.complete)
+    p, g, table, sequence, groups, squares = (
+        array.ctypes.data
+        for array in (
+            *(task.model.parameters, task.model.gradient, task.blocks.table),
+            *(task.blocks.sequence, task.model.groups, task.blocks.squares),
+        )
+    )
+    other = g + (task.blocks.parts - 1) * size * np.dtype(dtype).itemsize
+    for layer, shares in enumerate(task.blocks.shares.tolist()):
+        arguments = (table, sequence, shares[0], shares[-1], WIDE.layer_units[layer + 1])
+        complete(p, g, other, task.blocks.parts - 1, *arguments, groups, squares)
+    tolerance = TOLERANCE[dtype]
+    assert_allclose(task._unpacked(task.model.gradient[:size].copy()), expected, atol=tolerance)
+    assert task.blocks.squares.sum() == pytest.approx(np.sum(expected**2), rel=tolerance)
+
+
+# --- Rates ---
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_equal_rates_are_one_rate(engine_name):
+    problem, plan = make_problem(NETWORK, 17), make_plan(17)
+    engine = ENGINES[engine_name]()
+    rates = np.full((3, 3), plan.learning_rate)
+    runs = [
+        run_epochs(engine, NETWORK, problem, each)
+        for each in (plan, EpochPlan(plan.orders, 1.0, rates))
+    ]
+    assert_same_run(runs[1], runs[0])
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_a_batch_without_weight_uses_up_its_rate(engine_name):
+    X, targets, weight = make_problem(NETWORK, 21)
+    weight[7:14] = 0.0
+    kept = np.r_[:7, 14:21]
+    engine = ENGINES[engine_name]()
+    actual = run_epochs(
+        engine,
+        NETWORK,
+        (X, targets, weight),
+        EpochPlan(np.arange(21)[None], 1.0, [[0.01, 1e9, 0.02]]),
+    )
+    expected = run_epochs(
+        engine,
+        NETWORK,
+        (X[kept], targets[kept], weight[kept]),
+        EpochPlan(np.arange(14)[None], 1.0, [[0.01, 0.02]]),
+    )
+    assert_array_equal(actual[1], expected[1])
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_rates_of_another_shape_are_refused(engine_name):
+    problem = make_problem(NETWORK, 17)
+    keyed = KeyedOrders(np.arange(17), 3, 0, 2)
+    for orders, shape in product((np.tile(np.arange(17), (2, 1)), keyed), [(2, 2), (3, 2), (6,)]):
+        plan = EpochPlan(orders, 0.1, np.ones(shape))
+        with pytest.raises(ValueError, match=r"rates must have shape \(2, 3\)"):
+            run_epochs(ENGINES[engine_name](), NETWORK, problem, plan)
+
+
+def test_short_calls_find_their_rates(monkeypatch):
+    problem, plan = make_problem(NETWORK, 130), make_plan(130, batch_size=7)
+    expected = run_epochs(CpuEngine(1), NETWORK, problem, plan)
+    monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
+    assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem, plan), expected)
+
+
+# --- CUDA ---
+
+
+def test_what_cuda_lacks_of_optimizers_is_named():
+    adam = OptimizerSpec("adam", OPTIMIZERS["adam"].defaults)
+    assert what_is_lacking(NETWORK, adam, "invscaling") == []
+    for optimizer, schedule, expected in [
+        (OptimizerSpec("lion", OPTIMIZERS["lion"].defaults), "constant", ["solver='lion'"]),
+        (replace(adam, weight_decay=0.1, clip_norm=1.0), "constant", ["weight_decay", "clip_norm"]),
+        (adam, "cosine", ["learning_rate='cosine'"]),
+        (adam, "function", ["learning_rate=<function>"]),
+        (None, "cosine", []),
+    ]:
+        assert what_is_lacking(NETWORK, optimizer, schedule) == expected
