@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import measure, steady, trees
 from benchmarks.peers import PREPARERS, Fit, installed_peers
+from benchmarks.pilots import measure_pilots
 from benchmarks.report import Table
 from benchmarks.steady import Measurement, Sampler
 from benchmarks.workloads import WORKLOADS, Workload, make_data
@@ -27,6 +28,7 @@ LIMIT = "limit"
 BELOW_LIMIT = "is below what the machine can do: a faulty measurement, without ratios"
 SLOW_DOT = "np.dot was disturbed: that of its fastest moment in this run"
 DTYPES = ("float32", "float64")
+PILOT_ROWS = ("digits", "adult")
 _TRIES = 5
 
 
@@ -62,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=[*DTYPES, "both"], default="both")
     parser.add_argument("--threads", type=int, help="threads of every competitor (default: all)")
     parser.add_argument("--repeats", type=int, help="samples of each figure, median taken")
+    parser.add_argument("--pilots", action="store_true",
+                        help="networks with one more thing (digits, adult) instead")  # fmt: skip
     trees.add_argument(parser)
 
 
@@ -75,6 +79,9 @@ def run(arguments: argparse.Namespace) -> list[Table]:
         return [trees.compare(__name__, cases, "us", arguments, options)]
     base = QUICK if arguments.quick else FULL
     effort = dataclasses.replace(base, repeats=arguments.repeats or base.repeats)
+    if arguments.pilots:
+        chosen = [WORKLOADS[name] for name in PILOT_ROWS if name in arguments.rows]
+        return [pilot_table(chosen, dtype, threads, effort) for dtype in dtypes]
     found: dict[str, list[tuple[Workload, Measurement]]] = {dtype: [] for dtype in dtypes}
     limits = threadpool_limits(threads, "blas") if threads else contextlib.nullcontext()
     with limits:
@@ -84,6 +91,21 @@ def run(arguments: argparse.Namespace) -> list[Table]:
                 workload = WORKLOADS[name]
                 found[dtype].append((workload, measure_row(workload, dtype, threads, effort)))
     return [make_table(dtype, found[dtype], threads) for dtype in dtypes]
+
+
+def pilot_table(
+    workloads: list[Workload], dtype: str, threads: int | None, effort: Effort
+) -> Table:
+    """Return the table of networks with one more thing each."""
+    return measure_pilots(
+        workloads,
+        dtype,
+        threads,
+        effort.repeats,
+        effort.time_limit,
+        lambda fit, steps: step_sampler(fit, effort.span, steps),
+        effort.epoch_flops,
+    )
 
 
 def case_sampler(case: str, quick: bool, threads: int | None) -> Sampler:

@@ -182,8 +182,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
           fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
-        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in`` (1 instead
-          of 2 with 'identity', 'logistic' and 'tanh'), intercepts zero.
+        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in``, for
+          rectifiers (with 'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 /
+          (1 + negative_slope ** 2)`` with leaky ones), intercepts zero.
 
         A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
         as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is

@@ -36,13 +36,14 @@ class HeNormal(FormulaChoice):
 
     The weights of a layer have mean zero and the standard deviation ``sqrt(gain / fan_in)``, so
     that layer after layer signals keep their size; intercepts are zero. The gain is 2 for
-    rectifiers such as relu, which take away half of the signal, and 1 for 'identity', 'logistic'
-    and 'tanh'; the output layer has that of the last hidden layer.
+    rectifiers such as relu and its kin, which take away half of the signal, ``2 / (1 +
+    negative_slope ** 2)`` for leaky ones, and 1 for 'identity', 'logistic', 'tanh' and `Maxout`;
+    the output layer has that of the last hidden layer.
 
     References
     ----------
     He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers: surpassing human-level performance
-    on ImageNet classification", ICCV, eq. 10.
+    on ImageNet classification", ICCV, eq. 10 and 15.
 
     Examples
     --------

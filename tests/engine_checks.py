@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
-from skmlp.engines.cuda.vocabulary import KNOWN_OPTIMIZERS
+from skmlp.engines.cuda.vocabulary import KNOWN_ACTIVATIONS, KNOWN_OPTIMIZERS
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS, activation_entry
 from skmlp.network.initializers import draw_uniform
@@ -33,6 +33,7 @@ NORMALIZED = list(NORMALIZATIONS)
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
 # Those that CUDA knows.
+CUDA_HIDDEN = [name for name in KNOWN_ACTIVATIONS if name in HIDDEN]
 CUDA_STOCHASTIC = list(KNOWN_OPTIMIZERS)
 CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
 

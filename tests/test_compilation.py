@@ -250,7 +250,7 @@ for estimator in (skmlp.MLPClassifier, skmlp.MLPRegressor):
     repr(model), model._repr_html_(), model.get_params()
     fitted = estimator(hidden_layer_sizes=())
     fitted.coefs_, fitted.intercepts_ = [np.ones((4, 1))], [np.ones(1)]
-    fitted.out_activation_ = "identity"
+    fitted.out_activation_ = "logistic" if estimator is skmlp.MLPClassifier else "identity"
     calls = [lambda: model.fit(X, y), lambda: fitted.predict(X), lambda: skmlp.warmup("float32")]
     for call in calls * 2:
         try:

@@ -20,7 +20,7 @@ from cuda_checks import (
     SIZES,
     make_engine,
 )
-from engine_checks import CUDA_STOCHASTIC, HIDDEN
+from engine_checks import CUDA_HIDDEN, CUDA_STOCHASTIC
 from numpy.testing import assert_allclose
 from scipy import sparse
 
@@ -106,7 +106,7 @@ def tensor_cores(device):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", CUDA_STOCHASTIC)
-@pytest.mark.parametrize("activation", HIDDEN)
+@pytest.mark.parametrize("activation", CUDA_HIDDEN)
 @pytest.mark.parametrize("key", HEADS, ids="-".join)
 def test_formulas(key, activation, solver, dtype, path):
     checks.check_formulas(key, activation, solver, dtype, path=path)

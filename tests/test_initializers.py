@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skmlp import MLPClassifier, MLPRegressor, initializers
+from skmlp.activations import LeakyReLU
 from skmlp.initializers import CLASSES, GlorotUniform, HeNormal, init_formula
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.constants import Constant
@@ -73,15 +74,49 @@ def test_he_normal_keeps_signals_at_their_size():
     assert sizes["glorot_uniform"] < 0.1
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_gains_of_the_activations(name):
-    """What they leave of a normal signal, if that is half or all of it near zero."""
+SIGNALS = np.random.default_rng(0).normal(size=(2, 10**5))
+
+
+@pytest.mark.parametrize(
+    ("name", "constants", "numbers"),
+    [
+        ("identity", (), ()),
+        ("relu", (), ()),
+        ("leaky_relu", (0.01,), ()),
+        ("leaky_relu", (0.5,), ()),
+        ("prelu", (), (0.25,)),
+        ("maxout", (2.0,), ()),
+    ],
+)
+def test_gains_make_good_for_what_is_taken(name, constants, numbers):
+    """Of a normal signal, where that does not depend on its size."""
     entry = ACTIVATIONS[name]
-    if name in ("relu", "identity"):
-        signal = np.random.default_rng(0).normal(size=10**5)
-        power = np.mean([entry.value(z) ** 2 for z in signal])
-        assert entry.gain() == pytest.approx(1 / power, rel=0.02)
-    assert entry.gain(*(constant.default for constant in entry.constants)) > 0
+    if entry.pieces is None:
+        values = [entry.value(z, *constants, *numbers) for z in SIGNALS[0]]
+    else:
+        values = [entry.value(*pieces) for pieces in SIGNALS.T]
+    assert entry.gain(*constants) == pytest.approx(1 / np.mean(np.square(values)), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_has_a_gain(name):
+    entry = ACTIVATIONS[name]
+    assert 0 < entry.gain(*(constant.default for constant in entry.constants)) <= 2
+
+
+def test_layers_have_the_gains_of_their_own_activations(X, y):
+    activation = ("tanh", LeakyReLU(0.5))
+    network = MLPRegressor(**SMALL, activation=activation).fit(X, y)._network
+    gains = []
+
+    def draw(layer, random_state):
+        gains.append(layer.gain)
+        return 0.0, 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(INITIALIZERS, "observed", Initializer("observed", draw))
+        views(network, "observed")
+    assert gains == [1.0, 1.6, 1.6]
 
 
 @pytest.mark.parametrize("choice", CLASSES)

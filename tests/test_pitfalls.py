@@ -38,17 +38,17 @@ def assert_same_weights(first, second):
 
 
 def weight_vector(model):
-    """All coefficients, then all intercepts, in one vector."""
-    return np.concatenate([w.ravel() for w in (*model.coefs_, *model.intercepts_)])
+    """All coefficients, then all intercepts and what else is learned, in one vector."""
+    return np.concatenate([w.ravel() for w in (*model.coefs_, *model.intercepts_, model._extras)])
 
 
 def put_weight_vector(model, vector):
-    """Assign the entries of a vector to ``coefs_`` and ``intercepts_``."""
-    arrays = [*model.coefs_, *model.intercepts_]
+    """Assign the entries of a vector to where they come from."""
+    arrays = [*model.coefs_, *model.intercepts_, model._extras]
     parts = np.split(vector, np.cumsum([array.size for array in arrays])[:-1])
     parts = [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
     model.coefs_ = parts[: len(model.coefs_)]
-    model.intercepts_ = parts[len(model.coefs_) :]
+    model.intercepts_, model._extras = parts[len(model.coefs_) : -1], parts[-1]
 
 
 def documented_loss(model, head, X, y, weights):

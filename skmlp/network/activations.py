@@ -271,6 +271,7 @@ ACTIVATIONS: dict[str, Activation] = {
             identity_derivative,
             constants=(Constant("pieces", 2.0, low=1.0, high=64.0, whole=True),),
             pieces=whole_number,
+            gain=no_gain,
             reference="Goodfellow et al. (2013), ICML, eq. 1",
         ),
     )

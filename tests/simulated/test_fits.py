@@ -1,10 +1,11 @@
 """Fits in the simulator against the reference engine, on both paths and in all circumstances."""
 
-from itertools import product
+from itertools import product, zip_longest
 
 import numpy as np
 import pytest
 from engine_checks import (
+    CUDA_HIDDEN,
     CUDA_STOCHASTIC,
     PROBLEMS,
     TOLERANCE,
@@ -27,7 +28,7 @@ from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
-from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, known_activations
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import plain_network
@@ -35,12 +36,14 @@ from skmlp.network.specs import plain_network
 PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
 # A team has more members than a short batch has rows for.
 TEAMS = {"batched": 1, "resident": 1, "team": 3}
-KNOWN = [entry.name for entry in known_activations() if entry.hidden]
 SMALL = {
-    "network": plain_networks(KNOWN, KNOWN_LOSSES),
+    "network": plain_networks(CUDA_HIDDEN, KNOWN_LOSSES),
     "n_samples": st.integers(1, 40),
     "batch_size": st.integers(1, 40),
+    "solver": st.sampled_from(CUDA_STOCHASTIC),
 }
+# Each once: formulas are chosen apart from each other.
+FORMULAS = zip_longest(CUDA_HIDDEN, KNOWN_LOSSES, fillvalue=None)
 NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
@@ -68,23 +71,14 @@ def few_shared_bytes(monkeypatch):
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-@given(
-    **{
-        **PROBLEMS,
-        "network": plain_networks(KNOWN, KNOWN_LOSSES),
-        "n_samples": st.integers(1, 40),
-        "batch_size": st.integers(1, 40),
-        "solver": st.sampled_from(CUDA_STOCHASTIC),
-    }
-)
+@given(**{**PROBLEMS, **SMALL})
 def test_equals_reference(path, **problem):
     check_against_reference(lambda: make_engine(path), **problem)
 
 
-@pytest.mark.parametrize("activation", KNOWN)
-@pytest.mark.parametrize("key", KNOWN_LOSSES, ids="-".join)
+@pytest.mark.parametrize(("activation", "key"), FORMULAS)
 def test_every_formula(path, activation, key):
-    network = plain_network((4, 5, 3), activation, *key)
+    network = plain_network((4, 5, 3), activation or "tanh", *(key or KNOWN_LOSSES[0]))
     problem = make_problem(network, 11)
     for solver in CUDA_STOCHASTIC:
         options = {"batch_size": 4, "solver": solver}
