@@ -187,7 +187,7 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
         head = HeadSpec(units[-1], loss_formula(estimator.loss), link)
-        return describe_network(estimator, units[0], units[1:-1], (head,))
+        return describe_network(estimator, units[0], units[1:-1], (head,), drops=False)
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
     if network.layer_units == units:
