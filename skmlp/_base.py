@@ -159,8 +159,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         precision: str | None,
         dropout: float | Sequence[float],
         input_dropout: float,
-        init: Any,
         normalization: str | None,
+        init: Any,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -193,8 +193,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.precision = precision
         self.dropout = dropout
         self.input_dropout = input_dropout
-        self.init = init
         self.normalization = normalization
+        self.init = init
 
     # What the two estimators do differently
 

@@ -19,7 +19,7 @@ from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import OptimizerState
 from skmlp.losses import loss_formula
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.parameters import layout_of
+from skmlp.network.parameters import ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
@@ -187,7 +187,7 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
         head = HeadSpec(units[-1], loss_formula(estimator.loss), link)
-        return describe_network(estimator, units[0], units[1:-1], (head,))
+        return describe_network(estimator, units[0], units[1:-1], (head,), drops=False)
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")
     if network.layer_units == units:
@@ -221,15 +221,20 @@ def fitted_extras(estimator: Any, network: NetworkSpec) -> npt.NDArray[Any]:
             f"_extras must be a vector of {size} numbers, but is {shown(extras)}. It belongs to "
             "coefs_ and intercepts_ as they were fitted: restore these, or fit again."
         )
-    start = layout.intercept_offsets[-1]
-    for extra, first in zip(layout.extras, layout.extra_offsets, strict=False):
-        values = extras[first - start : first - start + extra.size]
+    check_variances(extras, layout)
+    return extras if extras.flags.aligned else extras.copy()
+
+
+def check_variances(extras: npt.NDArray[Any], layout: ParameterLayout) -> None:
+    """Refuse running variances that predictions cannot take the root of."""
+    begin = layout.intercept_offsets[-1]
+    for extra, start in zip(layout.extras, layout.extra_offsets, strict=False):
+        values = extras[start - begin : start - begin + extra.size]
         if extra.name == "variance" and (values < 0).any():
             raise ValueError(
                 f"_extras holds variances of layer {extra.layer}, but some are negative: "
                 f"{shown(values)}. Restore what was fitted, or fit again."
             )
-    return extras if extras.flags.aligned else extras.copy()
 
 
 def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:

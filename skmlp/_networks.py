@@ -12,7 +12,12 @@ from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, Network
 
 
 def describe_network(
-    estimator: Any, n_features: int, hidden: tuple[int, ...], heads: Sequence[HeadSpec]
+    estimator: Any,
+    n_features: int,
+    hidden: tuple[int, ...],
+    heads: Sequence[HeadSpec],
+    *,
+    drops: bool = True,
 ) -> NetworkSpec:
     """Return the network that an estimator's parameters ask for.
 
@@ -24,6 +29,8 @@ def describe_network(
     hidden : tuple of int
         Units of the hidden layers.
     heads : sequence of HeadSpec
+    drops : bool
+        Whether dropout, of which predictions know nothing, is looked at.
 
     Raises
     ------
@@ -31,17 +38,18 @@ def describe_network(
         If parameters do not fit each other.
     """
     activations = each_layer("activation", estimator.activation, len(hidden))
-    dropouts = each_layer("dropout", estimator.dropout, len(hidden))
-    # L-BFGS compares losses, which must not change from one look to the next.
-    drops = not uses_lbfgs(estimator)
+    dropouts, input_dropout = [0.0] * len(hidden), 0.0
+    if drops:
+        # L-BFGS compares losses, which must not change from one look to the next.
+        factor = not uses_lbfgs(estimator)
+        shares = each_layer("dropout", estimator.dropout, len(hidden))
+        dropouts = [float(share) * factor for share in shares]
+        input_dropout = float(estimator.input_dropout) * factor
     layers = tuple(
-        LayerSpec(
-            units, activation_formula(activation), estimator.normalization, float(dropout) * drops
-        )
+        LayerSpec(units, activation_formula(activation), estimator.normalization, dropout)
         for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)
     )
-    inputs = InputSpec(n_features, float(estimator.input_dropout) * drops)
-    return NetworkSpec(inputs, layers, tuple(heads))
+    return NetworkSpec(InputSpec(n_features, input_dropout), layers, tuple(heads))
 
 
 def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:

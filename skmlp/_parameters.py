@@ -521,6 +521,25 @@ PARAMETERS: dict[str, Parameter] = {
             is_added=True,
         ),
         Parameter(
+            "normalization",
+            None,
+            "{None, 'layer', 'batch'}",
+            [OneOf(set(NORMALIZATIONS)), None],
+            "What is done to the pre-activations of each hidden layer",
+            synonyms=(
+                Synonyms(
+                    "use_bn use_batch_norm use_layer_norm batch_norm bn layer_norm norm norm_layer "
+                    "norm_type normalization_layer",
+                    "It takes None, 'layer' or 'batch'.",
+                ),
+            ),
+            values={
+                "layer": "layernorm layernormalization ln",
+                "batch": "batchnorm batchnorm1d batchnormalization bn",
+            },
+            is_added=True,
+        ),
+        Parameter(
             "init",
             "glorot_uniform",
             "{'glorot_uniform', 'he_normal'}, object or tuple",
@@ -536,25 +555,6 @@ PARAMETERS: dict[str, Parameter] = {
             values={
                 "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
                 "he_normal": "he henormal kaiming kaimingnormal",
-            },
-            is_added=True,
-        ),
-        Parameter(
-            "normalization",
-            None,
-            "{None, 'layer', 'batch'}",
-            [OneOf(set(NORMALIZATIONS)), None],
-            "What is done to the pre-activations of each hidden layer",
-            synonyms=(
-                Synonyms(
-                    "use_bn use_batch_norm use_batchnorm use_layer_norm batch_norm batchnorm bn "
-                    "layer_norm layernorm norm norm_layer norm_type normalization_layer",
-                    "It takes None, 'layer' or 'batch'.",
-                ),
-            ),
-            values={
-                "layer": "layernorm layernormalization ln",
-                "batch": "batchnorm batchnorm1d batchnormalization bn",
             },
             is_added=True,
         ),

@@ -167,6 +167,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         drop nothing. No effect with 'lbfgs'.
     input_dropout : float, default=0.0
         The same for the inputs.
+    normalization : {None, 'layer', 'batch'}, default=None
+        What is done to the pre-activations of each hidden layer. 'layer' gives those of each
+        sample mean zero and variance one, 'batch' those of each unit, over minibatches in
+        training and by running statistics in predictions; either is followed by a gain and a
+        shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
+        of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
+        learned so is not in `coefs_` and `intercepts_`.
     init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
         `skmlp.initializers` says how weights are drawn:
@@ -181,13 +188,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
         drawn then: the same `random_state` gives other held-out samples and orders than it does
         beside drawn weights.
-    normalization : {None, 'layer', 'batch'}, default=None
-        What is done to the pre-activations of each hidden layer. 'layer' gives those of each
-        sample mean zero and variance one, 'batch' those of each unit, over minibatches in
-        training and by running statistics in predictions; either is followed by a gain and a
-        shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
-        of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
-        learned so is not in `coefs_` and `intercepts_`.
 
     Attributes
     ----------
@@ -306,8 +306,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         precision: str | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
-        init: Any = "glorot_uniform",
         normalization: str | None = None,
+        init: Any = "glorot_uniform",
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -341,8 +341,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             precision=precision,
             dropout=dropout,
             input_dropout=input_dropout,
-            init=init,
             normalization=normalization,
+            init=init,
         )
         self.loss = loss
 

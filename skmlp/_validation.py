@@ -13,7 +13,7 @@ import scipy.sparse
 from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp import schedules
-from skmlp._choices import typed
+from skmlp._choices import same, typed
 from skmlp._sklearn_compat import StrOptions, _check_sample_weight
 from skmlp._solvers import check_solver_parameters
 from skmlp._sparse import check_sparse
@@ -103,7 +103,7 @@ def check_related_parameters(estimator: Any) -> None:
             "early_stopping=True needs a validation set. Use for instance "
             "validation_fraction=0.1, or early_stopping=False."
         )
-    if estimator.solver == "lbfgs" and estimator.normalization == "batch":
+    if same(estimator.solver, "lbfgs") and same(estimator.normalization, "batch"):
         raise ValueError(
             "normalization='batch' does not go with solver='lbfgs', which has no minibatches "
             "whose statistics predictions could use. Use solver='adam' or 'sgd', or "

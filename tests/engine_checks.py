@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import assume
+from hypothesis import assume, reject
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -211,9 +211,11 @@ def assume_well_conditioned(network, problem, plan, expected, dtype, options):
     X, targets, weight = problem
     noise = np.random.default_rng(0).choice([-1.0, 1.0], size=X.shape) * np.finfo(dtype).eps
     changed = X + X * noise, targets, weight
-    moved = run_epochs(
-        ReferenceEngine(), network, changed, plan, dtype=dtype, noisy=True, **options
-    )
+    options = {**options, "dtype": dtype, "noisy": True}
+    try:
+        moved = run_epochs(ReferenceEngine(), network, changed, plan, **options)
+    except (RuntimeWarning, AssertionError):  # it diverges where the problem itself did not
+        reject()
     limit = 0.02 * TOLERANCE[dtype]
     assume(np.allclose(moved[0], expected[0], rtol=limit, atol=limit))
     if can_compare_parameters(options["solver"], dtype):
