@@ -43,7 +43,7 @@ SMALL = {
     "solver": st.sampled_from(CUDA_STOCHASTIC),
 }
 # Each once: formulas are chosen apart from each other.
-FORMULAS = zip_longest(CUDA_HIDDEN, KNOWN_LOSSES, fillvalue=None)
+FORMULAS = list(zip_longest(CUDA_HIDDEN, KNOWN_LOSSES))
 NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
