@@ -55,6 +55,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def subject_of(arguments: argparse.Namespace) -> str:
+    """Return what the results are saved as.
+
+    One of another subject must not take the place of the last comparison with others.
+    """
+    if getattr(arguments, "pilots", False):
+        return "pilots"
+    against = "-against" if getattr(arguments, "against", None) else ""
+    return f"{arguments.command}{against}"
+
+
 def main() -> None:
     """Run one command."""
     arguments = build_parser().parse_args()
@@ -68,9 +79,7 @@ def main() -> None:
     for table in tables:
         print(report.render(table))
     if arguments.save and not getattr(COMMANDS[arguments.command], "SAVES_BY_ITSELF", False):
-        # Another subject: it must not take the place of the last comparison with others.
-        against = "-against" if getattr(arguments, "against", None) else ""
-        print(f"saved to {report.save(arguments.command + against, tables)}")
+        print(f"saved to {report.save(subject_of(arguments), tables)}")
 
 
 if __name__ == "__main__":
