@@ -34,6 +34,7 @@ KNOWN_BY_PREDICTIONS = frozenset(product(*READ_BY_PREDICTIONS.values()))
 read_by_predictions = attrgetter(*READ_BY_PREDICTIONS)
 # Counts above this are nobody's, and would not fit into the integers of compiled code.
 MAX_COUNT = 2**53
+NO_EXTRAS = np.empty(0)
 
 
 class Layers(NamedTuple):
@@ -211,6 +212,8 @@ def fitted_extras(estimator: Any, network: NetworkSpec) -> npt.NDArray[Any]:
     """
     extras = vars(estimator).get("_extras")
     layout = layout_of(network)
+    if not layout.extras and type(extras) is np.ndarray and extras.size == 0:
+        return NO_EXTRAS
     if extras is None:
         return layout.initial_extras()
     size = layout.size - layout.intercept_offsets[-1]

@@ -63,6 +63,21 @@ def test_shapes():
     )
 
 
+def test_what_is_cached_is_not_pickled(run_python):
+    """Hashes of strings differ from process to process."""
+    hash(NETWORK), NETWORK.layer_units
+    assert vars(pickle.loads(pickle.dumps(NETWORK))).keys() == {"inputs", "layers", "heads"}
+    script = """
+import pickle, sys
+from skmlp.network.parameters import layout_of
+network = pickle.loads(bytes.fromhex(sys.argv[1]))
+assert network in {pickle.loads(pickle.dumps(network))}
+print(layout_of(network).size)
+"""
+    printed = run_python(script, pickle.dumps(NETWORK).hex(), PYTHONHASHSEED="7")
+    assert int(printed) == 51
+
+
 def test_other_numbers_of_units():
     resized = NETWORK.with_units((7, 1, 2, 3))
     assert resized.layer_units == (7, 1, 2, 3)

@@ -155,6 +155,18 @@ class NetworkSpec:
         is_valid = is_tuple_of(self.heads, HeadSpec) and len(self.heads) > 0
         check("heads", self.heads, is_valid, "a tuple of HeadSpec, at least one")
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what is cached: hashes of strings differ from process to process.
+        return {"inputs": self.inputs, "layers": self.layers, "heads": self.heads}
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    # Predictions look networks up more than once, and to hash all layers takes a while each time.
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.inputs, self.layers, self.heads))
+
     @property
     def n_features(self) -> int:
         return self.inputs.n_features
