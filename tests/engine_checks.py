@@ -143,6 +143,23 @@ def make_layer(name, units, dropout=0.0, constants=None, normalization=None):
     return LayerSpec(units, Formula(name, constants), normalization, dropout)
 
 
+# Constants of activations to draw from; those of others are the defaults.
+CONSTANTS = {"maxout": [(1.0,), (2.0,), (3.0,)], "leaky_relu": [(0.01,), (-0.7,), (3.0,)]}
+
+
+@st.composite
+def layers(draw):
+    """Draw a layer of any kind."""
+    name = draw(st.sampled_from(HIDDEN))
+    return make_layer(
+        name,
+        draw(st.integers(1, 40)),
+        draw(st.sampled_from([0.0, 0.0, 0.3])),
+        draw(st.sampled_from(CONSTANTS.get(name, [None]))),
+        draw(st.sampled_from([None, *NORMALIZED])),
+    )
+
+
 def make_network(n_features, layers, heads, dropout=0.0):
     return NetworkSpec(InputSpec(n_features, dropout), tuple(layers), tuple(heads))
 
@@ -158,20 +175,12 @@ def plain_networks(draw, activations, losses):
 @st.composite
 def networks(draw):
     """Draw small networks of any layers and heads."""
-    dropouts = st.sampled_from([0.0, 0.0, 0.3])
-    layer = st.builds(
-        make_layer,
-        st.sampled_from(HIDDEN),
-        st.integers(1, 40),
-        dropouts,
-        normalization=st.sampled_from([None, *NORMALIZED]),
-    )
     head = st.builds(head_of, st.sampled_from(sorted(LOSSES)), st.integers(1, 4))
     return make_network(
         draw(st.integers(1, 9)),
-        draw(st.lists(layer, max_size=3)),
+        draw(st.lists(layers(), max_size=3)),
         draw(st.lists(head, min_size=1, max_size=3)),
-        draw(dropouts),
+        draw(st.sampled_from([0.0, 0.0, 0.3])),
     )
 
 

@@ -101,6 +101,16 @@ def test_an_activation_per_layer():
     assert_array_equal(listed.predict(X), model.predict(X))
 
 
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+def test_maxout_of_one_piece_is_the_identity(normalization):
+    models = [
+        fitted(activation=activation, normalization=normalization, dropout=0.2)
+        for activation in (Maxout(pieces=1), "identity")
+    ]
+    assert_allclose(*[model.loss_curve_ for model in models], rtol=1e-10)
+    assert_allclose(*[model.predict(X) for model in models], rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [

@@ -64,7 +64,7 @@ class Maps(NamedTuple):
 def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     """Return what a layer is computed with, in training (`backward`) or in predictions."""
     name, entry = layer.activation.name, layer.entry
-    takes_whole_rows = bool(entry.learned) or layer.pieces > 1
+    takes_whole_rows = bool(entry.learned) or entry.pieces is not None
     drops = backward and layer.dropout > 0.0
     # Of what is dropped, the output no longer tells.
     keeps = backward and (takes_whole_rows or entry.derivative_takes_input or drops)
@@ -72,7 +72,7 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     if entry.learned:
         forward = learned_kernel(name, dtype, keeps)
         back = learned_back_kernel(dtype) if backward else 0
-    elif layer.pieces > 1:
+    elif entry.pieces is not None:
         forward = pieces_kernel(name, dtype, keeps)
         back = pieces_back_kernel(dtype) if backward else 0
     else:
