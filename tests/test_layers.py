@@ -182,6 +182,13 @@ def test_custom_functions_compute_what_they_say():
     assert_allclose(like_tanh.loss_curve_, fitted(activation="tanh").loss_curve_, rtol=1e-9)
 
 
+def test_custom_functions_of_the_math_module_overflow_as_those_of_numpy():
+    own = fitted(activation=Custom(overflowing, overflowing_derivative), init="he_normal")
+    known = fitted(activation="logistic", init=(own.coefs_, own.intercepts_))
+    known.coefs_, known.intercepts_ = own.coefs_, own.intercepts_
+    assert_allclose(own.predict(1e6 * X), known.predict(1e6 * X), rtol=1e-9)
+
+
 def test_numbers_outside_count_as_they_are_at_the_fit(monkeypatch):
     before = fitted(activation=CUSTOM)
     expected = before.predict(X)
@@ -201,7 +208,40 @@ def test_a_pickle_whose_functions_have_changed_is_refused(monkeypatch):
 
 
 def with_a_list(z):
-    return [z, 1.0][0]
+    return [z, 1.0]
+
+
+def with_nothing_returned(z):
+    if z > 0:
+        return z
+
+
+def with_nothing_returned_far_away(z):
+    if z < 1e6:
+        return z
+
+
+def with_a_matrix_product(z):
+    return z @ z
+
+
+def with_an_exception(z):
+    if z > 1e6:
+        raise ValueError
+    return z
+
+
+def with_an_assertion(z):
+    assert z < 1e6
+    return z
+
+
+def overflowing(z):
+    return 1 / (1 + math.exp(-z))
+
+
+def overflowing_derivative(z):
+    return overflowing(z) * (1 - overflowing(z))
 
 
 def with_a_module(z):
@@ -235,6 +275,12 @@ def with_nothing(z):
 @pytest.mark.parametrize(
     ("function", "match"),
     [
+        (with_a_list, r"for z=-1000.0 it returns \[.*, which is no real number"),
+        (with_nothing_returned, "for z=-1000.0 it returns None"),
+        (with_nothing_returned_far_away, "must return a real number in every case"),
+        (with_a_matrix_product, "for z=-1000.0 it raises TypeError"),
+        (with_an_exception, "it refers to ValueError|may raise an exception"),
+        (with_an_assertion, "may raise an exception"),
         (with_a_module, "it uses np.random"),
         (with_two, "with_two must take one argument"),
         (with_a_default, "with_a_default must take one argument"),
@@ -249,7 +295,7 @@ def with_nothing(z):
 def test_functions_that_cannot_be_compiled_are_refused(function, match):
     with pytest.raises(ValueError, match=match) as error:
         fitted(activation=Custom(bump, function))
-    assert "derivative of activation=Custom" in str(error.value)
+    assert "The derivative of activation=Custom" in str(error.value)
 
 
 # --- Dropout ---

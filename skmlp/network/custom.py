@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -18,7 +18,15 @@ from skmlp.network.activations import CUSTOM_ACTIVATIONS, Activation
 
 # What engines have functions of their own for, and what every compiler knows.
 ELEMENTARY = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh}
+# Stands for every module: math.exp raises errors where engines return infinity, as NumPy does.
+IN_NUMPY = ModuleType("elementary")
+vars(IN_NUMPY).update(ELEMENTARY)
 BUILTINS = {"abs": abs, "min": min, "max": max}
+ROLES = ("value", "derivative")
+# What a function is tried with: it must take any number.
+TRIED = (-1e3, -2.3, -0.4, 0.0, 0.6, 3.1, 1e3)
+# How a function would end with an exception, which kernels cannot pass on.
+RAISING = {"RAISE_VARARGS", "LOAD_ASSERTION_ERROR"}
 OFFERED = "Use arithmetic, comparisons and exp, log, sqrt, tanh, abs, min and max."
 
 
@@ -31,6 +39,8 @@ def custom_activation(value: Callable[[float], float], derivative: Callable[[flo
         If a function cannot be compiled by every engine.
     """
     parts = Resolver("value").resolve(value), Resolver("derivative").resolve(derivative)
+    for part, role in zip(parts, ROLES, strict=True):
+        check_returns_numbers(part.function, role)
     digest = hashlib.blake2b(repr([part.description for part in parts]).encode(), digest_size=12)
     name = f"custom-{digest.hexdigest()}"
     if name not in CUSTOM_ACTIVATIONS:
@@ -43,6 +53,27 @@ def custom_activation(value: Callable[[float], float], derivative: Callable[[flo
             reference="the user's",
         )
     return name
+
+
+def check_returns_numbers(function: Callable[[float], Any], role: str) -> None:
+    """Refuse a function that does not return a real number for some.
+
+    Engines look again, when they compile it.
+    """
+    for z in TRIED:
+        try:
+            with np.errstate(all="ignore"):
+                found = function(np.float64(z))
+        except Exception as error:
+            refuse(role, f"for z={z} it raises {error!r}", error)
+        if not isinstance(found, bool | int | float | np.bool_ | np.integer | np.floating):
+            refuse(role, f"for z={z} it returns {found!r}, which is no real number")
+
+
+def refuse(role: str, reason: str, cause: Exception | None = None) -> NoReturn:
+    raise ValueError(
+        f"The {role} of activation=Custom(...) cannot be compiled: {reason}. {OFFERED}"
+    ) from cause
 
 
 class Resolved:
@@ -91,6 +122,8 @@ class Resolver:
         if code.co_kwonlyargcount or function.__defaults__ or function.__kwdefaults__:
             self._refuse(f"{function.__name__} has arguments with defaults")
         names: dict[str, Any] = {}
+        if any(i.opname in RAISING for i in dis.get_instructions(code)):
+            self._refuse(f"{function.__name__} may raise an exception")
         descriptions: list[Any] = [code.co_code, constants_of(self, code), code.co_names]
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
         outside = {name: cell.cell_contents for name, cell in cells}
@@ -98,7 +131,7 @@ class Resolver:
             found = self._look_up(function, name, outside)
             if isinstance(found, ModuleType):
                 self._check_member(found, name, member)
-                names[name] = found
+                names[name] = IN_NUMPY
             else:
                 part = self._value(name, found)
                 names[name] = part.function
@@ -110,7 +143,7 @@ class Resolver:
         for place in (outside, function.__globals__, vars(builtins)):
             if name in place:
                 return place[name]
-        return self._refuse(f"{name} is not defined")
+        self._refuse(f"{name} is not defined")
 
     def _value(self, name: str, found: Any) -> Resolved:
         if isinstance(found, bool | int | float | np.floating | np.integer):
@@ -123,16 +156,14 @@ class Resolver:
             return Resolved(found, own_name)
         if isinstance(found, FunctionType):
             return self.resolve(found)
-        return self._refuse(f"it refers to {name}, {found!r}")
+        self._refuse(f"it refers to {name}, {found!r}")
 
     def _check_member(self, module: ModuleType, name: str, member: str | None) -> None:
         if module not in (np, math) or member not in ELEMENTARY:
             self._refuse(f"it uses {name}.{member}" if member else f"it uses the module {name}")
 
-    def _refuse(self, reason: str) -> Any:
-        raise ValueError(
-            f"The {self._role} of activation=Custom(...) cannot be compiled: {reason}. {OFFERED}"
-        )
+    def _refuse(self, reason: str) -> NoReturn:
+        refuse(self._role, reason)
 
 
 def constants_of(resolver: Resolver, code: CodeType) -> tuple[Any, ...]:

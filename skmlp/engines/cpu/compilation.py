@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import config, njit, types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
 
 from skmlp.engines.cpu.disk_cache import KernelCache, driver_stamp, formula_stamp, keep_on_disk
 from skmlp.engines.cpu.elementary import elementary_functions
@@ -54,6 +55,25 @@ def specialize(formula: Any, dtype: Any) -> Any:
     elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
     # Into its loop, which cannot be vectorized around a call: LLVM would leave long ones out.
     return rebind(formula, dtype, elementary, njit(**OPTIONS, forceinline=True))
+
+
+def check_compiles(function: Any, scalar: Any, what: str) -> None:
+    """Compile a user's function of one number, and refuse what kernels could not call.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be compiled, or does not return a real number whatever it is given.
+    """
+    try:
+        function.compile((scalar,))
+    except NumbaError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"{what} cannot be compiled: {reason}") from error
+    (compiled,) = function.overloads.values()
+    returned = compiled.signature.return_type
+    if not isinstance(returned, types.Float | types.Integer | types.Boolean):
+        raise ValueError(f"{what} must return a real number in every case, but returns {returned}.")
 
 
 def compile_kernel(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import float64, int32, int64, types
 
-from skmlp.engines.cpu.compilation import specialize
+from skmlp.engines.cpu.compilation import check_compiles, specialize
 from skmlp.engines.cpu.formula_kernels import (
     NUMBA_TYPES,
     address_of_kernel,
@@ -36,7 +36,7 @@ from skmlp.engines.cpu.tables import (
     UNITS,
 )
 from skmlp.engines.cpu.tiles import lane_count
-from skmlp.network.activations import activation_entry
+from skmlp.network.activations import CUSTOM_ACTIVATIONS, Activation, activation_entry
 from skmlp.network.masks import INPUTS, word_of_layer, word_of_row, word_of_step, word_of_unit
 from skmlp.network.specs import LayerSpec
 
@@ -83,15 +83,27 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     return Maps(forward, back, keeps, takes_whole_rows, drop)
 
 
+def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
+    """Return an activation's value and derivative, compiled in one precision."""
+    real = NUMBA_TYPES[dtype]
+    value, derivative = (
+        specialize(formula, np.dtype(dtype).type) for formula in (entry.value, entry.derivative)
+    )
+    if entry.name in CUSTOM_ACTIVATIONS:
+        for role, formula in (("value", value), ("derivative", derivative)):
+            check_compiles(formula, real, f"The {role} of activation=Custom(...)")
+    return value, derivative
+
+
 # Elements
 
 
 @cache
 def value_kernel(name: str, dtype: str) -> int:
     """``kernel(z, kept, size, constants)``: ``z = value(z)``, in place; `kept` is not used."""
-    real, array = types_of(dtype)
+    _, array = types_of(dtype)
     entry = activation_entry(name)
-    value = specialize(entry.value, real)
+    value, _ = formulas_of(entry, dtype)
     load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
     def activate(z, kept, size, constants):
@@ -105,10 +117,9 @@ def value_kernel(name: str, dtype: str) -> int:
 @cache
 def keeping_kernel(name: str, dtype: str) -> int:
     """``kernel(z, kept, size, constants)``: ``kept = derivative`` and ``z = value(z)``."""
-    real, array = types_of(dtype)
+    _, array = types_of(dtype)
     entry = activation_entry(name)
-    value = specialize(entry.value, real)
-    derivative = specialize(entry.derivative, real)
+    value, derivative = formulas_of(entry, dtype)
     takes_input = entry.derivative_takes_input
     load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
@@ -126,9 +137,9 @@ def keeping_kernel(name: str, dtype: str) -> int:
 @cache
 def derivative_kernel(name: str, dtype: str) -> int:
     """``kernel(a, delta, size, constants)``: ``delta *= derivative(a)``, in place."""
-    real, array = types_of(dtype)
+    _, array = types_of(dtype)
     entry = activation_entry(name)
-    derivative = specialize(entry.derivative, real)
+    _, derivative = formulas_of(entry, dtype)
     load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
     def backpropagate(a, delta, size, constants):
