@@ -54,10 +54,10 @@ def warmup(
 
     Kernels are compiled when a machine first needs them, which takes seconds, and kept on disk.
     Called when a container or a CI image is built, this leaves nothing to compile to those who
-    use it; called again, it compiles nothing. They must find the same folder (the package's own
-    ``__pycache__``, or that in the environment variable ``NUMBA_CACHE_DIR``), which they need not
-    be able to write, and compute on the same kind of processor. Where images move between kinds,
-    Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places,
+    use it; called again, it compiles nothing. They must find the same folder (``__pycache__``
+    beside the package, or that in the environment variable ``NUMBA_CACHE_DIR``), which they need
+    not be able to write, and compute on the same kind of processor. Where images move between
+    kinds, Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places,
     name one that all of them can stand in for.
 
     Parameters

@@ -246,7 +246,7 @@ def test_without_locks_everyone_compiles(empty_cache, monkeypatch):
 def test_without_a_home_there_is_no_users_folder(monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "~/.cache")  # as if `~` stood for nothing
-    own = Path(skmlp.__file__).parent / "engines" / "cpu" / "__pycache__"
+    own = Path(skmlp.__file__).parents[1] / "__pycache__" / "skmlp" / "cpu"
     if sys.platform.startswith("linux"):
         assert list(folders.cache_folders("cpu")) == [own]
     else:
@@ -294,7 +294,7 @@ def test_a_filled_folder_is_read_by_who_cannot_write_it(cold_start, other_user):
     one, two = "assert one_more(1.0) == 1.5\n", "assert two_more(1.0) == 2.5\n"
     with cold_start.installation() as root:
         assert compiled(one, command=[]) == ["one_more", "half"]
-        own, chosen = root / "skmlp/engines/cpu/__pycache__", root / "chosen"
+        own, chosen = root / "__pycache__/skmlp/cpu", root / "chosen"
         assert len(list(root.rglob("*.nbc"))) == len(list(own.glob("*.nbc"))) == 2
         home = root / "home of another"
         home.mkdir()

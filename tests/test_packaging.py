@@ -158,6 +158,8 @@ def test_installed_package_fits_and_keeps_its_kernels(installed, tmp_path):
     first = run(python, "-c", FIT, cwd=tmp_path, env=environment)
     compiled = kernels()
     assert compiled, "no kernel was cached"
+    inside = [path for path in compiled if path.is_relative_to(site_packages / "skmlp")]
+    assert not inside, "an uninstallation leaves these, and a package without content"
     assert run(python, "-c", FIT, cwd=tmp_path, env=environment) == first
     assert kernels() == compiled, "the second process compiled again"
 
@@ -170,7 +172,8 @@ def test_fits_where_no_cache_can_be_written(installed, tmp_path):
     package = tmp_path / "packages" / "skmlp"
     shutil.copytree(site_packages / "skmlp", package, ignore=shutil.ignore_patterns("__pycache__"))
     # A file where a folder is needed stops even a superuser, whom permissions do not stop.
-    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+    folders = [path for path in package.rglob("*") if path.is_dir()]
+    for folder in [package.parent, package, *folders]:
         (folder / "__pycache__").write_text("")
     below_a_file = str(blocked / "folder")
     environment = clean_environment(

@@ -20,7 +20,9 @@ def cache_folders(engine: str) -> Iterator[Path]:
     chosen = chosen_folder(engine)
     if chosen is not None:
         yield chosen
-    yield Path(__file__).parent / engine / "__pycache__"
+    # Beside the package: what lies in it would stay when it is uninstalled, and a folder that stays
+    # is a package to Python, without content, which hides an editable installation.
+    yield Path(__file__).parents[2] / "__pycache__" / "skmlp" / engine
     users = Path(AppDirs("skmlp", appauthor=False).user_cache_dir)
     if users.is_absolute():  # else it would lie in whatever the current folder is: there is no home
         yield users / engine
