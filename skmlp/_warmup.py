@@ -57,8 +57,8 @@ def warmup(
     use it; called again, it compiles nothing. They must find the same folder (``__pycache__``
     beside the package, or that in the environment variable ``NUMBA_CACHE_DIR``), which they need
     not be able to write, and compute on the same kind of processor. Where images move between
-    kinds, Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both places,
-    name one that all of them can stand in for.
+    kinds, Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both
+    places, name one that all of them can stand in for.
 
     Parameters
     ----------

@@ -37,7 +37,14 @@ from skmlp.engines.cpu.tables import (
 )
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, Activation, activation_entry
-from skmlp.network.masks import INPUTS, word_of_layer, word_of_row, word_of_step, word_of_unit
+from skmlp.network.masks import (
+    INPUTS,
+    threshold,
+    word_of_layer,
+    word_of_row,
+    word_of_step,
+    word_of_unit,
+)
 from skmlp.network.specs import LayerSpec
 
 
@@ -179,12 +186,12 @@ def drop_kernel(dtype: str, n_others: int) -> int:
     column is unit number `column`.
     """
     real, array = types_of(dtype)
-    step_word, layer_word, row_word, unit_word = mask_words()
+    step_word, layer_word, row_word, unit_word, lowest_kept = mask_formulas()
     zero = real(0)
 
     def drop(values, others, ld, rows, width, row, column, layer, seed, step, dropout):
         scale = real(1.0 / (1.0 - dropout[0]))
-        lowest = int64(round(dropout[0] * 4294967296.0))
+        lowest = lowest_kept(dropout[0])
         of_layer = layer_word(step_word(seed, step), layer)
         for i in range(rows):
             own = row_word(of_layer, row + i)
@@ -207,13 +214,13 @@ def sparse_drop_kernel(dtype: str) -> int:
     the batch, to where they are in `dropped`, multiplied by the mask. In step zero none is.
     """
     real, array = types_of(dtype)
-    step_word, layer_word, row_word, unit_word = mask_words()
+    step_word, layer_word, row_word, unit_word, lowest_kept = mask_formulas()
     zero = real(0)
 
     def drop(values, dropped, indices, indptr, order, rows, row, seed, step, dropout):
         share = dropout[0] if step > 0 else 0.0
         scale = real(1.0 / (1.0 - share))
-        lowest = int64(round(share * 4294967296.0))
+        lowest = lowest_kept(share)
         of_layer = layer_word(step_word(seed, step), INPUTS)
         for i in range(rows):
             own = row_word(of_layer, row + i)
@@ -227,9 +234,9 @@ def sparse_drop_kernel(dtype: str) -> int:
 
 
 @cache
-def mask_words() -> tuple[Any, ...]:
+def mask_formulas() -> tuple[Any, ...]:
     """Return the functions of `skmlp.network.masks`, compiled."""
-    formulas = (word_of_step, word_of_layer, word_of_row, word_of_unit)
+    formulas = (word_of_step, word_of_layer, word_of_row, word_of_unit, threshold)
     return tuple(specialize(formula, np.float64) for formula in formulas)
 
 
