@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from skmlp.engines.base import Engine
 from skmlp.engines.cuda.discovery import discover
-from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.engines.cuda.vocabulary import cannot_compute, what_is_lacking
 from skmlp.engines.listeners import unwatch, watch
 from skmlp.network.specs import NetworkSpec
 
@@ -79,7 +79,7 @@ def choose_for_fit(device: str, flops: float, lacking: Sequence[str] = ()) -> Ch
     if device == "cpu":
         return Choice("cpu", "device='cpu' was asked for.")
     if lacking:
-        missing = f"CUDA cannot yet compute {', '.join(lacking)}."
+        missing = cannot_compute(lacking)
         if device == "auto":
             return Choice("cpu", missing)
         raise ValueError(f"device={device!r} cannot be used. {missing} Use device='cpu'.")

@@ -1,5 +1,6 @@
 """Fits in the simulator against the reference engine, on both paths and in all circumstances."""
 
+from dataclasses import replace
 from itertools import product, zip_longest
 
 import numpy as np
@@ -11,6 +12,7 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
+    make_layer,
     make_plan,
     make_problem,
     make_task,
@@ -87,6 +89,40 @@ def test_every_formula(path, activation, key):
         assert_allclose(actual[0], expected[0], rtol=1e-11)
         assert_allclose(actual[1], expected[1], rtol=1e-9, atol=1e-12)
         assert_allclose(actual[2].vectors, expected[2].vectors, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "beside", "named"),
+    [
+        ({"layers": (make_layer("gelu", 5),)}, {}, "activation='gelu'"),
+        ({"layers": (make_layer("tanh", 5, 0.1),)}, {}, "dropout"),
+        ({"layers": (make_layer("tanh", 5, normalization="layer"),)}, {}, "normalization='layer'"),
+        ({"heads": NETWORK.heads * 2}, {}, "several targets"),
+        ({}, {"clip_norm": 1.0}, "clip_norm"),
+        ({}, {"weight_decay": 0.1}, "weight_decay"),
+        ({}, {"solver": "lion"}, "solver='lion'"),
+    ],
+)
+def test_the_engine_refuses_what_it_would_compute_as_if_it_were_plain(change, beside, named):
+    network = replace(NETWORK, **change)
+    problem = make_problem(network, 9)
+    engine = make_engine("batched")
+    task = make_task(engine, network, problem, **beside)
+    with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
+        engine.start([task])
+    if change:
+        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
+            engine.loss_and_gradient(network, task.data, task.parameters, 0.1)
+        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
+            engine.outputs(network, task.parameters, task.data)
+
+
+def test_the_engine_refuses_a_rate_for_each_step():
+    engine = make_engine("batched")
+    problem = make_problem(NETWORK, 9)
+    run = engine.start([make_task(engine, NETWORK, problem)])
+    with pytest.raises(ValueError, match="a learning rate for each step"):
+        run.advance([make_plan(9, batch_size=7)])
 
 
 def test_a_list_of_unlike_fits(path):

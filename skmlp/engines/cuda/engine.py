@@ -24,6 +24,7 @@ from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy, make_groups
 from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.runtime import Runtime, runtime
+from skmlp.engines.cuda.vocabulary import cannot_compute, check_complete
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
@@ -77,6 +78,8 @@ class CudaEngine(Engine):
         return load_data(runtime, X, targets, sample_weight, np.dtype(dtype).name)
 
     def start(self, tasks: Sequence[FitTask]) -> "CudaRun":
+        for task in tasks:
+            check_complete(task.network, task.optimizer)
         with _turn:
             device = runtime()
             device.activate()
@@ -94,6 +97,7 @@ class CudaEngine(Engine):
         seed: int = 0,
         step: int = 0,
     ) -> tuple[float, FloatArray]:
+        check_complete(network, None)
         n_rows = data.n_rows if rows is None else len(rows)
         with _turn:
             objective = self._objective_for(network, data, n_rows)
@@ -131,6 +135,7 @@ class CudaEngine(Engine):
         rows: IndexArray | None = None,
         extras: FloatArray | None = None,
     ) -> FloatArray:
+        check_complete(network, None)
         n_rows = data.n_rows if rows is None else len(rows)
         parameters = layout_of(network).pack(coefs, intercepts, data.dtype)
         with _turn:
@@ -190,6 +195,8 @@ class CudaRun(Run):
         return place
 
     def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
+        if any(plan is not None and plan.rates is not None for plan in plans):
+            raise ValueError(cannot_compute(["a learning rate for each step"]))
         groups = [
             (group, [plans[member] for member in members]) for group, members in self._members
         ]

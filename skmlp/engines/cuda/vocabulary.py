@@ -3,7 +3,9 @@
 A registry may have more entries: what stands here is what every kernel is compiled with.
 """
 
-from skmlp.network.activations import ACTIVATIONS, Activation
+from collections.abc import Sequence
+
+from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -53,6 +55,28 @@ def optimizer_code(optimizer: OptimizerSpec) -> int:
     return KNOWN_OPTIMIZERS.index(optimizer.name)
 
 
+def shown(activation: str) -> str:
+    """Return an activation as users write it; those of their own have names for machines."""
+    return "Custom(...)" if activation in CUSTOM_ACTIVATIONS else repr(activation)
+
+
+def cannot_compute(lacking: Sequence[str]) -> str:
+    """Return the sentence that names what is lacking."""
+    return f"CUDA cannot yet compute {', '.join(lacking)}."
+
+
+def check_complete(network: NetworkSpec, optimizer: OptimizerSpec | None) -> None:
+    """Refuse what kernels would compute as if it were plain.
+
+    Raises
+    ------
+    ValueError
+        If something is lacking.
+    """
+    if lacking := what_is_lacking(network, optimizer):
+        raise ValueError(cannot_compute(lacking))
+
+
 def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
     lacking = [] if optimizer.name in KNOWN_OPTIMIZERS else [f"solver={optimizer.name!r}"]
     if optimizer.weight_decay > 0.0:
@@ -73,7 +97,7 @@ def what_is_lacking(
         In the words of the estimators' parameters; empty if all of it can be computed.
     """
     lacking = [
-        f"activation={layer.activation.name!r}"
+        f"activation={shown(layer.activation.name)}"
         for layer in network.layers
         if layer.activation.name not in KNOWN_ACTIVATIONS
     ]
