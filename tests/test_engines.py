@@ -28,6 +28,7 @@ from engine_checks import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy import tanh
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
@@ -39,11 +40,18 @@ from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.activations import ACTIVATIONS, Activation, Learned
 from skmlp.network.constants import Constant
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.parameters import layout_of, plain_layout
-from skmlp.network.specs import Formula, HeadSpec, OptimizerSpec, plain_network
+from skmlp.network.specs import (
+    NORMALIZATIONS,
+    Formula,
+    HeadSpec,
+    OptimizerSpec,
+    plain_network,
+)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -226,6 +234,57 @@ def test_a_loss_with_constants_is_one_entry(entry, dtype, monkeypatch):
     assert_allclose(actual[1], expected[1], atol=TOLERANCE[dtype])
     with pytest.raises(ValueError, match=rf"delta of {entry.name} must be in \(0.0, inf\)"):
         HeadSpec(2, Formula(entry.name, (-1.0, 1.0)[: len(entry.constants)]), key[1])
+
+
+def bend(z, sharpness, straight, bent):
+    return straight * z + bent * tanh(sharpness * z)
+
+
+def bend_derivative(z, sharpness, straight, bent):
+    inner = tanh(sharpness * z)
+    return straight + bent * sharpness * (1.0 - inner * inner)
+
+
+def straight_slope(z, sharpness, straight, bent):
+    return z
+
+
+def bent_slope(z, sharpness, straight, bent):
+    return tanh(sharpness * z)
+
+
+BEND = Activation(
+    "bend",
+    bend,
+    bend_derivative,
+    derivative_takes_input=True,
+    constants=(Constant("sharpness", 1.0),),
+    learned=(Learned("straight", 0.5, straight_slope), Learned("bent", -0.7, bent_slope)),
+    growth=None,
+)
+
+
+@pytest.mark.parametrize("normalization", [None, *NORMALIZATIONS])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("always_parallel")
+def test_an_activation_with_a_constant_and_two_learned_numbers_is_one_entry(
+    dtype, normalization, monkeypatch
+):
+    monkeypatch.setitem(ACTIVATIONS, "bend", BEND)
+    layers = [
+        make_layer("bend", units, dropout, (sharpness,), normalization)
+        for units, dropout, sharpness in ((35, 0.2, 0.6), (7, 0.0, 1.5))
+    ]
+    network = make_network(5, layers, [HEAD_BETWEEN])
+    problem = make_problem(network, 60)
+    actual = run_epochs(CpuEngine(1), network, problem, dtype=dtype, solver="sgd", batch_size=60)
+    again = run_epochs(CpuEngine(3), network, problem, dtype=dtype, solver="sgd", batch_size=60)
+    expected = run_epochs(ReferenceEngine(), network, problem, solver="sgd", batch_size=60)
+    assert_same_run(again, actual)
+    assert_allclose(actual[0], expected[0], rtol=TOLERANCE[dtype])
+    assert_allclose(actual[1], expected[1], atol=TOLERANCE[dtype])
+    learned = layout_of(network).extras_of(actual[1])
+    assert np.unique(learned[: 2 * 35]).size == 2 * 35
 
 
 HEAD_BETWEEN = head_of(("log_loss", "softmax"), 3)

@@ -50,11 +50,14 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 inner = jit(no_cpython_wrapper=True)
 
 
+# Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out.
+inlined = njit(**OPTIONS, forceinline=True)
+
+
 def specialize(formula: Any, dtype: Any) -> Any:
     """Compile a registry formula in one precision, with the engine's elementary functions."""
     elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
-    # Into its loop, which cannot be vectorized around a call: LLVM would leave long ones out.
-    return rebind(formula, dtype, elementary, njit(**OPTIONS, forceinline=True))
+    return rebind(formula, dtype, elementary, inlined)
 
 
 def check_compiles(function: Any, scalar: Any, what: str) -> None:

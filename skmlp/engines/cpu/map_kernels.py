@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import float64, int32, int64, types
 
-from skmlp.engines.cpu.compilation import check_compiles, specialize
+from skmlp.engines.cpu.compilation import check_compiles, inlined, specialize
 from skmlp.engines.cpu.formula_kernels import (
     NUMBA_TYPES,
     address_of_kernel,
     types_of,
 )
-from skmlp.engines.cpu.pointers import advance, float64_pointer, loader
+from skmlp.engines.cpu.pointers import advance, float64_pointer, loader, store_all
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
 from skmlp.engines.cpu.tables import (
     CONSTANTS,
@@ -78,7 +78,7 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     forward = back = 0
     if entry.learned:
         forward = learned_kernel(name, dtype, keeps)
-        back = learned_back_kernel(dtype) if backward else 0
+        back = learned_back_kernel(dtype, len(entry.learned)) if backward else 0
     elif entry.pieces is not None:
         forward = pieces_kernel(name, dtype, keeps)
         back = pieces_back_kernel(dtype) if backward else 0
@@ -258,12 +258,10 @@ def learned_kernel(name: str, dtype: str, keeps: bool) -> int:
     """
     real, array = types_of(dtype)
     entry = activation_entry(name)
-    value = specialize(entry.value, real)
-    derivative = specialize(entry.derivative, real)
-    slopes = specialize(entry.learned[0].slope, real)
+    value, derivative = formulas_of(entry, dtype)
+    slopes = all_of([specialize(learned.slope, real) for learned in entry.learned])
     load = loader(NUMBA_TYPES[dtype], len(entry.constants))
-    if len(entry.learned) != 1:
-        raise NotImplementedError(f"{name} learns {len(entry.learned)} numbers; kernels take one.")
+    load_numbers = loader(NUMBA_TYPES[dtype], len(entry.learned))
 
     def activate(layer, buffer, parameters, first, last, matrix):
         shared = load(float64_pointer(layer[CONSTANTS]), 1, 0)
@@ -280,16 +278,26 @@ def learned_kernel(name: str, dtype: str, keeps: bool) -> int:
                 sums = advance(buffer, layer[EXTRA_SUMS] + i * ld + column)
                 for j in range(width):
                     x = z[j]
+                    own_numbers = load_numbers(numbers, width, j)
                     if keeps:
-                        kept[j] = derivative(x, *shared, numbers[j])
-                        sums[j] = slopes(x, *shared, numbers[j])
-                    z[j] = value(x, *shared, numbers[j])
+                        kept[j] = derivative(x, *shared, *own_numbers)
+                        store_all(sums, matrix, j, slopes(x, *shared, *own_numbers))
+                    z[j] = value(x, *shared, *own_numbers)
 
     return whole_rows_kernel(activate, array, f"learned {name} {keeps} {dtype}")
 
 
+def all_of(functions: list[Any]) -> Any:
+    """Return a function of the same arguments that returns the results of all as a tuple."""
+    first, *others = functions
+    if not others:
+        return inlined(lambda *arguments: (first(*arguments),))
+    rest = all_of(others)
+    return inlined(lambda *arguments: (first(*arguments), *rest(*arguments)))
+
+
 @cache
-def learned_back_kernel(dtype: str) -> int:
+def learned_back_kernel(dtype: str, n_numbers: int) -> int:
     """``kernel(layer, buffer, parameters, first, last, matrix)``: back through `learned_kernel`."""
     _, array = types_of(dtype)
 
@@ -298,11 +306,14 @@ def learned_back_kernel(dtype: str) -> int:
         delta = advance(buffer, layer[DELTAS] + first * ld)
         kept = advance(buffer, layer[KEPT] + first * ld)
         sums = advance(buffer, layer[EXTRA_SUMS] + first * ld)
+        for k in range(n_numbers):
+            own = advance(sums, k * matrix)
+            for i in range((last - first) * ld):
+                own[i] *= delta[i]
         for i in range((last - first) * ld):
-            sums[i] *= delta[i]
             delta[i] *= kept[i]
 
-    return whole_rows_kernel(backpropagate, array, f"learned {dtype}")
+    return whole_rows_kernel(backpropagate, array, f"learned {n_numbers} {dtype}")
 
 
 @cache
