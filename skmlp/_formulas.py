@@ -1,8 +1,11 @@
 """Entries of registries as users choose them: by a name, or by an object that has parameters."""
 
-from typing import ClassVar
+import math
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 from skmlp._choices import Choice
+from skmlp._sklearn_compat import Interval
 from skmlp.network.constants import Constant
 from skmlp.network.specs import Formula
 
@@ -14,6 +17,23 @@ class FormulaChoice(Choice):
     """
 
     _name: ClassVar[str]
+
+
+def ranges(constants: tuple[Constant, ...]) -> dict[str, list[Any]]:
+    """Return the constraints on the parameters of a choice: the ranges of its entry's constants."""
+    return {constant.name: [interval(constant)] for constant in constants}
+
+
+def interval(constant: Constant) -> Interval:
+    """Return a range as scikit-learn has it, to which no infinite end can belong."""
+    names = {(True, True): "both", (True, False): "left", (False, True): "right"}
+    number = int if constant.whole else float
+    return Interval(
+        Integral if constant.whole else Real,
+        number(constant.low) if math.isfinite(constant.low) else None,
+        number(constant.high) if math.isfinite(constant.high) else None,
+        closed=names.get((constant.includes_low, constant.includes_high), "neither"),
+    )
 
 
 def formula_of(choice: str | FormulaChoice, constants: tuple[Constant, ...]) -> Formula:

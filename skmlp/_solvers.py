@@ -7,6 +7,7 @@ from typing import Any
 
 from skmlp import optimizers, schedules
 from skmlp._choices import same, text_of
+from skmlp._formulas import formula_of
 from skmlp._warning import Remark
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import OptimizerSpec
@@ -18,7 +19,7 @@ NO_DECAY = 0.0
 
 def solver_name(solver: Any) -> Any:
     """Return the name of what `solver` is; of something else, that itself."""
-    return solver.entry if isinstance(solver, optimizers.Optimizer) else solver
+    return solver._name if isinstance(solver, optimizers.Optimizer) else solver
 
 
 def uses_lbfgs(estimator: Any) -> bool:
@@ -40,7 +41,7 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
     entry = OPTIMIZERS[name]
     decay, clip_norm = estimator.weight_decay, estimator.clip_norm
     if isinstance(solver, optimizers.Optimizer):
-        values = [getattr(solver, setting.name) for setting in entry.settings]
+        values = list(formula_of(solver, entry.settings).constants)
         decay = getattr(solver, "weight_decay", decay)
     else:
         values = [
@@ -66,7 +67,7 @@ def check_solver_parameters(estimator: Any) -> None:
     solver = estimator.solver
     if not isinstance(solver, optimizers.Optimizer):
         return
-    entry = OPTIMIZERS[solver.entry]
+    entry = OPTIMIZERS[solver._name]
     defaults = {setting.name: setting.default for setting in entry.settings}
     for name in entry.binds:
         default = defaults.get(name, NO_DECAY)
@@ -75,7 +76,7 @@ def check_solver_parameters(estimator: Any) -> None:
             raise ValueError(
                 f"solver={solver!r} has a {name} of its own, but {name}={value!r} is given beside "
                 f"it. Set solver__{name}, and leave {name} at its default, or use "
-                f"solver={solver.entry!r}."
+                f"solver={solver._name!r}."
             )
 
 
@@ -84,9 +85,8 @@ def schedule_of(estimator: Any) -> Schedule:
     rate, power = float(estimator.learning_rate_init), float(estimator.power_t)
     schedule = estimator.learning_rate
     if isinstance(schedule, schedules.Schedule):
-        constants = SCHEDULES[schedule.entry].constants
-        values = tuple(float(getattr(schedule, constant.name)) for constant in constants)
-        return Schedule(schedule.entry, rate, power, values)
+        formula = formula_of(schedule, SCHEDULES[schedule._name].constants)
+        return Schedule(formula.name, rate, power, formula.constants)
     if not isinstance(schedule, str):
         return Schedule(FUNCTION, rate, power, (), schedule)
     entry = SCHEDULES[schedule]

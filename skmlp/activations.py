@@ -5,11 +5,10 @@ Those without have names: ``activation="gelu"``. A tuple has one for each hidden
 """
 
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
-from skmlp._formulas import FormulaChoice
-from skmlp._sklearn_compat import Interval
+from skmlp._formulas import FormulaChoice, ranges
+from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.custom import custom_activation
 from skmlp.network.specs import Formula
 
@@ -39,9 +38,7 @@ class LeakyReLU(FormulaChoice):
     """
 
     _name = "leaky_relu"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "negative_slope": [Interval(Real, None, None, closed="neither")],
-    }
+    _parameter_constraints: ClassVar = ranges(ACTIVATIONS[_name].constants)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -98,9 +95,7 @@ class Maxout(FormulaChoice):
     """
 
     _name = "maxout"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "pieces": [Interval(Integral, 1, 64, closed="both")],
-    }
+    _parameter_constraints: ClassVar = ranges(ACTIVATIONS[_name].constants)
 
     def __init__(self, pieces: int = 2) -> None:
         self.pieces = pieces

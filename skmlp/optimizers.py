@@ -17,20 +17,15 @@ name         object                  parameters that the name takes from the est
 from numbers import Real
 from typing import Any, ClassVar
 
-from skmlp._choices import Choice
+from skmlp._formulas import FormulaChoice, ranges
 from skmlp._sklearn_compat import Interval
+from skmlp.network.optimizers import OPTIMIZERS
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion"]
 
-DECAY_RATE = Interval(Real, 0, 1, closed="left")
-POSITIVE = Interval(Real, 0, None, closed="neither")
-NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
-
-class Optimizer(Choice):
+class Optimizer(FormulaChoice):
     """Base of the optimizers; not to be used directly."""
-
-    entry: ClassVar[str]
 
 
 class SGD(Optimizer):
@@ -59,9 +54,9 @@ class SGD(Optimizer):
     0.5
     """
 
-    entry = "sgd"
+    _name = "sgd"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "momentum": [Interval(Real, 0, 1, closed="both")],
+        **ranges(OPTIMIZERS[_name].settings),
         "nesterovs_momentum": ["boolean"],
     }
 
@@ -98,12 +93,8 @@ class Adam(Optimizer):
     Adam(beta_2=0.99)
     """
 
-    entry = "adam"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "beta_1": [DECAY_RATE],
-        "beta_2": [DECAY_RATE],
-        "epsilon": [POSITIVE],
-    }
+    _name = "adam"
+    _parameter_constraints: ClassVar = ranges(OPTIMIZERS[_name].settings)
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> None:
         self.beta_1 = beta_1
@@ -144,10 +135,10 @@ class AdamW(Optimizer):
     MLPClassifier(alpha=0, solver=AdamW(weight_decay=0.1))
     """
 
-    entry = "adamw"
+    _name = "adamw"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **Adam._parameter_constraints,
-        "weight_decay": [NOT_NEGATIVE],
+        **ranges(OPTIMIZERS[_name].settings),
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -191,15 +182,12 @@ class Lion(Optimizer):
     Lion(beta_2=0.95)
     """
 
-    entry = "lion"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "beta_1": [DECAY_RATE],
-        "beta_2": [DECAY_RATE],
-    }
+    _name = "lion"
+    _parameter_constraints: ClassVar = ranges(OPTIMIZERS[_name].settings)
 
     def __init__(self, beta_1: float = 0.9, beta_2: float = 0.99) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
 
 
-OBJECTS: dict[str, type[Optimizer]] = {cls.entry: cls for cls in (SGD, Adam, AdamW, Lion)}
+OBJECTS: dict[str, type[Optimizer]] = {cls._name: cls for cls in (SGD, Adam, AdamW, Lion)}

@@ -4,19 +4,16 @@ A function of the progress is taken too: it is called with an array of numbers i
 each of some coming steps, and returns what `learning_rate_init` is multiplied by in each of them.
 """
 
-from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from skmlp._choices import Choice
-from skmlp._sklearn_compat import Interval
+from skmlp._formulas import FormulaChoice, ranges
+from skmlp.training.schedules import SCHEDULES
 
 __all__ = ["Cosine"]
 
 
-class Schedule(Choice):
+class Schedule(FormulaChoice):
     """Base of the schedules; not to be used directly."""
-
-    entry: ClassVar[str]
 
 
 class Cosine(Schedule):
@@ -45,15 +42,12 @@ class Cosine(Schedule):
     MLPClassifier(learning_rate=Cosine(warmup=0.1, final=0.01))
     """
 
-    entry = "cosine"
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "warmup": [Interval(Real, 0, 1, closed="left")],
-        "final": [Interval(Real, 0, 1, closed="both")],
-    }
+    _name = "cosine"
+    _parameter_constraints: ClassVar = ranges(SCHEDULES[_name].constants)
 
     def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
         self.warmup = warmup
         self.final = final
 
 
-OBJECTS: dict[str, type[Schedule]] = {cls.entry: cls for cls in (Cosine,)}
+OBJECTS: dict[str, type[Schedule]] = {cls._name: cls for cls in (Cosine,)}

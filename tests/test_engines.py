@@ -206,7 +206,7 @@ def paired_huber_gradient(target, raw, other, delta, weight):
     return huber_gradient(target, raw, delta), (weight + weight) * (other - target)
 
 
-DELTA = Constant("delta", 1.0, 0.0, closed=False)
+DELTA = Constant("delta", 1.0, 0.0, closed="neither")
 WITH_CONSTANTS = [
     Loss("huber", "identity", huber, huber_gradient, "real numbers", constants=(DELTA,)),
     Loss(

@@ -312,7 +312,7 @@ def huber_gradient(target, output, delta):
 @pytest.fixture
 def with_huber(monkeypatch):
     """Add a loss with a constant, as whoever adds one would."""
-    delta = (Constant("delta", 1.0, 0.0, closed=False),)
+    delta = (Constant("delta", 1.0, 0.0, closed="neither"),)
     entry = Loss("huber", "identity", huber, huber_gradient, "real numbers", constants=delta)
     monkeypatch.setitem(LOSSES, ("huber", "identity"), entry)
     monkeypatch.setitem(REGRESSION_LINKS, "huber", "identity")

@@ -133,7 +133,7 @@ def test_one_place_for_each_parameter(choice, flat):
     [(name, value)] = flat.items()
     with pytest.raises(ValueError, match=rf"solver={type(choice).__name__}\(.*") as error:
         fitted(solver=choice, **flat)
-    for part in (f"{name}={value!r}", f"solver__{name}", f"solver={choice.entry!r}"):
+    for part in (f"{name}={value!r}", f"solver__{name}", f"solver={choice._name!r}"):
         assert part in str(error.value)
     fitted(solver=choice, **{name: PARAMETERS[name].default})
 

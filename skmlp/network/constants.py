@@ -12,9 +12,9 @@ class Constant:
     name : str
     default : float
     low, high : float
-        The range of its values, ends not included unless `closed`.
-    closed : bool
-        Whether the finite ends belong to the range.
+        The range of its values.
+    closed : {"both", "left", "right", "neither"}
+        Which of its ends, if they are finite, belong to the range.
     whole : bool
         Whether it is a whole number.
     """
@@ -23,7 +23,7 @@ class Constant:
     default: float
     low: float = float("-inf")
     high: float = float("inf")
-    closed: bool = True
+    closed: str = "both"
     whole: bool = False
 
     def admits(self, value: float) -> bool:
@@ -32,16 +32,22 @@ class Constant:
             return False
         if self.whole and value != int(value):
             return False
-        if self.closed:
-            return self.low <= value <= self.high
-        return self.low < value < self.high
+        is_above = self.low <= value if self.includes_low else self.low < value
+        is_below = value <= self.high if self.includes_high else value < self.high
+        return is_above and is_below
+
+    @property
+    def includes_low(self) -> bool:
+        return self.closed in ("both", "left") and self.low > float("-inf")
+
+    @property
+    def includes_high(self) -> bool:
+        return self.closed in ("both", "right") and self.high < float("inf")
 
     @property
     def range(self) -> str:
         """Its range, in words."""
-        left, right = "[]" if self.closed else "()"
-        left = left if self.low > float("-inf") else "("
-        right = right if self.high < float("inf") else ")"
+        left, right = "[" if self.includes_low else "(", "]" if self.includes_high else ")"
         kind = " (whole numbers)" if self.whole else ""
         return f"{left}{self.low}, {self.high}{right}{kind}"
 

@@ -166,9 +166,9 @@ def lion_update(
 
 
 ADAM_SETTINGS = (
-    Constant("beta_1", 0.9, 0.0, 1.0),
-    Constant("beta_2", 0.999, 0.0, 1.0),
-    Constant("epsilon", 1e-8, 0.0),
+    Constant("beta_1", 0.9, 0.0, 1.0, closed="left"),
+    Constant("beta_2", 0.999, 0.0, 1.0, closed="left"),
+    Constant("epsilon", 1e-8, 0.0, closed="neither"),
 )
 ADAM_BINDS = ("beta_1", "beta_2", "epsilon")
 MOMENTS = (State("first_moment"), State("second_moment"))
@@ -209,7 +209,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
         ),
         Optimizer(
             "lion",
-            (Constant("beta_1", 0.9, 0.0, 1.0), Constant("beta_2", 0.99, 0.0, 1.0)),
+            (
+                Constant("beta_1", 0.9, 0.0, 1.0, closed="left"),
+                Constant("beta_2", 0.99, 0.0, 1.0, closed="left"),
+            ),
             (State("momentum"),),
             lion_constants,
             lion_update,

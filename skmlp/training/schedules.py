@@ -63,7 +63,10 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         ScheduleEntry("adaptive", for_sgd_only=True),
         ScheduleEntry(
             "cosine",
-            (Constant("warmup", 0.0, 0.0, 1.0), Constant("final", 0.0, 0.0, 1.0)),
+            (
+                Constant("warmup", 0.0, 0.0, 1.0, closed="left"),
+                Constant("final", 0.0, 0.0, 1.0),
+            ),
             cosine_factors,
             reference="Loshchilov & Hutter (2017), arXiv:1608.03983, eq. 5",
         ),
