@@ -44,64 +44,39 @@ ROWS = 16
 # The inner map
 
 
-def map_caller(*, takes_whole_rows: bool) -> Any:
-    """Return a function that has rows mapped by the kernel at `INNER_MAP`."""
+def caller(*, backward: bool, takes_whole_rows: bool) -> Any:
+    """Return a function that has rows mapped, or go back, by the layer's inner kernel."""
+    kernel = INNER_BACK if backward else INNER_MAP
+    first_matrix, second_matrix = (KEPT, DELTAS) if backward else (OUTPUTS, KEPT)
 
     @register_jitable
     def whole_rows(layer, buffer, parameters, first, last, matrix):
-        call_kernel(layer[INNER_MAP], (layer, buffer, parameters, first, last, matrix))
+        call_kernel(layer[kernel], (layer, buffer, parameters, first, last, matrix))
 
     @register_jitable
     def elements(layer, buffer, parameters, first, last, matrix):
         ld = layer[LD]
-        values = advance(buffer, layer[OUTPUTS] + first * ld)
-        kept = advance(buffer, layer[KEPT] + first * ld)
+        one = advance(buffer, layer[first_matrix] + first * ld)
+        other = advance(buffer, layer[second_matrix] + first * ld)
         constants = float64_pointer(layer[CONSTANTS])
-        call_kernel(layer[INNER_MAP], (values, kept, (last - first) * ld, constants))
-
-    return whole_rows if takes_whole_rows else elements
-
-
-def back_caller(*, takes_whole_rows: bool) -> Any:
-    """Return a function that has rows go back by the kernel at `INNER_BACK`."""
-
-    @register_jitable
-    def whole_rows(layer, buffer, parameters, first, last, matrix):
-        call_kernel(layer[INNER_BACK], (layer, buffer, parameters, first, last, matrix))
-
-    @register_jitable
-    def elements(layer, buffer, parameters, first, last, matrix):
-        ld = layer[LD]
-        kept = advance(buffer, layer[KEPT] + first * ld)
-        deltas = advance(buffer, layer[DELTAS] + first * ld)
-        constants = float64_pointer(layer[CONSTANTS])
-        call_kernel(layer[INNER_BACK], (kept, deltas, (last - first) * ld, constants))
+        call_kernel(layer[kernel], (one, other, (last - first) * ld, constants))
 
     return whole_rows if takes_whole_rows else elements
 
 
 @cache
-def mapping_kernel(dtype: str) -> int:
-    """``kernel(layer, buffer, parameters, first, last, matrix)``: map the elements of some rows."""
+def elements_kernel(dtype: str, backward: bool) -> int:
+    """``kernel(layer, buffer, parameters, first, last, matrix)``: map some rows, or go back.
+
+    It gives an inner kernel of elements the arguments of one of whole rows.
+    """
     _, array = types_of(dtype)
-    map_rows = map_caller(takes_whole_rows=False)
+    call_inner = caller(backward=backward, takes_whole_rows=False)
 
-    def activate(layer, buffer, parameters, first, last, matrix):
-        map_rows(layer, buffer, parameters, first, last, matrix)
+    def pass_on(layer, buffer, parameters, first, last, matrix):
+        call_inner(layer, buffer, parameters, first, last, matrix)
 
-    return whole_rows_kernel(activate, array, f"elements {dtype}")
-
-
-@cache
-def mapping_back_kernel(dtype: str) -> int:
-    """``kernel(layer, buffer, parameters, first, last, matrix)``: back through that."""
-    _, array = types_of(dtype)
-    go_back = back_caller(takes_whole_rows=False)
-
-    def backpropagate(layer, buffer, parameters, first, last, matrix):
-        go_back(layer, buffer, parameters, first, last, matrix)
-
-    return whole_rows_kernel(backpropagate, array, f"elements {dtype}")
+    return whole_rows_kernel(pass_on, array, f"elements {backward} {dtype}")
 
 
 # Gain and shift
@@ -187,7 +162,7 @@ def layer_kernel(dtype: str, takes_whole_rows: bool, keeps: bool) -> int:
     If `keeps`, the normalized values and the inverse deviations are kept.
     """
     real, array = types_of(dtype)
-    map_rows = map_caller(takes_whole_rows=takes_whole_rows)
+    map_rows = caller(backward=False, takes_whole_rows=takes_whole_rows)
     zero, one, epsilon = real(0), real(1), real(EPSILON)
 
     def activate(layer, buffer, parameters, first, last, matrix):
@@ -235,7 +210,7 @@ def layer_back_kernel(dtype: str, takes_whole_rows: bool) -> int:
     Leaves the matrices whose sums over rows are the gradients of gain and shift.
     """
     real, array = types_of(dtype)
-    go_back = back_caller(takes_whole_rows=takes_whole_rows)
+    go_back = caller(backward=True, takes_whole_rows=takes_whole_rows)
     zero, one = real(0), real(1)
 
     def backpropagate(layer, buffer, parameters, first, last, matrix):

@@ -5,10 +5,9 @@ from typing import NamedTuple
 from skmlp.engines.cpu.batch_kernels import batch_back_kernel, batch_kernel
 from skmlp.engines.cpu.map_kernels import Maps, drop_kernel, maps_of
 from skmlp.engines.cpu.normalization_kernels import (
+    elements_kernel,
     layer_back_kernel,
     layer_kernel,
-    mapping_back_kernel,
-    mapping_kernel,
 )
 from skmlp.network.specs import LayerSpec
 
@@ -57,6 +56,8 @@ def stages_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Stages:
     if not backward:
         raise NotImplementedError("Batch normalization must be folded before a prediction.")
     if not takes_whole_rows:
-        by_rows = by_rows._replace(forward=mapping_kernel(dtype), back=mapping_back_kernel(dtype))
+        by_rows = by_rows._replace(
+            forward=elements_kernel(dtype, False), back=elements_kernel(dtype, True)
+        )
     columns = batch_kernel(dtype), batch_back_kernel(dtype)
     return Stages(by_rows, maps.forward, maps.back, *columns)
