@@ -1,0 +1,48 @@
+"""All kernels with a formula in them: what there is to compile ahead, whoever will need it."""
+
+from collections.abc import Iterator
+from itertools import product
+
+from skmlp.engines.cpu.formula_kernels import (
+    completion_kernel,
+    constants_kernel,
+    loss_kernel,
+    output_kernel,
+    update_kernel,
+)
+from skmlp.engines.cpu.map_kernels import drop_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.stages import stages_of
+from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.specs import NORMALIZATIONS, Formula, LayerSpec
+
+SOME = 0.5  # of what is dropped: all shares have the same kernels
+
+
+def compile_all(dtype: str) -> None:
+    """Compile every kernel of the registries' formulas in one precision."""
+    for layer in layers_of_every_kind():
+        stages_of(layer, dtype, backward=True)
+        if layer.normalization != "batch":  # which predictions fold
+            stages_of(layer, dtype, backward=False)
+    drop_kernel(dtype, 0)  # of the inputs
+    sparse_drop_kernel(dtype)
+    for loss, link in LOSSES:
+        loss_kernel(loss, link, dtype)
+        output_kernel(link, dtype)
+    for name in OPTIMIZERS:
+        constants_kernel(name)
+        for decays in (False, True):
+            update_kernel(name, dtype, decays=decays)
+    completion_kernel(dtype)
+
+
+def layers_of_every_kind() -> Iterator[LayerSpec]:
+    """Yield hidden layers that differ in their kernels."""
+    for entry in ACTIVATIONS.values():
+        if entry.hidden:
+            formula = Formula(entry.name, tuple(constant.default for constant in entry.constants))
+            # Of what is dropped the derivative is kept.
+            for normalization, dropout in product((None, *NORMALIZATIONS), (0.0, SOME)):
+                yield LayerSpec(1, formula, normalization, dropout)
