@@ -51,7 +51,8 @@ inner = jit(no_cpython_wrapper=True)
 
 
 # Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out.
-inlined = njit(**OPTIONS, forceinline=True)
+# Python never calls it, and what it would be called by takes a sixth of the time to compile.
+inlined = njit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def specialize(formula: Any, dtype: Any) -> Any:
