@@ -77,7 +77,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         (weighted) number of samples in the batch, like the loss.
     batch_size : int, default='auto'
         Samples per minibatch; 'auto' is ``min(200, n_samples)``. Ignored by 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine'} or object, default='constant'
+    learning_rate : str, object of `skmlp.schedules` or callable, default='constant'
         Schedule of the learning rate. Three are as in scikit-learn, where other solvers than
         'sgd' take 'invscaling' and 'adaptive' for 'constant':
 
@@ -87,12 +87,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
           score, with `early_stopping`) fails to improve by `tol` for more than
           `n_iter_no_change` epochs, until it is at most 1e-6.
 
-        Others, for every solver but 'lbfgs', multiply `learning_rate_init` by a factor that
-        changes from step to step, over all steps of `max_iter` epochs:
+        Others are for every solver but 'lbfgs':
 
-        - 'cosine': half a wave from one to zero; `skmlp.schedules.Cosine` has a warm-up too;
+        - 'plateau': `learning_rate_init`, divided by ten whenever more than five epochs in a row
+          bring no improvement; it does not put off the end of the fit.
+
+        Those that follow multiply `learning_rate_init` by a factor that changes from step to
+        step, over all steps of `max_iter` epochs. Objects of `skmlp.schedules`, as in
+        ``learning_rate=Cosine(warmup=0.1)``, have parameters:
+
+        - 'step': a tenth of the rate after every 30 epochs;
+        - 'exponential': a fall to a hundredth;
+        - 'polynomial': a fall to zero in a straight line, or by another power;
+        - 'cosine': half a wave of the cosine from one to zero;
+        - 'cosine_restarts': three of them, each twice as long as the one before;
+        - 'one_cycle': a rise from 0.04 to one, then a fall to 4e-6;
+        - 'flat_cos': one for half of the steps, then half a wave;
+        - 'coslog4': four waves from zero to one and back, each longer than the one before;
+        - 'inverse_sqrt': a rise from zero to one, then a fall by the root of the steps;
         - a function of which part of these steps is over: called with an array of numbers in
-          [0, 1), it returns as many factors.
+          [0, 1), it returns as many factors. One that needs three arguments is given the numbers
+          of epochs and steps too.
 
         They begin anew with each `fit`, `warm_start` or not, and end early where the fit does.
         `partial_fit`, which does not know how many steps there will be, takes none of them.
@@ -199,6 +214,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Loss of the last epoch, penalty included.
     best_loss_ : float or None
         Lowest loss of any epoch; None with `early_stopping`. Not set by 'lbfgs'.
+    dropout_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of `dropout` and `input_dropout`: what they are multiplied by from step to step,
+        over all steps of `max_iter` epochs. It is one of those of the learning rate that do so,
+        such as 'flat_cos'. None leaves them as they are. Not for `partial_fit`.
+    weight_decay_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of the weight decay, likewise. The decay follows the learning rate too.
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
@@ -332,6 +353,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             batch_size=batch_size,
             learning_rate=learning_rate,
             learning_rate_init=learning_rate_init,
+        dropout_schedule: Any = None,
+        weight_decay_schedule: Any = None,
             power_t=power_t,
             max_iter=max_iter,
             shuffle=shuffle,
@@ -367,6 +390,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
+            dropout_schedule=dropout_schedule,
+            weight_decay_schedule=weight_decay_schedule,
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. Dense float32 and float64 arrays, read-only, strided and
             memory-mapped ones included, are not copied; sparse data stay sparse.
