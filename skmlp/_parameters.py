@@ -555,7 +555,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "init",
             "glorot_uniform",
-            "{'glorot_uniform', 'he_normal'}, object or tuple",
+            "str, object of `skmlp.initializers` or tuple",
             [InitOptions()],
             "Where a fit starts that does not go on from an earlier one",
             synonyms=(
@@ -566,15 +566,15 @@ PARAMETERS: dict[str, Parameter] = {
                 ),
             ),
             values={
-                "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
-                "he_normal": "he henormal kaiming kaimingnormal",
+                "glorot_uniform": "glorot xavier xavieruniform uniformadaptive",
+                "glorot_normal": "xaviernormal",
+                "he_uniform": "kaiminguniform",
+                "he_normal": "he kaiming kaimingnormal",
+                "lecun_normal": "lecun",
+                "ntk": "neuraltangent",
             },
             is_added=True,
         ),
-    )
-}
-
-
         Parameter(
             "dropout_schedule",
             None,
@@ -597,6 +597,10 @@ PARAMETERS: dict[str, Parameter] = {
             values=STEPWISE_VALUES,
             is_added=True,
         ),
+    )
+}
+
+
 def parameters_of(estimator: str) -> dict[str, Parameter]:
     """Return the parameters that the estimator of this name has."""
     return {name: entry for name, entry in PARAMETERS.items() if estimator in entry.estimators}

@@ -189,20 +189,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
         of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
         learned so is not in `coefs_` and `intercepts_`.
-    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+    init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
-        `skmlp.initializers` says how weights are drawn:
+        `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with
+        'glorot_uniform', 'ntk' and 'data_driven':
 
         - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
           fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
-        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in``, for
-          rectifiers (with 'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 /
-          (1 + negative_slope ** 2)`` with leaky ones), intercepts zero.
+        - 'glorot_normal': weights with variance ``2 / (fan_in + fan_out)``;
+        - 'he_normal', 'he_uniform': weights with variance ``2 / fan_in``, for rectifiers (with
+          'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 / (1 +
+          negative_slope ** 2)`` with leaky ones);
+        - 'lecun_normal', 'lecun_uniform': weights with variance ``1 / fan_in``;
+        - 'orthogonal': random orthogonal matrices;
+        - 'sparse': 15 inputs for each unit, other weights zero;
+        - 'ntk': as 'lecun_normal', intercepts with variance one;
+        - 'data_driven': weights and intercepts scaled by the pre-activations of samples of X;
+        - ``ZeroLast(init)``: the same with zeros for the output layer;
+        - ``From(model)``: the weights of a fitted network, where they fit.
 
         A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
         as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
         drawn then: the same `random_state` gives other held-out samples and orders than it does
         beside drawn weights.
+    dropout_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of `dropout` and `input_dropout`: what they are multiplied by from step to step,
+        over all steps of `max_iter` epochs. It is one of those of the learning rate that do so,
+        such as 'flat_cos'. None leaves them as they are. Not for `partial_fit`.
+    weight_decay_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of the weight decay, likewise. The decay follows the learning rate too.
 
     Attributes
     ----------
@@ -212,12 +227,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Lowest loss of any epoch; None with `early_stopping`. Not set by 'lbfgs'.
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
-    dropout_schedule : str, object of `skmlp.schedules`, callable or None, default=None
-        Schedule of `dropout` and `input_dropout`: what they are multiplied by from step to step,
-        over all steps of `max_iter` epochs. It is one of those of the learning rate that do so,
-        such as 'flat_cos'. None leaves them as they are. Not for `partial_fit`.
-    weight_decay_schedule : str, object of `skmlp.schedules`, callable or None, default=None
-        Schedule of the weight decay, likewise. The decay follows the learning rate too.
     validation_scores_ : list of float of length n_iter_, or None
         R2 on the held-out samples after every epoch; None without `early_stopping`.
     best_validation_score_ : float or None
@@ -329,6 +338,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         input_dropout: float = 0.0,
         normalization: str | None = None,
         init: Any = "glorot_uniform",
+        dropout_schedule: Any = None,
+        weight_decay_schedule: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -338,8 +349,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             batch_size=batch_size,
             learning_rate=learning_rate,
             learning_rate_init=learning_rate_init,
-        dropout_schedule: Any = None,
-        weight_decay_schedule: Any = None,
             power_t=power_t,
             max_iter=max_iter,
             shuffle=shuffle,
@@ -366,6 +375,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             input_dropout=input_dropout,
             normalization=normalization,
             init=init,
+            dropout_schedule=dropout_schedule,
+            weight_decay_schedule=weight_decay_schedule,
         )
         self.loss = loss
 
@@ -375,8 +386,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Fit the network.
 
         Parameters
-            dropout_schedule=dropout_schedule,
-            weight_decay_schedule=weight_decay_schedule,
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. Dense float32 and float64 arrays, read-only, strided and

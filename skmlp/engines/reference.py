@@ -19,6 +19,7 @@ from skmlp.engines.base import (
     Run,
     batch_bounds,
 )
+from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
@@ -85,8 +86,8 @@ class ReferenceEngine(Engine):
         seed: int,
         step: int,
         *,
-        updates_statistics: bool = False,
         dropout_factor: float = 1.0,
+        updates_statistics: bool = False,
     ) -> tuple[float, FloatArray]:
         """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated.
 
@@ -189,8 +190,8 @@ class ReferenceRun(Run):
                 rows,
                 task.seed,
                 self._steps[index],
-                updates_statistics=True,
                 dropout_factor=dropout,
+                updates_statistics=True,
             )
             total += loss * (stop - start)
             counted += stop - start
@@ -278,15 +279,15 @@ class Batch:
     weight : ndarray of shape (n_rows,)
     updates_statistics : bool
         Whether running statistics take note of them.
-    """
     dropout_factor : float
         What the shares that are dropped are multiplied by.
+    """
 
     mask_word: int
     weight: FloatArray
     updates_statistics: bool
-
     dropout_factor: float = 1.0
+
 
 class LayerNormalization:
     """Each row with mean zero and variance one, and the way back (Ba et al. 2016, eq. 4)."""
@@ -436,6 +437,24 @@ def forward(
         layers.append(HiddenLayer(number, layer, z, extras, batch))
         values = layers[-1].outputs
     return layers, values @ coefs[-1] + intercepts[-1]
+
+
+def values_arriving(
+    network: NetworkSpec, parameters: FloatArray, number: int, rows: FloatArray
+) -> FloatArray:
+    """Return what a layer gets of rows of X from those before it, as in training without dropout.
+
+    Initializers ask, which look at data; the parameters of other layers do not count.
+    """
+    layout = layout_of(network)
+    coefs, intercepts = layout.views(parameters)
+    extras = named(layout, parameters)
+    batch = Batch(NO_DROPOUT, np.ones(len(rows)), updates_statistics=False)
+    values = rows
+    for i, layer in enumerate(network.layers[:number]):
+        z = product(values, coefs[i]) + intercepts[i]
+        values = HiddenLayer(i, layer, z, extras, batch).outputs
+    return values
 
 
 def units_of_heads(network: NetworkSpec) -> Iterator[tuple[HeadSpec, slice, slice]]:
