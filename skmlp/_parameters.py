@@ -572,6 +572,7 @@ PARAMETERS: dict[str, Parameter] = {
                 "he_normal": "he kaiming kaimingnormal",
                 "lecun_normal": "lecun",
                 "ntk": "neuraltangent",
+                "From": "mlpclassifier mlpregressor",
             },
             is_added=True,
         ),

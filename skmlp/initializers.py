@@ -348,6 +348,9 @@ class Weights:
     def __hash__(self) -> int:
         return hash(tuple(coef.shape for coef in self.coefs))
 
+    def __deepcopy__(self, memo: Any) -> "Weights":
+        return self  # what never changes, clones may share
+
     def __repr__(self) -> str:
         units = [len(coef) for coef in self.coefs] + [len(self.intercepts[-1])]
         return f"<weights of {'-'.join(map(str, units))} units>"

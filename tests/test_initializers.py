@@ -431,6 +431,7 @@ BAD = {
     "gain": (lambda s: Orthogonal(0.0), "'gain' parameter of init=Orthogonal"),
     "inner": (lambda s: ZeroLast("zeros"), "'init' parameter of init=ZeroLast"),
     "in itself": (lambda s: ZeroLast(ZeroLast()), "'init' parameter of init=ZeroLast"),
+    "estimator": (lambda s: fitted_elsewhere(), r"Did you mean init=From\(\.\.\.\)\?"),
     "rest": (lambda s: From(fitted_elsewhere(), rest=None), "'rest' parameter of init=From"),
     "other units": (lambda s: From(fitted_elsewhere(9)), r"No layer of init=From.*fits into a net"),
     "other NaN": (
