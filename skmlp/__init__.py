@@ -6,9 +6,17 @@
 
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
+from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_devices", "warmup"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "__version__",
+    "find_learning_rate",
+    "show_devices",
+    "warmup",
+]

@@ -49,9 +49,11 @@ from skmlp._sklearn_compat import (
 )
 from skmlp._solvers import (
     check_known_length,
+    factors_of,
     is_stochastic,
     optimizer_spec,
     schedule_of,
+    schedule_remarks,
     solver_remarks,
 )
 from skmlp._splitting import split_rows
@@ -117,6 +119,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     best_loss_: np.float64 | None
     device_: str
     device_reason_: str
+    # What runs the epochs; a learning-rate range test takes another one.
+    _make_trainer: Any = Trainer
     _network: NetworkSpec
     _custom: tuple[Custom, ...]
 
@@ -161,6 +165,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         input_dropout: float,
         normalization: str | None,
         init: Any,
+        dropout_schedule: Any,
+        weight_decay_schedule: Any,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -195,6 +201,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.input_dropout = input_dropout
         self.normalization = normalization
         self.init = init
+        self.dropout_schedule = dropout_schedule
+        self.weight_decay_schedule = weight_decay_schedule
 
     # What the two estimators do differently
 
@@ -379,20 +387,25 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             batch_size=self._effective_batch_size(len(rows)),
             seed=self._resumed_mask_seed(start),
         )
-        trainer = Trainer(
+        factors = factors_of(self, network, optimizer)
+        trainer = self._make_trainer(
             task,
             rows,
             random_state=start.random_state,
             row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
             max_iter=1 if incremental else self.max_iter,
             schedule=schedule,
+            **factors,
             patience=self._patience(incremental and start.resumes),
             samples_seen=getattr(self, "t_", 0),
             validation_score=score,
             report=print if self.verbose else None,
         )
         [outcome] = train(engine, [trainer])
-        remarks = stochastic_remarks(self, trainer, incremental=incremental)
+        remarks = [
+            *schedule_remarks(self, schedule, factors),
+            *stochastic_remarks(self, trainer, incremental=incremental),
+        ]
         self._remember(trainer, outcome, schedule)
         return outcome.parameters, remarks
 

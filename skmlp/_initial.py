@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from skmlp._choices import OneOf
 from skmlp._fitted import shown
-from skmlp.initializers import CLASSES, init_formula
+from skmlp.engines.reference import values_arriving
+from skmlp.initializers import CLASSES, From, Weights, ZeroLast, init_formula
 from skmlp.network.initializers import INITIALIZERS, draw_parameters
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import Formula, NetworkSpec
 
-# So many rows of X are shown to an initializer that looks at data.
+# So many rows of X are shown to an initializer that looks at data, as data_driven's text says.
 SAMPLE_ROWS = 256
 # What the two lists of a given start are called.
 PARTS = ("coefs", "intercepts")
@@ -60,21 +61,70 @@ def initial_parameters(
     """
     if is_given(init):
         return given_parameters(init, network, dtype)
-    return draw_parameters(
+    drawn = init.init if isinstance(init, ZeroLast) else init
+    drawn = init.rest if isinstance(init, From) else drawn
+    parameters = draw_parameters(
         network,
-        init_formula(init),
+        init_formula(drawn),
         random_state,
         dtype,
         output_activation=output_activation,
         sample=lambda: sample_of(X),
+        arriving=lambda *of_layer: values_arriving(network, *of_layer),
     )
+    if isinstance(init, ZeroLast):
+        for arrays in layout_of(network).views(parameters):
+            arrays[-1][...] = 0.0
+    if isinstance(init, From):
+        copy_weights(init.model, network, parameters)
+    return parameters
 
 
 def sample_of(X: Any) -> FloatArray:
-    """Return the first rows of X, dense and in double precision."""
-    rows = X[:SAMPLE_ROWS]
+    """Return some rows of X, evenly spread over it, dense and in double precision."""
+    n_rows = X.shape[0]
+    rows = X[np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS)).astype(int)]
     rows = rows.toarray() if hasattr(rows, "toarray") else rows
     return np.array(rows, dtype=np.float64)
+
+
+def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray) -> None:
+    """Copy those layers of another network that fit into the parameters of this one.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is not finite.
+    """
+    layout = layout_of(network)
+    coefs, intercepts = layout.views(parameters)
+    n_hidden = min(len(coefs), len(weights.coefs)) - 1
+    n_copied = 0
+    for layer in (*range(n_hidden), -1):
+        given = weights.coefs[layer], weights.intercepts[layer]
+        own = coefs[layer], intercepts[layer]
+        if [array.shape for array in given] != [array.shape for array in own]:
+            continue
+        n_copied += 1
+        extras = {
+            extra.name: (parameters[end - extra.size : end], weights.extras[layer, extra.name])
+            for extra, end in zip(layout.extras, layout.extra_offsets[1:], strict=True)
+            if extra.layer == layer and (layer, extra.name) in weights.extras
+        }
+        pairs = [*zip(own, given, strict=True), *extras.values()]
+        with np.errstate(over="ignore"):
+            for target, source in pairs:
+                target[...] = source
+        if not all(np.isfinite(target).all() for target, _ in pairs):
+            raise ValueError(
+                f"init={weights!r} holds NaN or infinity in layer {layer}, or what is too large "
+                f"for {parameters.dtype}. A fit starts from finite numbers."
+            )
+    if n_copied == 0:
+        raise ValueError(
+            f"No layer of init=From({weights!r}) fits into a network with {network.layer_units} "
+            "units. Give hidden_layer_sizes that of the other network, or leave init out."
+        )
 
 
 def given_parameters(init: Any, network: NetworkSpec, dtype: npt.DTypeLike) -> FloatArray:

@@ -28,7 +28,7 @@ from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.specs import NORMALIZATIONS
-from skmlp.training.schedules import SCHEDULES
+from skmlp.training.schedules import BY_STEPS, SCHEDULES
 
 
 class Condition(NamedTuple):
@@ -124,6 +124,19 @@ PENALTY = (
     "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
     "intercepts out"
 )
+
+# What others call the schedules that change from step to step.
+STEPWISE_VALUES = {
+    "step": "steplr stepdecay",
+    "exponential": "exponentiallr exponentialdecay exp",
+    "polynomial": "linear linearlr lineardecay polynomiallr polynomialdecay poly",
+    "cosine": "cosinedecay cosineannealing cosineannealinglr cosineschedule coslr cos",
+    "cosine_restarts": "cosineannealingwarmrestarts cosinedecayrestarts warmrestarts sgdr",
+    "one_cycle": "onecyclelr 1cycle fitonecycle superconvergence",
+    "flat_cos": "fitflatcos flatcosine",
+    "inverse_sqrt": "inversesquareroot rsqrt noam noamlr",
+}
+STEPWISE = OneOf(BY_STEPS, schedules.STEPWISE_CLASSES)
 
 ACTIVATION = OneOf(HIDDEN_ACTIVATIONS, (Custom, LeakyReLU, Maxout, PReLU))
 SHARE = Interval(Real, 0, 1, closed="left")
@@ -228,8 +241,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "learning_rate",
             "constant",
-            "{'constant', 'invscaling', 'adaptive', 'cosine'} or object",
-            [OneOf(SCHEDULES, schedules.OBJECTS.values()), callable],
+            "str, object of `skmlp.schedules` or callable",
+            [OneOf(SCHEDULES, schedules.CLASSES), callable],
             "Schedule of the learning rate",
             applies_to=(STOCHASTIC,),
             synonyms=(
@@ -242,8 +255,8 @@ PARAMETERS: dict[str, Parameter] = {
             values={
                 "constant": "fixed none nonetype",
                 "invscaling": "inversescaling inversetimedecay",
-                "adaptive": "plateau reduceonplateau reducelronplateau",
-                "cosine": "cosinedecay cosineannealing cosineannealinglr cosineschedule coslr cos",
+                "plateau": "reduceonplateau reducelronplateau",
+                **STEPWISE_VALUES,
             },
         ),
         Parameter(
@@ -542,7 +555,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "init",
             "glorot_uniform",
-            "{'glorot_uniform', 'he_normal'}, object or tuple",
+            "str, object of `skmlp.initializers` or tuple",
             [InitOptions()],
             "Where a fit starts that does not go on from an earlier one",
             synonyms=(
@@ -553,9 +566,36 @@ PARAMETERS: dict[str, Parameter] = {
                 ),
             ),
             values={
-                "glorot_uniform": "glorot glorotuniform xavier xavieruniform uniformadaptive",
-                "he_normal": "he henormal kaiming kaimingnormal",
+                "glorot_uniform": "glorot xavier xavieruniform uniformadaptive",
+                "glorot_normal": "xaviernormal",
+                "he_uniform": "kaiminguniform",
+                "he_normal": "he kaiming kaimingnormal",
+                "lecun_normal": "lecun",
+                "ntk": "neuraltangent",
+                "From": "mlpclassifier mlpregressor",
             },
+            is_added=True,
+        ),
+        Parameter(
+            "dropout_schedule",
+            None,
+            "str, object of `skmlp.schedules`, callable or None",
+            [STEPWISE, callable, None],
+            "Schedule of `dropout` and `input_dropout`",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("dropout_sched p_drop_sched p_drop_schedule"),),
+            values=STEPWISE_VALUES,
+            is_added=True,
+        ),
+        Parameter(
+            "weight_decay_schedule",
+            None,
+            "str, object of `skmlp.schedules`, callable or None",
+            [STEPWISE, callable, None],
+            "Schedule of the weight decay",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("weight_decay_sched wd_sched wd_schedule"),),
+            values=STEPWISE_VALUES,
             is_added=True,
         ),
     )

@@ -75,7 +75,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         (weighted) number of samples in the batch, like the loss.
     batch_size : int, default='auto'
         Samples per minibatch; 'auto' is ``min(200, n_samples)``. Ignored by 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine'} or object, default='constant'
+    learning_rate : str, object of `skmlp.schedules` or callable, default='constant'
         Schedule of the learning rate. Three are as in scikit-learn, where other solvers than
         'sgd' take 'invscaling' and 'adaptive' for 'constant':
 
@@ -85,12 +85,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           score, with `early_stopping`) fails to improve by `tol` for more than
           `n_iter_no_change` epochs, until it is at most 1e-6.
 
-        Others, for every solver but 'lbfgs', multiply `learning_rate_init` by a factor that
-        changes from step to step, over all steps of `max_iter` epochs:
+        Others are for every solver but 'lbfgs':
 
-        - 'cosine': half a wave from one to zero; `skmlp.schedules.Cosine` has a warm-up too;
+        - 'plateau': `learning_rate_init`, divided by ten whenever more than five epochs in a row
+          bring no improvement; it does not put off the end of the fit.
+
+        Those that follow multiply `learning_rate_init` by a factor that changes from step to
+        step, over all steps of `max_iter` epochs. Objects of `skmlp.schedules`, as in
+        ``learning_rate=Cosine(warmup=0.1)``, have parameters:
+
+        - 'step': a tenth of the rate after every 30 epochs;
+        - 'exponential': a fall to a hundredth;
+        - 'polynomial': a fall to zero in a straight line, or by another power;
+        - 'cosine': half a wave of the cosine from one to zero;
+        - 'cosine_restarts': three of them, each twice as long as the one before;
+        - 'one_cycle': a rise from 0.04 to one, then a fall to 4e-6;
+        - 'flat_cos': one for half of the steps, then half a wave;
+        - 'coslog4': four waves from zero to one and back, each longer than the one before;
+        - 'inverse_sqrt': a rise from zero to one, then a fall by the root of the steps;
         - a function of which part of these steps is over: called with an array of numbers in
-          [0, 1), it returns as many factors.
+          [0, 1), it returns as many factors. One that needs three arguments is given the numbers
+          of epochs and steps too.
 
         They begin anew with each `fit`, `warm_start` or not, and end early where the fit does.
         `partial_fit`, which does not know how many steps there will be, takes none of them.
@@ -174,20 +189,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
         of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
         learned so is not in `coefs_` and `intercepts_`.
-    init : {'glorot_uniform', 'he_normal'}, object or tuple, default='glorot_uniform'
+    init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
-        `skmlp.initializers` says how weights are drawn:
+        `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with
+        'glorot_uniform', 'ntk' and 'data_driven':
 
         - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
           fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
-        - 'he_normal': weights from a normal distribution with variance ``2 / fan_in``, for
-          rectifiers (with 'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 /
-          (1 + negative_slope ** 2)`` with leaky ones), intercepts zero.
+        - 'glorot_normal': weights with variance ``2 / (fan_in + fan_out)``;
+        - 'he_normal', 'he_uniform': weights with variance ``2 / fan_in``, for rectifiers (with
+          'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 / (1 +
+          negative_slope ** 2)`` with leaky ones);
+        - 'lecun_normal', 'lecun_uniform': weights with variance ``1 / fan_in``;
+        - 'orthogonal': random orthogonal matrices;
+        - 'sparse': 15 inputs for each unit, other weights zero;
+        - 'ntk': as 'lecun_normal', intercepts with variance one;
+        - 'data_driven': weights and intercepts scaled by the pre-activations of samples of X;
+        - ``ZeroLast(init)``: the same with zeros for the output layer;
+        - ``From(model)``: the weights of a fitted network, where they fit.
 
         A tuple of two lists, ``(coefs, intercepts)``, gives the arrays of each layer themselves,
         as `coefs_` and `intercepts_` hold them. They are copied and never changed. Nothing is
         drawn then: the same `random_state` gives other held-out samples and orders than it does
         beside drawn weights.
+    dropout_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of `dropout` and `input_dropout`: what they are multiplied by from step to step,
+        over all steps of `max_iter` epochs. It is one of those of the learning rate that do so,
+        such as 'flat_cos'. None leaves them as they are. Not for `partial_fit`.
+    weight_decay_schedule : str, object of `skmlp.schedules`, callable or None, default=None
+        Schedule of the weight decay, likewise. The decay follows the learning rate too.
 
     Attributes
     ----------
@@ -308,6 +338,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         input_dropout: float = 0.0,
         normalization: str | None = None,
         init: Any = "glorot_uniform",
+        dropout_schedule: Any = None,
+        weight_decay_schedule: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -343,6 +375,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             input_dropout=input_dropout,
             normalization=normalization,
             init=init,
+            dropout_schedule=dropout_schedule,
+            weight_decay_schedule=weight_decay_schedule,
         )
         self.loss = loss
 

@@ -1,6 +1,6 @@
-"""What the parameters say about the optimizer and its schedule: the one place that reads them.
+"""What the parameters say about the optimizer and its schedules: the one place that reads them.
 
-`solver` and `learning_rate` are names or objects, `learning_rate` may be a function too.
+`solver` and the schedules are names or objects, a schedule may be a function too.
 """
 
 from typing import Any
@@ -10,8 +10,15 @@ from skmlp._choices import same, text_of
 from skmlp._formulas import formula_of
 from skmlp._warning import Remark
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import OptimizerSpec
-from skmlp.training.schedules import FUNCTION, SCHEDULES, Schedule
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.training.schedules import (
+    FUNCTION,
+    MULTIPLIED,
+    SCHEDULES,
+    Factors,
+    Schedule,
+    count_arguments,
+)
 
 STOCHASTIC_SOLVERS = set(OPTIMIZERS)
 NO_DECAY = 0.0
@@ -80,41 +87,76 @@ def check_solver_parameters(estimator: Any) -> None:
             )
 
 
-def schedule_of(estimator: Any) -> Schedule:
-    """Return what the parameters say about the learning rate."""
-    rate, power = float(estimator.learning_rate_init), float(estimator.power_t)
-    schedule = estimator.learning_rate
-    if isinstance(schedule, schedules.Schedule):
-        formula = formula_of(schedule, SCHEDULES[schedule._name].constants)
-        return Schedule(formula.name, rate, power, formula.constants)
-    if not isinstance(schedule, str):
-        return Schedule(FUNCTION, rate, power, (), schedule)
-    entry = SCHEDULES[schedule]
-    if entry.for_sgd_only and solver_name(estimator.solver) != "sgd":
-        entry = SCHEDULES["constant"]
-    return Schedule(entry.name, rate, power, tuple(c.default for c in entry.constants))
-
-
-def check_known_length(estimator: Any) -> None:
-    """Refuse a schedule over all steps where nobody knows how many there will be.
+def parts_of_schedule(parameter: str, schedule: Any) -> tuple[str, tuple[float, ...], Any]:
+    """Return the name of what a schedule is, its constants and its function, if it is one.
 
     Raises
     ------
     ValueError
-        If the schedule gives a rate to each step, in `partial_fit`.
+        If a function cannot be called with what it would be given.
     """
-    if schedule_of(estimator).changes_every_step:
-        schedule = text_of(estimator.learning_rate)
-        raise ValueError(
-            f"learning_rate={schedule} depends on how many steps there will be, which partial_fit "
-            "does not know. Use fit, or learning_rate='constant' and set learning_rate_init "
-            "before each partial_fit."
-        )
+    if isinstance(schedule, str | schedules.Schedule):
+        name = schedule if isinstance(schedule, str) else schedule._name
+        return name, formula_of(schedule, SCHEDULES[name].constants).constants, None
+    count_arguments(parameter, schedule)
+    return FUNCTION, (), schedule
+
+
+def schedule_of(estimator: Any) -> Schedule:
+    """Return what the parameters say about the learning rate."""
+    name, constants, function = parts_of_schedule("learning_rate", estimator.learning_rate)
+    if name != FUNCTION and SCHEDULES[name].for_sgd_only:
+        name = name if solver_name(estimator.solver) == "sgd" else "constant"
+    rate, power = float(estimator.learning_rate_init), float(estimator.power_t)
+    return Schedule(name, rate, power, constants, function)
+
+
+def factors_of(
+    estimator: Any, network: NetworkSpec, optimizer: OptimizerSpec
+) -> dict[str, Factors | None]:
+    """Return how weight decay and dropout change, for a `Trainer`; None where there is none."""
+    shares = [network.inputs.dropout, *(layer.dropout for layer in network.layers)]
+    decay = other_schedule(estimator, "weight_decay_schedule")
+    dropout = other_schedule(estimator, "dropout_schedule", max(shares))
+    return {
+        "decay_factors": decay if optimizer.weight_decay > 0.0 else None,
+        "dropout_factors": dropout if any(shares) else None,
+    }
+
+
+def other_schedule(estimator: Any, parameter: str, largest: float = 0.0) -> Factors | None:
+    """Return the schedule of something else than the learning rate; None where there is none."""
+    value = getattr(estimator, parameter)
+    if value is None:
+        return None
+    return Factors(parameter, *parts_of_schedule(parameter, value), largest)
+
+
+def check_known_length(estimator: Any) -> None:
+    """Refuse schedules over all steps where nobody knows how many there will be.
+
+    Raises
+    ------
+    ValueError
+        If a schedule gives a factor to each step, in `partial_fit`.
+    """
+    without = {parameter: None for parameter in MULTIPLIED} | {"learning_rate": "constant"}
+    for parameter, multiplied in MULTIPLIED.items():
+        value = getattr(estimator, parameter)
+        if parameter == "learning_rate" and not schedule_of(estimator).changes_every_step:
+            continue
+        if value is not None:
+            raise ValueError(
+                f"{parameter}={text_of(value)} depends on how many steps there will be, which "
+                f"partial_fit does not know. Use fit, or {parameter}={without[parameter]!r} and "
+                f"set {multiplied} before each partial_fit."
+            )
 
 
 def solver_remarks(estimator: Any) -> list[Remark]:
     """Return what to warn of: a schedule that scikit-learn does not have, beside L-BFGS."""
-    if not schedule_of(estimator).changes_every_step:
+    schedule = schedule_of(estimator)
+    if not (schedule.changes_every_step or schedule.name == "plateau"):
         return []
     ignored = f"learning_rate={text_of(estimator.learning_rate)}"
     return [
@@ -124,3 +166,28 @@ def solver_remarks(estimator: Any) -> list[Remark]:
             UserWarning,
         )
     ]
+
+
+def schedule_remarks(
+    estimator: Any, schedule: Schedule, factors: dict[str, Factors | None]
+) -> list[Remark]:
+    """Return what to warn of: schedules beside a stochastic solver that change nothing."""
+    messages = []
+    for parameter, own in (
+        ("dropout_schedule", factors["dropout_factors"]),
+        ("weight_decay_schedule", factors["decay_factors"]),
+    ):
+        value = getattr(estimator, parameter)
+        if value is not None and own is None:
+            messages.append(
+                f"{parameter}={text_of(value)} has no effect without {MULTIPLIED[parameter]}. Set "
+                f"{MULTIPLIED[parameter]}, or leave {parameter} out."
+            )
+    patience = estimator.n_iter_no_change
+    if schedule.name == "plateau" and schedule.constants[1] >= patience:
+        messages.append(
+            f"learning_rate={text_of(estimator.learning_rate)} has no effect with "
+            f"n_iter_no_change={patience}: the fit ends before the rate falls. Use a larger "
+            "n_iter_no_change, or a Plateau of less patience."
+        )
+    return [Remark(message, UserWarning) for message in messages]

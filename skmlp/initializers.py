@@ -1,12 +1,36 @@
-"""Initializers as objects, which both estimators take as their `init` in place of names."""
+"""Initializers as objects, which both estimators take as their `init` in place of names.
 
-from typing import Any
+Each draws the coefficients of one layer after the other, in the order of scikit-learn; `fan_in` is
+the number of a unit's inputs, `fan_out` that of units. Intercepts start at zero unless something
+else is said. `ZeroLast` and `From` stand around another one.
+"""
 
-from skmlp._formulas import FormulaChoice, formula_of, name_of
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from skmlp._choices import Choice, OneOf, same
+from skmlp._formulas import FormulaChoice, formula_of, name_of, ranges
 from skmlp.network.initializers import INITIALIZERS
-from skmlp.network.specs import Formula
+from skmlp.network.parameters import layout_of
+from skmlp.network.specs import Formula, NetworkSpec
 
-__all__ = ["GlorotUniform", "HeNormal"]
+__all__ = [
+    "DataDriven",
+    "From",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "LecunNormal",
+    "LecunUniform",
+    "Ntk",
+    "Orthogonal",
+    "Sparse",
+    "ZeroLast",
+]
 
 
 class GlorotUniform(FormulaChoice):
@@ -56,7 +80,356 @@ class HeNormal(FormulaChoice):
     _name = "he_normal"
 
 
-CLASSES = (GlorotUniform, HeNormal)
+class GlorotNormal(FormulaChoice):
+    """Normal draws by Glorot and Bengio, as ``init='glorot_normal'``.
+
+    The weights of a layer have mean zero and the variance ``2 / (fan_in + fan_out)``. Keras cuts
+    the distribution off at two standard deviations; PyTorch and skmlp do not.
+
+    References
+    ----------
+    Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward neural
+    networks", AISTATS, eq. 12.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import GlorotNormal
+    >>> MLPClassifier(init=GlorotNormal())
+    MLPClassifier(init=GlorotNormal())
+    """
+
+    _name = "glorot_normal"
+
+
+class HeUniform(FormulaChoice):
+    """Uniform draws by He and others, for rectifiers, as ``init='he_uniform'``.
+
+    The weights of a layer lie within ``sqrt(3 * gain / fan_in)`` of zero and have the variance
+    that `HeNormal` gives them.
+
+    References
+    ----------
+    He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers: surpassing human-level performance
+    on ImageNet classification", ICCV, eq. 10.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import HeUniform
+    >>> MLPClassifier(init=HeUniform())
+    MLPClassifier(init=HeUniform())
+    """
+
+    _name = "he_uniform"
+
+
+class LecunUniform(FormulaChoice):
+    """Uniform draws by LeCun and others, as ``init='lecun_uniform'``.
+
+    The weights of a layer lie within ``sqrt(3 / fan_in)`` of zero.
+
+    References
+    ----------
+    LeCun, Bottou, Orr & Mueller (1998), "Efficient backprop", section 4.6.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import LecunUniform
+    >>> MLPClassifier(init=LecunUniform())
+    MLPClassifier(init=LecunUniform())
+    """
+
+    _name = "lecun_uniform"
+
+
+class LecunNormal(FormulaChoice):
+    """Normal draws by LeCun and others, as ``init='lecun_normal'``.
+
+    The weights of a layer have mean zero and the variance ``1 / fan_in``.
+
+    References
+    ----------
+    LeCun, Bottou, Orr & Mueller (1998), "Efficient backprop", section 4.6.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import LecunNormal
+    >>> MLPClassifier(init=LecunNormal())
+    MLPClassifier(init=LecunNormal())
+    """
+
+    _name = "lecun_normal"
+
+
+class Orthogonal(FormulaChoice):
+    """Random orthogonal matrices, as ``init='orthogonal'``.
+
+    The columns of a layer's weights are orthogonal to each other, or its rows where there are more
+    units than inputs, so that no direction of a signal is lost. All such matrices are equally
+    likely. Drawing takes a time that grows with ``fan_in * fan_out * min(fan_in, fan_out)``.
+
+    Parameters
+    ----------
+    gain : float, default=1.0
+        Norm of these columns or rows. The root of two keeps signals at their size through
+        rectifiers.
+
+    References
+    ----------
+    Saxe, McClelland & Ganguli (2014), "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR, arXiv:1312.6120.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import Orthogonal
+    >>> MLPClassifier(init=Orthogonal(gain=1.4))
+    MLPClassifier(init=Orthogonal(gain=1.4))
+    """
+
+    _name = "orthogonal"
+    _parameter_constraints: ClassVar = ranges(INITIALIZERS[_name].constants)
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+
+class Sparse(FormulaChoice):
+    """Units with few connections, as ``init='sparse'``.
+
+    Each unit begins with so many inputs, drawn at random, whose weights are normal with mean zero;
+    all other weights are zero, and are learned like these.
+
+    Parameters
+    ----------
+    connections : int, default=15
+        Inputs of each unit whose weights are not zero; all where there are fewer.
+    deviation : float, default=1.0
+        Standard deviation of their weights.
+
+    References
+    ----------
+    Martens (2010), "Deep learning via Hessian-free optimization", ICML, section 5.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import Sparse
+    >>> MLPClassifier(init=Sparse(connections=10))
+    MLPClassifier(init=Sparse(connections=10))
+    """
+
+    _name = "sparse"
+    _parameter_constraints: ClassVar = ranges(INITIALIZERS[_name].constants)
+
+    def __init__(self, connections: int = 15, deviation: float = 1.0) -> None:
+        self.connections = connections
+        self.deviation = deviation
+
+
+class Ntk(FormulaChoice):
+    """The start of the neural-tangent parametrization, as ``init='ntk'``.
+
+    Weights are normal with mean zero and the variance ``1 / fan_in``, intercepts normal with
+    variance one. With standard normal weights `W` that parametrization computes ``x @ W /
+    sqrt(fan_in) + b``; here the factor is part of the weights, as everywhere in skmlp. The network
+    starts as the same function, but does not learn in the same way: there a step of 'sgd' is that
+    of these weights divided by `fan_in`, and one of 'adam' divided by its root.
+
+    References
+    ----------
+    Jacot, Gabriel & Hongler (2018), "Neural tangent kernel", NeurIPS, arXiv:1806.07572.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import Ntk
+    >>> MLPClassifier(init=Ntk())
+    MLPClassifier(init=Ntk())
+    """
+
+    _name = "ntk"
+
+
+class DataDriven(FormulaChoice):
+    """Draws that look at the data, as ``init='data_driven'``.
+
+    Normal weights are divided, unit by unit, by the standard deviation of its pre-activations over
+    256 samples, evenly spread over X, that have passed through the layers before. Where samples
+    are held out, they may be among these. The intercept is minus the pre-activation of a random
+    mixture of some of the samples, another one for each unit, so that all units divide the data.
+
+    Parameters
+    ----------
+    rows : int, default=5
+        Samples that are mixed; with zero, intercepts are zero.
+
+    References
+    ----------
+    Holzmueller, Grinsztajn & Steinwart (2024), "Better by default: strong pre-tuned MLPs and
+    boosted trees on tabular data", NeurIPS, arXiv:2407.04491; intercepts by Steinwart (2019), "A
+    sober look at neural network initializations", arXiv:1903.11482.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import DataDriven
+    >>> MLPClassifier(init=DataDriven(rows=0))
+    MLPClassifier(init=DataDriven(rows=0))
+    """
+
+    _name = "data_driven"
+    _parameter_constraints: ClassVar = ranges(INITIALIZERS[_name].constants)
+
+    def __init__(self, rows: int = 5) -> None:
+        self.rows = rows
+
+
+DRAWN: tuple[type[FormulaChoice], ...] = (
+    *(GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal),
+    *(Orthogonal, Sparse, Ntk, DataDriven),
+)
+DRAWS = OneOf(INITIALIZERS, DRAWN)
+
+
+class ZeroLast(Choice):
+    """Zeros for the output layer, whatever draws the others.
+
+    All outputs are equal at the start, and the loss is that of a constant prediction.
+
+    Parameters
+    ----------
+    init : str or object of `skmlp.initializers`, default='glorot_uniform'
+        What draws the hidden layers. The output layer is drawn too, so that a `random_state` gives
+        the hidden layers and orders of samples that it gives without this.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import ZeroLast
+    >>> MLPClassifier(init=ZeroLast("he_normal")).get_params()["init__init"]
+    'he_normal'
+    """
+
+    _parameter_constraints: ClassVar = {"init": [DRAWS]}
+
+    def __init__(self, init: Any = "glorot_uniform") -> None:
+        self.init = init
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What a fitted network has learned, as copies that nobody can change.
+
+    Attributes
+    ----------
+    coefs, intercepts : tuple of ndarray
+    extras : dict of (int, str) to ndarray
+        What it has learned besides, by the number of the hidden layer and by name.
+    """
+
+    coefs: tuple[npt.NDArray[Any], ...]
+    intercepts: tuple[npt.NDArray[Any], ...]
+    extras: dict[tuple[int, str], npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Weights):
+            return NotImplemented
+        return (
+            same(self.coefs, other.coefs)
+            and same(self.intercepts, other.intercepts)
+            and self.extras.keys() == other.extras.keys()
+            and all(same(array, other.extras[key]) for key, array in self.extras.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(coef.shape for coef in self.coefs))
+
+    def __deepcopy__(self, memo: Any) -> "Weights":
+        return self  # what never changes, clones may share
+
+    def __repr__(self) -> str:
+        units = [len(coef) for coef in self.coefs] + [len(self.intercepts[-1])]
+        return f"<weights of {'-'.join(map(str, units))} units>"
+
+
+def weights_of(model: Any) -> Weights:
+    """Copy what a fitted network, of skmlp or of scikit-learn, has learned.
+
+    Raises
+    ------
+    ValueError
+        If it is not fitted, or holds something else than numbers.
+    """
+    if isinstance(model, type) or not (hasattr(model, "coefs_") and hasattr(model, "intercepts_")):
+        raise ValueError(
+            f"From needs a fitted network, which has coefs_ and intercepts_, but got {model!r}. "
+            "Fit it first; of a pipeline give the last step, pipeline[-1]."
+        )
+    coefs, intercepts = (
+        tuple(copied(array) for array in arrays) for arrays in (model.coefs_, model.intercepts_)
+    )
+    network, vector = vars(model).get("_network"), vars(model).get("_extras")
+    extras = {}
+    if isinstance(network, NetworkSpec) and vector is not None:
+        layout = layout_of(network)
+        ends = np.cumsum([extra.size for extra in layout.extras])
+        for extra, end in zip(layout.extras, ends, strict=True):
+            extras[extra.layer, extra.name] = copied(vector[end - extra.size : end])
+    return Weights(coefs, intercepts, extras)
+
+
+def copied(array: Any) -> npt.NDArray[Any]:
+    own = np.array(array)
+    if own.dtype.kind not in "fiub":
+        raise ValueError(f"From needs weights that are real numbers, but got {own.dtype}.")
+    own.flags.writeable = False
+    return own
+
+
+class From(Choice):
+    """The weights of a fitted network, as a start for another one.
+
+    Hidden layers are copied from the hidden layers of the same number, and the output layer from
+    the output layer, each where the shapes of coefficients and intercepts are the same; what
+    else they have learned, as gains of a normalization, likewise. Other layers are drawn: such as
+    the output layer where there are other classes, or the first one where there are other
+    features. A fit in which no layer can be copied is an error.
+
+    Parameters
+    ----------
+    model : MLPClassifier, MLPRegressor or those of scikit-learn
+        A fitted one. Its weights are copied when this object is made, so that the model may go on
+        learning; clones and pickles keep the copies, and nothing else of it.
+    rest : str or object of `skmlp.initializers`, default='glorot_uniform'
+        What draws the other layers. All are drawn, so that a `random_state` gives the orders of
+        samples that it gives without this.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmlp import MLPClassifier, MLPRegressor
+    >>> from skmlp.initializers import From
+    >>> X = np.linspace(-1, 1, 100).reshape(50, 2)
+    >>> options = {"hidden_layer_sizes": (20, 10), "max_iter": 2000, "random_state": 0}
+    >>> first = MLPRegressor(**options).fit(X, X[:, 0] ** 2)
+    >>> model = MLPClassifier(**options, init=From(first, rest="he_normal"))
+    >>> bool(model.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar = {"model": [Weights], "rest": [DRAWS]}
+
+    def __init__(self, model: Any, rest: Any = "glorot_uniform") -> None:
+        self.model = model if isinstance(model, Weights) else weights_of(model)
+        self.rest = rest
+
+
+# All objects that `init` takes.
+CLASSES: tuple[type[Choice], ...] = (*DRAWN, ZeroLast, From)
 
 
 def init_formula(init: Any) -> Formula:

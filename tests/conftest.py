@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import skmlp
+import skmlp._base
+from skmlp.engines.reference import ReferenceEngine
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 
@@ -155,3 +157,24 @@ def run_python():
         return process.stdout
 
     return run
+
+
+@pytest.fixture
+def plans(monkeypatch):
+    """Record the plans of all fits, which the reference engine carries out."""
+    recorded = []
+
+    class Recording(ReferenceEngine):
+        def start(self, tasks):
+            run = super().start(tasks)
+            advance = run.advance
+
+            def recording(plans):
+                recorded.extend(plans)
+                return advance(plans)
+
+            run.advance = recording
+            return run
+
+    monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: Recording())
+    return recorded

@@ -118,12 +118,14 @@ def make_task(
 
 
 def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None):
-    """With a batch size, each batch has a learning rate of its own."""
+    """With a batch size, each batch has a learning rate and factors of its own."""
     rng = np.random.default_rng(seed)
     orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
     if batch_size is None:
         return EpochPlan(orders, 0.01)
-    return EpochPlan(orders, 0.01, 0.01 * rng.random((n_epochs, -(-n_samples // batch_size))))
+    rates, decays, dropouts = rng.random((3, n_epochs, -(-n_samples // batch_size)))
+    dropouts[:, ::3] = 0.0  # as where a schedule has come down
+    return EpochPlan(orders, 0.01, 0.01 * rates, 2.0 * decays, 3.0 * dropouts)
 
 
 def run_epochs(engine, network, problem, plan=None, **options):

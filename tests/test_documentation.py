@@ -9,8 +9,10 @@ import re
 import runpy
 from pathlib import Path
 
+import guide_tables
 import numpy as np
 import pytest
+from parameter_table import TABLE
 
 import skmlp
 
@@ -24,7 +26,7 @@ MODULES = [
 ESTIMATORS = [skmlp.MLPClassifier, skmlp.MLPRegressor]
 PUBLIC = [
     getattr(module, name)
-    for module in (skmlp, skmlp.optimizers, skmlp.schedules)
+    for module in (skmlp, skmlp.initializers, skmlp.optimizers, skmlp.schedules)
     for name in module.__all__
     if name != "__version__"
 ]
@@ -68,7 +70,9 @@ def test_what_is_public_is_documented(public):
     # The numpydoc section names each parameter, in the order of the signature.
     section = re.search(r"^Parameters\n-+\n(.*?)\n\n\S[^\n]*\n---", documentation, re.M | re.S)
     documented = re.findall(r"^(\w+) : ", section[1], re.M) if section else []
-    assert documented == list(inspect.signature(public).parameters)
+    parameters = inspect.signature(public).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    assert documented == [p.name for p in parameters if p.kind not in variadic]
 
     for name, method in inspect.getmembers(public, inspect.isfunction):
         if not name.startswith("_") and method.__module__.startswith("skmlp."):
@@ -101,6 +105,15 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing, missing
+
+
+@pytest.mark.parametrize("name", guide_tables.PAGES)
+def test_pages_show_the_tables_of_registries(name):
+    [shown] = TABLE.findall((guide_tables.GUIDE / name).read_text("utf-8"))
+    assert shown == guide_tables.table(guide_tables.PAGES[name]), (
+        "run `python tests/guide_tables.py`"
+    )
+    assert len(shown.splitlines()) > 10
 
 
 NAME_OF_RESULT = re.compile(r"\d{4}-\d\d-\d\d-(?P<subject>[a-z-]+?)(-\d+)?\.json")

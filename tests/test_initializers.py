@@ -9,10 +9,22 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPRegressor as SklearnRegressor
 
 from skmlp import MLPClassifier, MLPRegressor, initializers
 from skmlp.activations import LeakyReLU
-from skmlp.initializers import CLASSES, GlorotUniform, HeNormal, init_formula
+from skmlp.engines.reference import values_arriving
+from skmlp.initializers import (
+    CLASSES,
+    DRAWN,
+    DataDriven,
+    From,
+    GlorotUniform,
+    HeNormal,
+    Orthogonal,
+    ZeroLast,
+    init_formula,
+)
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.constants import Constant
 from skmlp.network.initializers import INITIALIZERS, Initializer, draw_parameters, draw_uniform
@@ -36,7 +48,7 @@ def y(X):
 
 def views(network, name, seed=0, **options):
     state = np.random.RandomState(seed)
-    parameters = draw_parameters(network, Formula(name), state, "float64", **options)
+    parameters = draw_parameters(network, init_formula(name), state, "float64", **options)
     return layout_of(network).views(parameters)
 
 
@@ -44,33 +56,142 @@ def views(network, name, seed=0, **options):
 
 
 def test_every_initializer_has_a_class():
-    assert {choice._name for choice in CLASSES} == set(INITIALIZERS)
+    assert {choice._name for choice in DRAWN} == set(INITIALIZERS)
     assert {choice.__name__ for choice in CLASSES} == set(initializers.__all__)
-    for choice in CLASSES:
+    for choice in DRAWN:
         assert init_formula(choice()) == init_formula(choice._name)
+        entry = INITIALIZERS[choice._name]
+        assert list(choice().get_params()) == [constant.name for constant in entry.constants]
+        choice().check("init")
+
+
+def within(bound):
+    return stats.uniform(-bound, 2 * bound)
+
+
+def with_variance(variance):
+    return stats.norm(0, np.sqrt(variance))
+
+
+# The distribution of a layer's coefficients; that of intercepts, where they are not zero.
+DISTRIBUTIONS = {
+    "glorot_normal": lambda n, m, gain: (with_variance(2 / (n + m)), None),
+    "he_uniform": lambda n, m, gain: (within(np.sqrt(3 * gain / n)), None),
+    "he_normal": lambda n, m, gain: (with_variance(gain / n), None),
+    "lecun_uniform": lambda n, m, gain: (within(np.sqrt(3 / n)), None),
+    "lecun_normal": lambda n, m, gain: (with_variance(1 / n), None),
+    "ntk": lambda n, m, gain: (with_variance(1 / n), with_variance(1)),
+}
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-def test_he_normal_is_normal_with_the_variance_of_its_paper(activation):
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions_are_those_of_the_papers(name, activation):
     network = plain_network((90, 300, 40, 60), activation, "squared_error", "identity")
-    coefs, intercepts = views(network, "he_normal")
-    gain = 2.0 if activation == "relu" else 1.0
-    for coef, intercept in zip(coefs, intercepts, strict=True):
-        expected = stats.norm(0, np.sqrt(gain / len(coef)))
-        assert stats.kstest(coef.ravel(), expected.cdf).pvalue > 0.01
-        assert not intercept.any()
+    for coef, intercept in zip(*views(network, name), strict=True):
+        expected = DISTRIBUTIONS[name](*coef.shape, 2.0 if activation == "relu" else 1.0)
+        for own, distribution in zip((coef, intercept), expected, strict=True):
+            if distribution is None:
+                assert not own.any()
+            else:
+                assert stats.kstest(own.ravel(), distribution.cdf).pvalue > 0.01
+
+
+INDEPENDENT = {
+    "glorot_normal": lambda i, w: i.xavier_normal_(w),
+    "he_uniform": lambda i, w: i.kaiming_uniform_(w, nonlinearity="relu"),
+    "he_normal": lambda i, w: i.kaiming_normal_(w, nonlinearity="relu"),
+    "lecun_uniform": lambda i, w: i.kaiming_uniform_(w, nonlinearity="linear"),
+    "lecun_normal": lambda i, w: i.kaiming_normal_(w, nonlinearity="linear"),
+    "orthogonal": lambda i, w: i.orthogonal_(w),
+}
+
+
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_distributions_are_those_of_torch(name):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    torch.manual_seed(0)
+    theirs = torch.empty(200, 150)  # a row for each unit
+    INDEPENDENT[name](torch.nn.init, theirs)
+    coef = views(plain_network((150, 200, 1), "relu", "squared_error", "identity"), name)[0][0]
+    assert stats.ks_2samp(coef.ravel(), theirs.numpy().ravel()).pvalue > 0.01
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (50, 50), (7, 1), (1, 7)])
+def test_orthogonal(shape):
+    network = plain_network((*shape, 1), "relu", "squared_error", "identity")
+    state = np.random.RandomState(0)
+    parameters = draw_parameters(network, Formula("orthogonal", (1.5,)), state, "float64")
+    coefs, intercepts = layout_of(network).views(parameters)
+    short = coefs[0] if shape[0] < shape[1] else coefs[0].T
+    assert_allclose(short @ short.T, 1.5**2 * np.eye(len(short)), atol=1e-12)
+    assert not any(intercept.any() for intercept in intercepts)
+
+
+def test_sparse():
+    network = plain_network((40, 300, 5, 20), "relu", "squared_error", "identity")
+    state = np.random.RandomState(0)
+    parameters = draw_parameters(network, Formula("sparse", (15.0, 0.5)), state, "float64")
+    coefs, intercepts = layout_of(network).views(parameters)
+    for coef in coefs:
+        assert_array_equal((coef != 0).sum(axis=0), min(15, len(coef)))
+        values = coef[coef != 0]
+        assert stats.kstest(values, stats.norm(0, 0.5).cdf).pvalue > 0.01
+    # Each input is as likely as any other.
+    assert stats.chisquare((coefs[0] != 0).sum(axis=1)).pvalue > 0.01
+    assert not any(intercept.any() for intercept in intercepts)
+
+
+@pytest.mark.usefixtures("plans")
+@pytest.mark.parametrize(
+    ("activation", "normalization"),
+    [("relu", None), ("prelu", "layer"), ("maxout", "batch"), ("gelu", None)],
+)
+def test_data_driven(X, activation, normalization):
+    options = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "random_state": 0}
+    X = 3 * X + [0, 100, -5]
+    X[:, 2] = 7.0
+    for rows in (0, 5):
+        model = MLPRegressor(
+            hidden_layer_sizes=(30, 20),
+            activation=activation,
+            normalization=normalization,
+            init=DataDriven(rows=rows),
+            **options,
+        ).fit(X, X[:, 0])
+        network, values = model._network, X
+        layout = layout_of(network)
+        parameters = layout.pack(model.coefs_, model.intercepts_, float, model._extras)
+        for number, (coef, intercept) in enumerate(
+            zip(model.coefs_, model.intercepts_, strict=True)
+        ):
+            values = values_arriving(network, parameters, number, X)
+            products = values @ coef
+            assert_allclose(products.std(axis=0), 1.0, rtol=1e-9)
+            if rows == 0:
+                assert_allclose(intercept, 0, atol=1e-200)
+            else:  # a mixture of pre-activations, for each unit another one
+                assert (products.min(axis=0) <= -intercept).all()
+                assert (products.max(axis=0) >= -intercept).all()
+                assert len(np.unique(intercept)) == intercept.size
+
+
+def test_data_driven_leaves_units_that_see_nothing(X, y):
+    model = MLPRegressor(**SMALL, init="data_driven").fit(np.ones_like(X), y)
+    assert np.isfinite(model.loss_)
 
 
 def test_he_normal_keeps_signals_at_their_size():
     """Through thirty layers of rectifiers, where the other default loses them."""
     network = plain_network((100,) * 31, "relu", "squared_error", "identity")
     sizes = {}
-    for name in INITIALIZERS:
+    for name in ("he_normal", "he_uniform", "glorot_uniform"):
         values = np.random.default_rng(0).normal(size=(200, 100))
         for coef, intercept in zip(*views(network, name), strict=True):
             values = np.maximum(values @ coef + intercept, 0)
         sizes[name] = np.sqrt((values**2).mean())
     assert 0.3 < sizes["he_normal"] < 3
+    assert 0.3 < sizes["he_uniform"] < 3
     assert sizes["glorot_uniform"] < 0.1
 
 
@@ -119,7 +240,7 @@ def test_layers_have_the_gains_of_their_own_activations(X, y):
     assert gains == [1.0, 1.6, 1.6]
 
 
-@pytest.mark.parametrize("choice", CLASSES)
+@pytest.mark.parametrize("choice", DRAWN)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_object_is_as_good_as_its_name(X, y, choice, dtype):
     X = X.astype(dtype)
@@ -143,9 +264,14 @@ def test_the_default_is_glorot_uniform(X, y):
 
 def test_precisions_start_from_the_same_draws():
     network = plain_network((3, 5, 4, 1), "relu", "squared_error", "identity")
-    for name in INITIALIZERS:
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    for choice in DRAWN:
         single, double = (
-            draw_parameters(network, Formula(name), np.random.RandomState(0), dtype)
+            draw_parameters(
+                *(network, init_formula(choice()), np.random.RandomState(0), dtype),
+                sample=lambda: rows,
+                arriving=lambda *of_layer: values_arriving(network, *of_layer),
+            )
             for dtype in ("float32", "float64")
         )
         assert_array_equal(single, double.astype(np.float32))
@@ -265,6 +391,17 @@ def replaced(part, layer, array):
     return change
 
 
+def fitted_elsewhere(first=5, fill=0.5):
+    """A network as scikit-learn has it, for three features and one output."""
+    model = SklearnRegressor(hidden_layer_sizes=(first, 4), max_iter=1, random_state=0).fit(
+        np.eye(3), np.arange(3)
+    )
+    model.coefs_[0][...] = fill
+    if first != 5:
+        model.coefs_[2] = model.coefs_[2].repeat(2, axis=1)
+    return model
+
+
 BAD = {
     "shape": (
         replaced(0, 1, np.zeros((4, 5))),
@@ -290,6 +427,17 @@ BAD = {
     "xavier": (lambda s: "xavier_uniform_", r"Did you mean init='glorot_uniform'\?"),
     "kaiming": (lambda s: "kaiming_normal_", r"Did you mean init='he_normal'\?"),
     "class": (lambda s: HeNormal, r"init=HeNormal is a class: give an object"),
+    "From": (lambda s: From, r"init=From is a class: give an object, init=From\(\.\.\.\)"),
+    "gain": (lambda s: Orthogonal(0.0), "'gain' parameter of init=Orthogonal"),
+    "inner": (lambda s: ZeroLast("zeros"), "'init' parameter of init=ZeroLast"),
+    "in itself": (lambda s: ZeroLast(ZeroLast()), "'init' parameter of init=ZeroLast"),
+    "estimator": (lambda s: fitted_elsewhere(), r"Did you mean init=From\(\.\.\.\)\?"),
+    "rest": (lambda s: From(fitted_elsewhere(), rest=None), "'rest' parameter of init=From"),
+    "other units": (lambda s: From(fitted_elsewhere(9)), r"No layer of init=From.*fits into a net"),
+    "other NaN": (
+        lambda s: From(fitted_elsewhere(fill=np.nan)),
+        "holds NaN or infinity in layer 0",
+    ),
 }
 
 
@@ -344,3 +492,69 @@ def test_several_targets_and_distributions_take_them_too(X, y):
     assert again.loss_curve_[0] < model.loss_curve_[0]
     with pytest.raises(ValueError, match=r"the coefs of layer 2, must have shape \(4, 1\), got"):
         again.set_params(loss="squared_error").fit(X, y)
+
+
+# --- Around another one ---
+
+
+STILL = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "random_state": 0}
+
+
+def test_zeros_for_the_last_layer(X, y):
+    plain = MLPRegressor(hidden_layer_sizes=(5, 4), init="he_normal", **STILL).fit(X, y)
+    model = MLPRegressor(hidden_layer_sizes=(5, 4), init=ZeroLast(HeNormal()), **STILL).fit(X, y)
+    assert_allclose(model.predict(X), 0, atol=1e-200)
+    for ours, theirs in zip(model.coefs_[:2], plain.coefs_[:2], strict=True):
+        assert_array_equal(ours, theirs)
+    assert_allclose(model.coefs_[2], 0, atol=1e-200)
+    model.set_params(init__init="orthogonal", learning_rate_init=0.1, max_iter=5).fit(X, y)
+    assert model.predict(X).any()
+
+
+@pytest.mark.usefixtures("plans")
+@pytest.mark.parametrize("normalization", [None, "batch"])
+def test_from_another_network(X, y, normalization):
+    options = {"activation": "prelu", "normalization": normalization}
+    first = MLPRegressor(hidden_layer_sizes=(5, 4), **options, random_state=3, max_iter=9).fit(X, y)
+    same = MLPRegressor(hidden_layer_sizes=(5, 4), **options, init=From(first), **STILL).fit(X, y)
+    assert_array_equal(same.coefs_[2], first.coefs_[2])
+    slopes = slice(0, 9)  # those that units have learned
+    assert_array_equal(same._extras[slopes], first._extras[slopes])
+    assert (first._extras[slopes] != 0.25).all()
+
+    labels = np.digitize(y, [-1, 0])
+    model = MLPClassifier((5, 4), **options, init=From(first, "he_normal"), **STILL)
+    drawn = clone(model).set_params(init="he_normal").fit(X, labels)
+    before = [coef.copy() for coef in first.coefs_]
+    model = clone(model)
+    first.fit(X, -y)  # what it learns now does not count
+    model = pickle.loads(pickle.dumps(model)).fit(X, labels)
+    assert_array_equal(model.coefs_[0], before[0])
+    assert_array_equal(model.coefs_[1], before[1])
+    assert_array_equal(model.coefs_[2], drawn.coefs_[2])
+    wider = clone(model).fit(np.hstack([X, X]), labels)
+    assert_array_equal(wider.coefs_[1], before[1])
+    deeper = clone(model).set_params(hidden_layer_sizes=(5, 4, 3)).fit(X, labels)
+    assert_array_equal(deeper.coefs_[1], before[1])
+    assert len(pickle.dumps(model.init)) < 4000
+
+
+def test_from_is_a_parameter_as_others_are(X, y):
+    first = SklearnRegressor(hidden_layer_sizes=(5, 4), max_iter=50, random_state=0).fit(X, y)
+    model = MLPRegressor(hidden_layer_sizes=(5, 4), init=From(first), **STILL)
+    assert repr(model.init) == "From(model=<weights of 3-5-4-1 units>)"
+    assert clone(model).init == model.init == From(first) != From(first, "ntk")
+    assert hash(From(first)) == hash(model.init)
+    assert model.init != From(first.fit(X, -y))
+    assert model.get_params()["init__rest"] == "glorot_uniform"
+    search = GridSearchCV(model, {"init": ["he_normal", model.init]}, cv=2).fit(X, y)
+    assert search.best_params_["init"] == model.init
+    assert MLPRegressor(
+        hidden_layer_sizes=(5, 4), init=From(first), solver="lbfgs", max_iter=999
+    ).fit(X, y)
+    for bad in (MLPRegressor(), MLPRegressor, "model", None):
+        with pytest.raises(ValueError, match="From needs a fitted network"):
+            From(bad)
+    first.coefs_[0] = first.coefs_[0].astype(object)
+    with pytest.raises(ValueError, match="real numbers, but got object"):
+        From(first)

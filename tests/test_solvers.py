@@ -12,13 +12,11 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor, optimizers, schedules
 from skmlp._choices import Choice
 from skmlp._parameters import PARAMETERS
 from skmlp._solvers import optimizer_spec, schedule_of
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.optimizers import SGD, Adam, AdamW, Lion
 from skmlp.schedules import Cosine
@@ -314,27 +312,6 @@ def test_cuda_says_what_it_lacks():
 
 
 # --- Schedules ---
-
-
-@pytest.fixture
-def plans(monkeypatch):
-    """Record the plans of all fits."""
-    recorded = []
-
-    class Recording(ReferenceEngine):
-        def start(self, tasks):
-            run = super().start(tasks)
-            advance = run.advance
-
-            def recording(plans):
-                recorded.extend(plans)
-                return advance(plans)
-
-            run.advance = recording
-            return run
-
-    monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: Recording())
-    return recorded
 
 
 def rates_of(plans):

@@ -56,10 +56,10 @@ def test_infinite_patience():
 
 def test_schedules():
     invscaling = Schedule("invscaling", 0.5, power_t=0.25)
-    assert invscaling.after_epoch(0.1, 15) == pytest.approx(0.5 / 16**0.25)
+    assert invscaling.after_epoch(0.1, 15, 0) == pytest.approx(0.5 / 16**0.25)
     assert invscaling.after_plateau(0.1) is None
     adaptive = Schedule("adaptive", 0.5)
-    assert adaptive.after_epoch(0.1, 15) == 0.1
+    assert adaptive.after_epoch(0.1, 15, 3) == 0.1
     assert adaptive.after_plateau(0.1) == pytest.approx(0.02)
     assert adaptive.after_plateau(1e-6) is None
     assert Schedule("constant", 0.5).after_plateau(0.1) is None

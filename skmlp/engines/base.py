@@ -112,6 +112,10 @@ class KeyedOrders:
         return np.array([self.rows[permutation(len(self.rows), self.key, e)] for e in epochs])
 
 
+# What an `EpochPlan` may have for each batch.
+PER_BATCH = ("rates", "decays", "dropouts")
+
+
 @dataclass(frozen=True)
 class EpochPlan:
     """What one task does in the next call of `Run.advance`.
@@ -125,31 +129,47 @@ class EpochPlan:
     rates : ndarray of shape (n_epochs, n_batches) or None
         That of each batch, where it changes from step to step. A batch that is passed over, for
         want of weight, has one too.
+    decays, dropouts : ndarray of shape (n_epochs, n_batches) or None
+        What the weight decay, and the shares that dropout drops, are multiplied by in each batch;
+        by one where they are None. No share may come to one.
     """
 
     orders: IndexArray | KeyedOrders
     learning_rate: float
     rates: npt.NDArray[np.float64] | None = None
+    decays: npt.NDArray[np.float64] | None = None
+    dropouts: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         # Kernels are called by address, with doubles in their place.
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
-        if self.rates is not None:
-            rates = np.ascontiguousarray(self.rates, dtype=np.float64)
-            object.__setattr__(self, "rates", rates)
+        for name in PER_BATCH:
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, np.ascontiguousarray(given, dtype=np.float64))
 
     def check_rates(self, batch_size: int) -> None:
-        """Refuse rates that are not one per batch.
+        """Refuse rates, or factors, that are not one per batch.
 
         Raises
         ------
         ValueError
-            If there are rates, of another shape.
+            If there are any, of another shape.
         """
         n_epochs, n_rows = self.orders.shape
         expected = n_epochs, -(-n_rows // batch_size)
-        if self.rates is not None and self.rates.shape != expected:
-            raise ValueError(f"rates must have shape {expected}, got {self.rates.shape}.")
+        for name in PER_BATCH:
+            given = getattr(self, name)
+            if given is not None and given.shape != expected:
+                raise ValueError(f"{name} must have shape {expected}, got {given.shape}.")
+
+    def of_batches(self, name: str, batch_size: int) -> npt.NDArray[np.float64]:
+        """Return the rates or the factors of this name, one for each batch, however given."""
+        given: npt.NDArray[np.float64] | None = getattr(self, name)
+        if given is not None:
+            return given
+        n_epochs, n_rows = self.orders.shape
+        same = self.learning_rate if name == "rates" else 1.0
+        return np.full((n_epochs, -(-n_rows // batch_size)), same)
 
     def explicit_orders(self) -> IndexArray:
         """Return the orders as an array, however they were given."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import (
+    PER_BATCH,
     Engine,
     EpochPlan,
     EpochResult,
@@ -18,6 +19,7 @@ from skmlp.engines.base import (
     Run,
     batch_bounds,
 )
+from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
@@ -84,17 +86,22 @@ class ReferenceEngine(Engine):
         seed: int,
         step: int,
         *,
+        dropout_factor: float = 1.0,
         updates_statistics: bool = False,
     ) -> tuple[float, FloatArray]:
-        """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated."""
+        """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated.
+
+        The shares that are dropped are multiplied by `dropout_factor`.
+        """
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
         mask_word = word_of_step(seed, step) if step > 0 else NO_DROPOUT
         layout = layout_of(network)
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
-        X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, network.inputs.dropout)
-        batch = Batch(mask_word, weight, updates_statistics)
+        share = network.inputs.dropout * dropout_factor
+        X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, share)
+        batch = Batch(mask_word, weight, updates_statistics, dropout_factor)
         layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
         output = apply_links(network, raw)
 
@@ -148,23 +155,29 @@ class ReferenceRun(Run):
         task, losses = self._tasks[index], []
         plan.check_rates(task.batch_size)
         orders = plan.explicit_orders()
-        n_batches = -(-orders.shape[1] // task.batch_size)
-        constant = np.full((len(orders), n_batches), plan.learning_rate)
-        for order, rates in zip(
-            orders, constant if plan.rates is None else plan.rates, strict=True
-        ):
-            losses.append(self._epoch(index, order, rates))
+        numbers = [plan.of_batches(name, task.batch_size) for name in PER_BATCH]
+        for order, *of_epoch in zip(orders, *numbers, strict=True):
+            losses.append(self._epoch(index, order, *of_epoch))
             if not np.isfinite(losses[-1]):
                 break
         finite = bool(np.isfinite(losses).all() and np.isfinite(self._parameters[index]).all())
         return EpochResult(losses, finite)
 
-    def _epoch(self, index: int, order: IndexArray, rates: FloatArray) -> float:
+    def _epoch(
+        self,
+        index: int,
+        order: IndexArray,
+        rates: FloatArray,
+        decays: FloatArray,
+        dropouts: FloatArray,
+    ) -> float:
         task = self._tasks[index]
         parameters = self._parameters[index]
         total, counted = 0.0, 0
         bounds = batch_bounds(len(order), task.batch_size)
-        for (start, stop), learning_rate in zip(bounds, rates, strict=True):
+        for (start, stop), rate, decay, dropout in zip(
+            bounds, rates, decays, dropouts, strict=True
+        ):
             rows = order[start:stop]
             if task.data.sample_weight[rows].sum() == 0:
                 continue
@@ -177,14 +190,17 @@ class ReferenceRun(Run):
                 rows,
                 task.seed,
                 self._steps[index],
+                dropout_factor=dropout,
                 updates_statistics=True,
             )
             total += loss * (stop - start)
             counted += stop - start
-            self._update(index, clipped(gradient, task.optimizer.clip_norm), learning_rate)
+            self._update(index, clipped(gradient, task.optimizer.clip_norm), rate, decay)
         return total / max(counted, 1)
 
-    def _update(self, index: int, gradient: FloatArray, learning_rate: float) -> None:
+    def _update(
+        self, index: int, gradient: FloatArray, learning_rate: float, decay_factor: float
+    ) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
         entry, states = optimizer.entry, self._vectors[index].T
         layout = layout_of(self._tasks[index].network)
@@ -196,7 +212,7 @@ class ReferenceRun(Run):
             group = GROUPS[name]
             rate = learning_rate * group.rate
             constants = entry.constants(optimizer.settings, rate, self._steps[index])
-            keep = 1.0 - rate * group.decay * optimizer.weight_decay
+            keep = 1.0 - rate * decay_factor * group.decay * optimizer.weight_decay
             for i in members:
                 parameters[i], *states[i] = entry.update(
                     keep * parameters[i], gradient[i], *states[i], constants
@@ -263,11 +279,14 @@ class Batch:
     weight : ndarray of shape (n_rows,)
     updates_statistics : bool
         Whether running statistics take note of them.
+    dropout_factor : float
+        What the shares that are dropped are multiplied by.
     """
 
     mask_word: int
     weight: FloatArray
     updates_statistics: bool
+    dropout_factor: float = 1.0
 
 
 class LayerNormalization:
@@ -362,8 +381,10 @@ class HiddenLayer:
         self._numbers = [extras[number, learned.name] for learned in layer.entry.learned]
         values = self._pieces().max(axis=1) if layer.entry.pieces else self._apply("value", z)
         self._values = values
-        mask_word = NO_DROPOUT if batch is None else batch.mask_word
-        self._mask = dropped(mask_word, number + 1, values.shape, layer.dropout)
+        word, factor = (
+            (NO_DROPOUT, 1.0) if batch is None else (batch.mask_word, batch.dropout_factor)
+        )
+        self._mask = dropped(word, number + 1, values.shape, layer.dropout * factor)
         self.outputs = values * self._mask
 
     def _apply(self, name: str, argument: FloatArray) -> FloatArray:
@@ -416,6 +437,24 @@ def forward(
         layers.append(HiddenLayer(number, layer, z, extras, batch))
         values = layers[-1].outputs
     return layers, values @ coefs[-1] + intercepts[-1]
+
+
+def values_arriving(
+    network: NetworkSpec, parameters: FloatArray, number: int, rows: FloatArray
+) -> FloatArray:
+    """Return what a layer gets of rows of X from those before it, as in training without dropout.
+
+    Initializers ask, which look at data; the parameters of other layers do not count.
+    """
+    layout = layout_of(network)
+    coefs, intercepts = layout.views(parameters)
+    extras = named(layout, parameters)
+    batch = Batch(NO_DROPOUT, np.ones(len(rows)), updates_statistics=False)
+    values = rows
+    for i, layer in enumerate(network.layers[:number]):
+        z = product(values, coefs[i]) + intercepts[i]
+        values = HiddenLayer(i, layer, z, extras, batch).outputs
+    return values
 
 
 def units_of_heads(network: NetworkSpec) -> Iterator[tuple[HeadSpec, slice, slice]]:

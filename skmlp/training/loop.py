@@ -22,7 +22,7 @@ from skmlp.engines.base import (
 from skmlp.network.parameters import FloatArray
 from skmlp.training.interrupts import POLICY
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
-from skmlp.training.schedules import Rates, Schedule
+from skmlp.training.schedules import Factors, Rates, Schedule, steps_of
 from skmlp.training.stopping import Patience
 
 # Row orders of several epochs are drawn ahead for small data, but never more than this many rows;
@@ -77,6 +77,8 @@ class Trainer:
     max_iter : int
         Epochs to run at most.
     schedule : Schedule
+    decay_factors, dropout_factors : Factors, optional
+        How the weight decay, and the shares that dropout drops, change from step to step.
     patience : Patience
         Watches the training loss, or the validation score where `validation_score` is given.
     samples_seen : int
@@ -96,6 +98,8 @@ class Trainer:
         row_order: RowOrder | KeyedRowOrder | None,
         max_iter: int,
         schedule: Schedule,
+        decay_factors: Factors | None = None,
+        dropout_factors: Factors | None = None,
         patience: Patience,
         samples_seen: int = 0,
         validation_score: Score | None = None,
@@ -114,6 +118,8 @@ class Trainer:
         self._random_state = random_state
         self._max_iter = max_iter
         self._schedule = schedule
+        self._decay_factors = decay_factors
+        self._dropout_factors = dropout_factors
         self._validation_score = validation_score
         self._report = report
         # Unknown before the first epoch, which therefore makes a plan of its own.
@@ -131,22 +137,23 @@ class Trainer:
         n_epochs = min(n_epochs, int(SECONDS_PER_PLAN / self._seconds_per_epoch))
         if not isinstance(self.row_order, KeyedRowOrder):
             n_epochs = min(n_epochs, MAX_PLANNED_ROWS // len(self._rows))
-        needs_each_epoch = self._validation_score is not None or self._report is not None
-        if needs_each_epoch or self._schedule.changes_every_epoch:
+        n_epochs = min(n_epochs, self._schedule.epochs_ahead(self.patience.count))
+        if self._validation_score is not None or self._report is not None:
             n_epochs = 1
         n_epochs = max(1, n_epochs)
-        rates = self._rates(n_epochs)
-        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate, rates)
+        numbers = self._numbers_of_batches(n_epochs)
+        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate, *numbers)
 
-    def _rates(self, n_epochs: int) -> Rates | None:
-        """Return the learning rates of the next steps, by epoch, where they change with each.
+    def _numbers_of_batches(self, n_epochs: int) -> list[Rates | None]:
+        """Return rates, decays and dropouts of the next epochs, where they change with each step.
 
         What is planned is `max_iter` epochs, whether or not all of them will be run.
         """
         n_batches = -(-len(self._rows) // self.task.batch_size)
-        steps = self.n_epochs * n_batches + np.arange(n_epochs * n_batches)
-        progress = steps / (self._max_iter * n_batches)
-        return self._schedule.rates(progress.reshape(n_epochs, n_batches))
+        steps = steps_of(self.n_epochs, n_epochs, n_batches, self._max_iter)
+        factors = (self._decay_factors, self._dropout_factors)
+        others = [None if own is None else own.of(steps) for own in factors]
+        return [self._schedule.rates(steps), *others]
 
     def _draw_orders(self, n_epochs: int) -> IndexArray | KeyedOrders:
         if self.row_order is None:
@@ -163,7 +170,9 @@ class Trainer:
             self._say("Iteration {}, loss = {:.8f}", self.n_epochs, loss)
             healthy = math.isfinite(loss) and (result.finite or epoch < len(result.losses))
             healthy = self._watch(loss, run, index, healthy)
-            self.learning_rate = self._schedule.after_epoch(self.learning_rate, self.samples_seen)
+            self.learning_rate = self._schedule.after_epoch(
+                self.learning_rate, self.samples_seen, self.patience.count
+            )
             if not healthy:
                 self.stop_reason = StopReason.DIVERGED
                 return

@@ -117,12 +117,17 @@ def test_the_engine_refuses_what_it_would_compute_as_if_it_were_plain(change, be
             engine.outputs(network, task.parameters, task.data)
 
 
-def test_the_engine_refuses_a_rate_for_each_step():
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("rates", "learning rate"), ("decays", "weight decay"), ("dropouts", "dropout")],
+)
+def test_the_engine_refuses_a_number_for_each_step(name, what):
     engine = make_engine("batched")
     problem = make_problem(NETWORK, 9)
     run = engine.start([make_task(engine, NETWORK, problem)])
-    with pytest.raises(ValueError, match="a learning rate for each step"):
-        run.advance([make_plan(9, batch_size=7)])
+    plan = replace(make_plan(9), **{name: np.ones((3, 2))})
+    with pytest.raises(ValueError, match=f"a {what} for each step"):
+        run.advance([plan])
 
 
 def test_a_list_of_unlike_fits(path):

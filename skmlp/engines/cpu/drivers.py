@@ -70,7 +70,8 @@ INTO_PANELS, OUT_OF_PANELS = True, False
 class Plan(NamedTuple):
     """Several epochs of minibatches: `orders` holds each epoch's row numbers.
 
-    `rates` has the learning rate of each batch, or nothing where `learning_rate` is that of all.
+    `rates` has the learning rate of each batch, or nothing where `learning_rate` is that of all;
+    `decays` and `dropouts` have the factors of the weight decay and of what is dropped, or nothing.
     `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
     says whether rows of X should be fetched before their batch begins: not if X stays in cache.
     Masks of dropout are keyed by `seed`.
@@ -81,6 +82,8 @@ class Plan(NamedTuple):
     slab_size: int
     learning_rate: float
     rates: Any
+    decays: Any
+    dropouts: Any
     losses: Any
     looks_ahead: bool
     seed: int
@@ -138,6 +141,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         slab.first,
         slab.seed,
         slab.step,
+        slab.dropout,
     )
     gathers = not (source.is_direct or source.is_sparse)
     if gathers:
@@ -351,7 +355,7 @@ def train_on_batch(
     Returns the number of the last meeting and the sum of the rows' losses.
     """
     start, stop = bounds
-    inverse, constants, step = step_data
+    inverse, constants, step, dropout = step_data
     is_clipped = model.clip_norm > 0.0
     # One thread has each block's gradient and update at once. Where several compute gradients of
     # parts, an update needs what others have computed; the norm is that of all blocks.
@@ -360,7 +364,7 @@ def train_on_batch(
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
         rows = min(plan.slab_size, stop - position)
-        slab = Slab(order, position, rows, position - start, plan.seed, step)
+        slab = Slab(order, position, rows, position - start, plan.seed, step, dropout)
         meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
         is_first = position == start
         is_last = position + plan.slab_size >= stop
@@ -421,12 +425,15 @@ def run_batches(
         rows = min(plan.batch_size, rows_per_epoch - start)
         start += epoch * rows_per_epoch
         rate = plan.rates[batch] if plan.rates.size else plan.learning_rate
+        decay = plan.decays[batch] if plan.decays.size else 1.0
+        dropout = plan.dropouts[batch] if plan.dropouts.size else 1.0
         batch += 1
         weight_sum = batch_weight(source, plan.orders, start, rows)
         if weight_sum == 0.0:
             continue
         step += 1
-        step_data = (1.0 / weight_sum, step_constants(model, rate, step, thread), step)
+        constants = step_constants(model, rate, decay, step, thread)
+        step_data = (1.0 / weight_sum, constants, step, dropout)
         bounds = (start, start + rows)
         meeting, loss = train_on_batch(
             layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
@@ -495,7 +502,7 @@ def predict_piece(layers, source, heads, work, parameters, order, out):
             gather_share(layers, source, work, used, 0, rows)
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
-        share = Share(nothing, rows, nothing, one, scratch, nothing, nothing, nothing)
+        share = Share(nothing, rows, nothing, one, scratch, nothing, nothing, nothing, 1.0)
         for layer in range(last - 1):
             forward_layer(layers, source, work, panels, used, layer, table, share)
             if layers[layer + 1, WHOLE_ROWS]:

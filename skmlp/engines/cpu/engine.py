@@ -73,6 +73,11 @@ CACHED_BYTES = 2**19
 NO_RATES = np.empty(0)
 
 
+def flat(numbers: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+    """Return the numbers of a plan's batches as kernels take them."""
+    return NO_RATES if numbers is None else numbers.reshape(-1)
+
+
 def step_of(
     optimizer: OptimizerSpec | None, alpha: float, dtype: str, threads: int
 ) -> dict[str, Any]:
@@ -238,7 +243,9 @@ class CpuTask:
             self.batch_size,
             self.slab_size,
             plan.learning_rate,
-            NO_RATES if plan.rates is None else plan.rates.reshape(-1),
+            flat(plan.rates),
+            flat(plan.decays),
+            flat(plan.dropouts),
             losses,
             self.data.is_direct and self.data.row_bytes * n_rows > CACHED_BYTES,
             self.seed,
@@ -267,7 +274,7 @@ class CpuTask:
     def add_slab(self, rows: IndexArray, start: int, step: int = 0) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
         n_rows = min(self.slab_size, len(rows) - start)
-        slab = Slab(rows, start, n_rows, start, self.seed, step)
+        slab = Slab(rows, start, n_rows, start, self.seed, step, 1.0)
         return self._call(drivers.add_slab, slab, int(start > 0), n_rows=slab.rows)
 
     def _call(self, driver: Any, *arguments: Any, n_rows: int) -> float:

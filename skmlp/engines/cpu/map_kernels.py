@@ -179,19 +179,20 @@ def _elements(py_func: Any, array: Any, key: str) -> int:
 
 @cache
 def drop_kernel(dtype: str, n_others: int) -> int:
-    """``kernel(values, others, ld, rows, width, row, column, layer, seed, step, dropout)``.
+    """``kernel(values, others, ld, rows, width, row, column, layer, seed, step, dropout, factor)``.
 
     Multiplies `width` columns of some rows by the mask of `skmlp.network.masks`, in `values` and,
     if `n_others` is 1, in `others`. The first row is number `row` of the batch, and the first
-    column is unit number `column`.
+    column is unit number `column`. The share that is dropped is ``dropout[0] * factor``.
     """
     real, array = types_of(dtype)
     step_word, layer_word, row_word, unit_word, lowest_kept = mask_formulas()
     zero = real(0)
 
-    def drop(values, others, ld, rows, width, row, column, layer, seed, step, dropout):
-        scale = real(1.0 / (1.0 - dropout[0]))
-        lowest = lowest_kept(dropout[0])
+    def drop(values, others, ld, rows, width, row, column, layer, seed, step, dropout, factor):
+        share = dropout[0] * factor
+        scale = real(1.0 / (1.0 - share))
+        lowest = lowest_kept(share)
         of_layer = layer_word(step_word(seed, step), layer)
         for i in range(rows):
             own = row_word(of_layer, row + i)
@@ -203,22 +204,24 @@ def drop_kernel(dtype: str, n_others: int) -> int:
                     other[j] = other[j] * scale if is_kept else zero
 
     doubles = types.CPointer(float64)
-    return address_of_kernel(drop, (array, array, *([int64] * 8), doubles), f"{n_others} {dtype}")
+    arguments = (array, array, *([int64] * 8), doubles, float64)
+    return address_of_kernel(drop, arguments, f"{n_others} {dtype}")
 
 
 @cache
 def sparse_drop_kernel(dtype: str) -> int:
-    """``kernel(values, dropped, indices, indptr, order, rows, row, seed, step, dropout)``.
+    """``kernel(values, dropped, indices, indptr, order, rows, row, seed, step, dropout, factor)``.
 
     Writes the values of the CSR rows numbered in `order`, of which the first is number `row` of
-    the batch, to where they are in `dropped`, multiplied by the mask. In step zero none is.
+    the batch, to where they are in `dropped`, multiplied by the mask. The share that is dropped is
+    ``dropout[0] * factor``, none in step zero.
     """
     real, array = types_of(dtype)
     step_word, layer_word, row_word, unit_word, lowest_kept = mask_formulas()
     zero = real(0)
 
-    def drop(values, dropped, indices, indptr, order, rows, row, seed, step, dropout):
-        share = dropout[0] if step > 0 else 0.0
+    def drop(values, dropped, indices, indptr, order, rows, row, seed, step, dropout, factor):
+        share = dropout[0] * factor if step > 0 else 0.0
         scale = real(1.0 / (1.0 - share))
         lowest = lowest_kept(share)
         of_layer = layer_word(step_word(seed, step), INPUTS)
@@ -229,7 +232,8 @@ def sparse_drop_kernel(dtype: str) -> int:
                 dropped[k] = values[k] * scale if is_kept else zero
 
     integers, doubles = types.CPointer(int64), types.CPointer(float64)
-    arguments = (array, array, types.CPointer(int32), integers, integers, *([int64] * 4), doubles)
+    csr = (array, array, types.CPointer(int32), integers)
+    arguments = (*csr, integers, *([int64] * 4), doubles, float64)
     return address_of_kernel(drop, arguments, f"sparse {dtype}")
 
 

@@ -106,7 +106,8 @@ def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
     if layers[layer, DROP] and share.step > 0:
         dropout = float64_pointer(layers[layer, DROPOUT])
         place = (share.first_in_batch + row, column, layer, share.seed, share.step)
-        call_kernel(layers[layer, DROP], (values, kept, ld, rows, width, *place, dropout))
+        shares = (dropout, share.dropout)
+        call_kernel(layers[layer, DROP], (values, kept, ld, rows, width, *place, *shares))
 
 
 @inner
@@ -119,8 +120,8 @@ def drop_inputs(layers, source, work, order, first, last, share):
             *(int32_pointer(source.indices), int64_pointer(source.indptr)),
         )
         place = (share.first_in_batch + first, share.seed, share.step)
-        dropout = float64_pointer(layers[0, DROPOUT])
-        call_kernel(layers[0, DROP], (*csr, advance(order, first), last - first, *place, dropout))
+        shares = (float64_pointer(layers[0, DROPOUT]), share.dropout)
+        call_kernel(layers[0, DROP], (*csr, advance(order, first), last - first, *place, *shares))
     else:
         ld = layers[0, LD]
         rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)

@@ -82,8 +82,9 @@ GROUP_DECAY = 1  # weight decay per unit of the learning rate
 GROUP_CONSTANTS = 2  # which of the thread's rows of constants
 GROUP_FIELDS = 3
 
-# A row of constants: the learning rate, and what the optimizer makes of it.
-ROW_RATE = 0
+# A row of constants: the learning rate times the factor of the weight decay, and what the optimizer
+# makes of the learning rate.
+ROW_DECAY = 0
 ROW_CONSTANTS = 1
 CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
 
@@ -92,7 +93,7 @@ class Slab(NamedTuple):
     """Rows worked on at once: `rows` of them, from ``order[position]`` on.
 
     The first is number `first` of its batch. Masks of dropout are keyed by `seed` and `step`; in
-    step zero nothing is dropped.
+    step zero nothing is dropped. The shares that are dropped are multiplied by `dropout`.
     """
 
     order: Integers
@@ -101,6 +102,7 @@ class Slab(NamedTuple):
     first: int
     seed: int
     step: int
+    dropout: float
 
 
 class Workspace(NamedTuple):
@@ -183,7 +185,7 @@ class Share(NamedTuple):
 
     The panels are shared out among `members`, of whom the thread is number `member`: the team if
     the work is shared out by columns, else the thread alone. `scratch` is memory of its own.
-    `first_in_batch`, `seed` and `step` are those of the slab.
+    `first_in_batch`, `seed`, `step` and `dropout` are those of the slab.
     """
 
     first: Any
@@ -194,6 +196,7 @@ class Share(NamedTuple):
     first_in_batch: Any
     seed: Any
     step: Any
+    dropout: Any
 
 
 @jit(inline="always")

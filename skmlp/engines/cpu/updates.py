@@ -26,7 +26,7 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     ROW_CONSTANTS,
-    ROW_RATE,
+    ROW_DECAY,
     packed_table,
 )
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
@@ -141,7 +141,7 @@ def update_group(model, group, place, size, scaling, constants, penalty):
     alpha = 0.0 if is_complete else model.groups[group, GROUP_ALPHA]
     row = int(model.groups[group, GROUP_CONSTANTS])
     own = advance(constants, row * model.constants.shape[2])
-    keep = 1.0 - own[ROW_RATE] * model.groups[group, GROUP_DECAY]
+    keep = 1.0 - own[ROW_DECAY] * model.groups[group, GROUP_DECAY]
     parameters, gradient, state = place
     numbers = (model.parameters.size, size, alpha, inverse, keep)
     data = (parameters, gradient, state, *numbers, advance(own, ROW_CONSTANTS), penalty)
@@ -184,14 +184,17 @@ def update_block(layers, model, blocks, layer, block, scaling, constants, gradie
 
 
 @inner
-def step_constants(model, learning_rate, step, thread):
-    """Return what all updates of a step share, in memory of the thread's own."""
+def step_constants(model, learning_rate, decay, step, thread):
+    """Return what all updates of a step share, in memory of the thread's own.
+
+    The weight decay is multiplied by `decay`.
+    """
     _, rates, stride = model.constants.shape
     constants = pointer(model.constants, thread * rates * stride)
     for i in range(rates):
         row = advance(constants, i * stride)
         rate = learning_rate * model.rates[i]
-        row[ROW_RATE] = rate
+        row[ROW_DECAY] = rate * decay
         settings = pointer(model.settings, 0)
         call_kernel(model.prepare, (settings, rate, step, advance(row, ROW_CONSTANTS)))
     return constants

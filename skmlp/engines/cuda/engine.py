@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import (
+    PER_BATCH,
     Engine,
     EpochPlan,
     EpochResult,
@@ -195,8 +196,9 @@ class CudaRun(Run):
         return place
 
     def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        if any(plan is not None and plan.rates is not None for plan in plans):
-            raise ValueError(cannot_compute(["a learning rate for each step"]))
+        for name, what in zip(PER_BATCH, ("learning rate", "weight decay", "dropout"), strict=True):
+            if any(plan is not None and getattr(plan, name) is not None for plan in plans):
+                raise ValueError(cannot_compute([f"a {what} for each step"]))
         groups = [
             (group, [plans[member] for member in members]) for group, members in self._members
         ]

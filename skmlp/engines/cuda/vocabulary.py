@@ -20,7 +20,7 @@ KNOWN_LOSSES = (
 )
 KNOWN_OPTIMIZERS = ("sgd", "adam")
 # All that keep one rate for a whole epoch.
-KNOWN_SCHEDULES = ("constant", "invscaling", "adaptive")
+KNOWN_SCHEDULES = ("constant", "invscaling", "adaptive", "plateau")
 IDENTITY = KNOWN_ACTIVATIONS.index("identity")
 SOFTMAX = -1  # stands where the code of an element-wise output activation would
 
