@@ -18,12 +18,15 @@ from skmlp.engines.base import (
     Run,
     batch_bounds,
 )
+from skmlp.network.constraints import limit_norms, trained_from
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
-from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
+from skmlp.network.penalties import PENALTIES
+from skmlp.network.specs import L2, Formula, HeadSpec, LayerSpec, NetworkSpec
 
 # Stands where the word that masks are keyed by would.
 NO_DROPOUT = -1
@@ -85,22 +88,32 @@ class ReferenceEngine(Engine):
         step: int,
         *,
         updates_statistics: bool = False,
+        penalty: Formula = L2,
+        frozen_layers: int = 0,
     ) -> tuple[float, FloatArray]:
-        """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated."""
+        """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated.
+
+        The penalty may be another one, and normalization of the first layers that in predictions.
+        """
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
         mask_word = word_of_step(seed, step) if step > 0 else NO_DROPOUT
         layout = layout_of(network)
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
-        X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, network.inputs.dropout)
-        batch = Batch(mask_word, weight, updates_statistics)
+        X = data.X[rows]
+        if network.inputs.noise > 0.0 and mask_word != NO_DROPOUT:
+            X = X + network.inputs.noise * noise(mask_word, *X.shape)
+        X = X * dropped(mask_word, 0, X.shape, network.inputs.dropout)
+        batch = Batch(mask_word, weight, updates_statistics, frozen_layers)
         layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
         output = apply_links(network, raw)
 
         values, delta = loss_and_delta(network, data.targets[rows], raw, output)
-        penalty = sum(np.sum(coef**2) for coef in coefs)
-        loss = (np.sum(weight * values) + 0.5 * alpha * penalty) / np.sum(weight)
+        charge = elementwise(PENALTIES[penalty.name].value)
+        slope = elementwise(PENALTIES[penalty.name].gradient)
+        charges = sum(np.sum(charge(coef, *penalty.constants)) for coef in coefs)
+        loss = (np.sum(weight * values) + alpha * charges) / np.sum(weight)
 
         delta = delta * weight[:, np.newaxis]
         gradient = np.zeros(layout.size)
@@ -108,7 +121,8 @@ class ReferenceEngine(Engine):
         extra_gradients = named(layout, gradient)
         for number in reversed(range(network.n_connections)):
             before = layers[number - 1].outputs if number > 0 else X
-            coef_gradients[number][...] = before.T @ delta + alpha * coefs[number]
+            slopes = slope(coefs[number], *penalty.constants)
+            coef_gradients[number][...] = before.T @ delta + alpha * slopes
             intercept_gradients[number][...] = delta.sum(axis=0)
             if number > 0:
                 delta = delta @ coefs[number].T
@@ -178,16 +192,40 @@ class ReferenceRun(Run):
                 task.seed,
                 self._steps[index],
                 updates_statistics=True,
+                penalty=task.optimizer.penalty,
+                frozen_layers=task.optimizer.frozen_layers,
             )
             total += loss * (stop - start)
             counted += stop - start
-            self._update(index, clipped(gradient, task.optimizer.clip_norm), learning_rate)
+            self._update(index, self._restricted(index, gradient), learning_rate)
+            self._project(index)
         return total / max(counted, 1)
+
+    def _restricted(self, index: int, gradient: FloatArray) -> FloatArray:
+        """Return a gradient without what must not change, and clipped."""
+        task = self._tasks[index]
+        optimizer = task.optimizer
+        gradient = gradient * trained_from(task.network, optimizer.frozen_layers)
+        if task.bounds is not None:
+            gradient[task.bounds.is_fixed] = 0.0
+        if optimizer.clip_value is not None:
+            gradient = np.clip(gradient, -optimizer.clip_value, optimizer.clip_value)
+        return clipped(gradient, optimizer.clip_norm)
+
+    def _project(self, index: int) -> None:
+        """Move the parameters to where they may be."""
+        task, parameters = self._tasks[index], self._parameters[index]
+        max_norm, frozen = task.optimizer.max_norm, task.optimizer.frozen_layers
+        if task.bounds is not None:
+            task.bounds.confine(parameters)
+        if max_norm is not None:
+            limit_norms(layout_of(task.network), parameters, max_norm, frozen)
 
     def _update(self, index: int, gradient: FloatArray, learning_rate: float) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
         entry, states = optimizer.entry, self._vectors[index].T
-        layout = layout_of(self._tasks[index].network)
+        network = self._tasks[index].network
+        layout, trained = layout_of(network), trained_from(network, optimizer.frozen_layers)
         first_intercept = layout.coef_offsets[-1]
         for name, members in (
             ("coefs", range(first_intercept)),
@@ -197,7 +235,7 @@ class ReferenceRun(Run):
             rate = learning_rate * group.rate
             constants = entry.constants(optimizer.settings, rate, self._steps[index])
             keep = 1.0 - rate * group.decay * optimizer.weight_decay
-            for i in members:
+            for i in filter(trained.__getitem__, members):
                 parameters[i], *states[i] = entry.update(
                     keep * parameters[i], gradient[i], *states[i], constants
                 )
@@ -263,11 +301,14 @@ class Batch:
     weight : ndarray of shape (n_rows,)
     updates_statistics : bool
         Whether running statistics take note of them.
+    frozen_layers : int
+        Batch normalization of so many layers takes its running statistics, and leaves them.
     """
 
     mask_word: int
     weight: FloatArray
     updates_statistics: bool
+    frozen_layers: int = 0
 
 
 class LayerNormalization:
@@ -354,7 +395,9 @@ class HiddenLayer:
             self._normalization = LayerNormalization(z)
         elif layer.normalization == "batch":
             statistics = extras[number, "mean"], extras[number, "variance"]
-            self._normalization = BatchNormalization(z, batch, *statistics)
+            is_frozen = batch is not None and number < batch.frozen_layers
+            own = None if is_frozen else batch
+            self._normalization = BatchNormalization(z, own, *statistics)
         if self._normalization is not None:
             self._gain = extras[number, "gain"]
             z = self._gain * self._normalization.values + extras[number, "shift"]
