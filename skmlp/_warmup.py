@@ -200,6 +200,7 @@ def use_everything(dtype: str) -> None:
     for parameters, X in product(variants(), (dense, csr_array(dense))):
         for estimator, y in estimators({**PLAIN, **parameters, "dtype": dtype}, len(dense)):
             estimator.fit(X, y).predict(X)
+    MLPRegressor(**PLAIN, input_noise=0.1, dtype=dtype).fit(dense, dense[:, 0])
 
 
 PLAIN: dict[str, Any] = {
@@ -225,6 +226,7 @@ def variants() -> Iterator[dict[str, Any]]:
     for solver in sorted(STOCHASTIC_SOLVERS):
         for weight_decay in (0.0, 0.1):
             yield {"solver": solver, "weight_decay": weight_decay, "clip_norm": 1.0}
+    yield {"l1_ratio": 0.5, "max_norm": 1.0}
 
 
 def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:

@@ -305,9 +305,8 @@ def check_against_reference(
         assume("overflow" not in str(warning) or is_safe)
         raise
     task = make_task(ReferenceEngine(), network, problem, **options)
-    if (
-        what_is_lacking(network, task.optimizer) or task.bounds is not None
-    ):  # what every engine knows is compared without exception
+    # What every engine knows is compared without exception.
+    if what_is_lacking(network, task.optimizer) or task.bounds is not None:
         assume_well_conditioned(network, problem, plan, expected, dtype, options)
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 

@@ -176,7 +176,10 @@ from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import formula_kernels as kernels
 from dataclasses import replace
+from skmlp.engines.cpu.map_kernels import noise_kernel
+from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.stages import stages_of
+from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import NORMALIZATIONS, plain_network
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
@@ -198,7 +201,10 @@ for dtype in {dtypes}:
         kernels.update_kernel(optimizer, dtype)
         kernels.update_kernel(optimizer, dtype, decays=True)
         kernels.constants_kernel(optimizer)
-    kernels.completion_kernel(dtype)
+    for penalty in PENALTIES:
+        kernels.completion_kernel(penalty, dtype)
+    projection_kernel(dtype)
+    noise_kernel(dtype)
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
