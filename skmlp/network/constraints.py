@@ -198,7 +198,7 @@ def is_number_of(layer: LayerSpec, name: str) -> bool:
 
 def bound_signs(
     before: npt.NDArray[np.int8],
-    own: npt.NDArray[np.float64],
+    own: npt.NDArray[np.int8] | npt.NDArray[np.float64],
     lower: FloatArray,
     upper: FloatArray,
 ) -> None:
@@ -214,7 +214,7 @@ def bound_signs(
 
 def directions_of_outputs(network: NetworkSpec) -> npt.NDArray[np.float64]:
     """Return a direction for each raw prediction, NaN for those that predictions do without."""
-    parts = []
+    parts: list[float] = []
     for head in network.heads:
         link = head.entry.link
         n_targets = head.units // link.units_per_target
