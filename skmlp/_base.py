@@ -13,6 +13,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmlp._choices import check_choices
+from skmlp._constraints import (
+    bounds_of,
+    check_frozen_layers,
+    constrain,
+    draws_connections,
+    named_constraints,
+    with_frozen,
+)
 from skmlp._drafts import draft_of, take_over
 from skmlp._endings import (
     DIVERGED,
@@ -37,6 +45,7 @@ from skmlp._fitted import (
     fitted_extras,
     fitted_network,
 )
+from skmlp._initial import is_given
 from skmlp._networks import custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
@@ -72,6 +81,7 @@ from skmlp._warning import Remark, warn
 from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
@@ -163,10 +173,17 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         precision: str | None,
         dropout: float | Sequence[float],
         input_dropout: float,
-        normalization: str | None,
+        normalization: Any,
         init: Any,
         dropout_schedule: Any,
         weight_decay_schedule: Any,
+        l1_ratio: float,
+        clip_value: float | None,
+        max_norm: float | None,
+        connectivity: Any,
+        monotonic_cst: Any,
+        frozen_layers: int,
+        input_noise: float,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -203,6 +220,13 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.init = init
         self.dropout_schedule = dropout_schedule
         self.weight_decay_schedule = weight_decay_schedule
+        self.l1_ratio = l1_ratio
+        self.clip_value = clip_value
+        self.max_norm = max_norm
+        self.connectivity = connectivity
+        self.monotonic_cst = monotonic_cst
+        self.frozen_layers = frozen_layers
+        self.input_noise = input_noise
 
     # What the two estimators do differently
 
@@ -274,16 +298,23 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
+        check_frozen_layers(self, len(hidden))
         network = describe_network(self, X.shape[1], hidden, targets.heads)
+        if network.inputs.noise > 0.0 and issparse(X):
+            raise ValueError(
+                f"input_noise={self.input_noise} cannot be added to sparse X, which would not be "
+                "sparse any more. Use X.toarray(), or input_dropout instead."
+            )
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
         check_memory(network, 5 if optimizer is None else 3 + len(optimizer.entry.states), dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
+        lacking = what_is_lacking(network, optimizer, schedule.name)
+        if optimizer is not None:  # L-BFGS looks after bounds itself
+            lacking += named_constraints(self)
         choice = choose_for_fit(
-            self.device,
-            fit_flops(X.shape[0], network.n_coefs, self.max_iter),
-            what_is_lacking(network, optimizer, schedule.name),
+            self.device, fit_flops(X.shape[0], network.n_coefs, self.max_iter), lacking
         )
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
@@ -292,6 +323,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         start = self._start(network, dtype, resumes, X)
         if not resumes:
             self._forget()
+        seed = self._resumed_connection_seed(start) if draws_connections(self) else 0
+        bounds = bounds_of(self, network, seed)
+        is_drawn = not (resumes or is_given(self.init))
+        constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.n_outputs_ = network.n_outputs
         self.n_layers_ = len(network.layer_units)
@@ -305,11 +340,11 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self._random_state = start.random_state
         self._seed = self.random_state
         if optimizer is None:
-            parameters, remarks = self._fit_lbfgs(engine, network, data, start)
+            parameters, remarks = self._fit_lbfgs(engine, network, data, start, bounds)
         else:
             parameters, remarks = self._fit_stochastic(
-                *(engine, network, optimizer, schedule, data, start, targets, sample_weight),
-                incremental,
+                *(engine, network, optimizer, schedule, data, start, bounds, targets),
+                *(sample_weight, incremental),
             )
         if overflows(engine, network, data, parameters, X_norm, sample_weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
@@ -327,7 +362,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         return "float32" if source == np.float32 else "float64"
 
     def _fit_lbfgs(
-        self, engine: Engine, network: NetworkSpec, data: Any, start: Start
+        self, engine: Engine, network: NetworkSpec, data: Any, start: Start, bounds: Bounds | None
     ) -> tuple[FloatArray, Sequence[Remark]]:
         result = minimize_lbfgs(
             engine,
@@ -340,6 +375,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             tol=self.tol,
             extra_options=lbfgs_options(),
             report=print if self.verbose else None,
+            bounds=with_frozen(self, network, bounds, start.parameters),
         )
         interrupted = result.scipy_result is None
         is_finite = interrupted or np.isfinite(result.loss)
@@ -366,6 +402,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         schedule: Schedule,
         data: Any,
         start: Start,
+        bounds: Bounds | None,
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
@@ -386,6 +423,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             alpha=self.alpha,
             batch_size=self._effective_batch_size(len(rows)),
             seed=self._resumed_mask_seed(start),
+            bounds=bounds,
         )
         factors = factors_of(self, network, optimizer)
         trainer = self._make_trainer(

@@ -267,16 +267,22 @@ class EachOf(Options):
     ----------
     constraint : constraint
         Of scikit-learn's kind.
+    or_none : bool
+        Whether entries may also be None.
     """
 
-    def __init__(self, constraint: Any) -> None:
+    def __init__(self, constraint: Any, *, or_none: bool = False) -> None:
         self.constraint = constraint
+        self.or_none = or_none
         self.hidden = False  # scikit-learn lists it in its messages
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Whether it is a tuple or list, not empty, of valid entries."""
         is_listed = isinstance(val, tuple | list) and len(val) > 0
-        return is_listed and all(map(self.constraint.is_satisfied_by, val))
+        return is_listed and all(
+            (self.or_none and entry is None) or self.constraint.is_satisfied_by(entry)
+            for entry in val
+        )
 
     def __str__(self) -> str:
         return "a tuple of such values, one for each hidden layer"

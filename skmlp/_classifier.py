@@ -184,13 +184,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         drop nothing. No effect with 'lbfgs'.
     input_dropout : float, default=0.0
         The same for the inputs.
-    normalization : {None, 'layer', 'batch'}, default=None
+    normalization : {None, 'layer', 'batch'} or tuple of these, default=None
         What is done to the pre-activations of each hidden layer. 'layer' gives those of each
         sample mean zero and variance one, 'batch' those of each unit, over minibatches in
         training and by running statistics in predictions; either is followed by a gain and a
-        shift that each unit learns. 'batch' takes minibatches of more than 256 samples in parts
-        of at most 256, lets samples count by their weights, and does not go with 'lbfgs'. What is
-        learned so is not in `coefs_` and `intercepts_`.
+        shift that each unit learns. A tuple has one for each hidden layer. 'batch' takes
+        minibatches of more than 256 samples in parts of at most 256, lets samples count by their
+        weights, and does not go with 'lbfgs'. What is learned so is not in `coefs_` and
+        `intercepts_`.
     init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
         `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with
@@ -220,6 +221,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         such as 'flat_cos'. None leaves them as they are. Not for `partial_fit`.
     weight_decay_schedule : str, object of `skmlp.schedules`, callable or None, default=None
         Schedule of the weight decay, likewise. The decay follows the learning rate too.
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty in `alpha`, in [0, 1], as in scikit-learn's SGDClassifier: the
+        penalty is ``alpha * (l1_ratio * sum(abs(coefs)) + (1 - l1_ratio) / 2 * sum(coefs ** 2))``.
+        It draws coefficients to zero by steps of one size, and they cross it to and fro: what is
+        not needed becomes small, not exactly zero. Does not go with 'lbfgs'.
+    clip_value : float or None, default=None
+        Largest size of each entry of a batch's gradient: that of the mean loss with its penalty.
+        Larger ones are cut down to it, before `clip_norm` is looked at. Not used by 'lbfgs'.
+    max_norm : float or None, default=None
+        Largest norm of a unit's incoming weights, of hidden and of output units, intercepts left
+        out. After each step, and before the first one, larger ones are scaled down to it. Not used
+        by 'lbfgs'.
+    connectivity : float or tuple, default=1.0
+        Share of the connections to hidden units that there are, in (0, 1]. Each unit has as many,
+        at least one, drawn by `random_state`; output units have all. A tuple has an entry for each
+        weight matrix: a share, None for all, or an array of bool, of shape (units before, units),
+        that says which there are. Coefficients of the others are exactly zero, with every solver;
+        with 'maxout' those of all pieces. A later `partial_fit`, or `fit` with `warm_start`, has
+        the same connections.
+    monotonic_cst : array-like of int of shape (n_features,), dict or None, default=None
+        Monotone constraints on features: 1 where the probability of the positive class must
+        never fall as the feature grows, -1 where it must never rise, else 0; or a dict of the
+        features' names. They hold for every input, by the signs of weights
+        (``docs/guide/regularization.md``). Hidden activations must be some that never fall, as
+        'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'prelu' and 'maxout', and
+        normalization None or 'batch'.
+        For two classes only.
+    frozen_layers : int, default=0
+        Number of layers, from the input on, that are not trained: their coefficients, intercepts
+        and all else they have learned stay what they are. For networks that start from those of
+        another task, by `init` or `warm_start`. Batch normalization in these layers takes its
+        running statistics.
+    input_noise : float, default=0.0
+        Standard deviation of the Gaussian noise that each training step adds to the inputs, which
+        should have about the same scale. Predictions add nothing. Not for sparse X. No effect with
+        'lbfgs'.
 
     Attributes
     ----------
@@ -351,10 +388,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         precision: str | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: str | Sequence[str | None] | None = None,
         init: Any = "glorot_uniform",
         dropout_schedule: Any = None,
         weight_decay_schedule: Any = None,
+        l1_ratio: float = 0.0,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        connectivity: Any = 1.0,
+        monotonic_cst: Any = None,
+        frozen_layers: int = 0,
+        input_noise: float = 0.0,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -392,6 +436,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             init=init,
             dropout_schedule=dropout_schedule,
             weight_decay_schedule=weight_decay_schedule,
+            l1_ratio=l1_ratio,
+            clip_value=clip_value,
+            max_norm=max_norm,
+            connectivity=connectivity,
+            monotonic_cst=monotonic_cst,
+            frozen_layers=frozen_layers,
+            input_noise=input_noise,
         )
 
     @answers_keywords

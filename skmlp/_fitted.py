@@ -347,6 +347,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "_last_schedule": (is_schedule, "the schedule of the last fit"),
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
     "_mask_seed": (is_count, "a number"),
+    "_connection_seed": (is_count, "a number"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),
     "_row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),

@@ -30,7 +30,7 @@ def describe_network(
         Units of the hidden layers.
     heads : sequence of HeadSpec
     drops : bool
-        Whether dropout, of which predictions know nothing, is looked at.
+        Whether dropout and noise, of which predictions know nothing, are looked at.
 
     Raises
     ------
@@ -38,18 +38,22 @@ def describe_network(
         If parameters do not fit each other.
     """
     activations = each_layer("activation", estimator.activation, len(hidden))
-    dropouts, input_dropout = [0.0] * len(hidden), 0.0
+    normalizations = each_layer("normalization", estimator.normalization, len(hidden))
+    dropouts, input_dropout, noise = [0.0] * len(hidden), 0.0, 0.0
     if drops:
         # L-BFGS compares losses, which must not change from one look to the next.
         factor = not uses_lbfgs(estimator)
         shares = each_layer("dropout", estimator.dropout, len(hidden))
         dropouts = [float(share) * factor for share in shares]
         input_dropout = float(estimator.input_dropout) * factor
+        noise = float(estimator.input_noise) * factor
     layers = tuple(
-        LayerSpec(units, activation_formula(activation), estimator.normalization, dropout)
-        for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)
+        LayerSpec(units, activation_formula(activation), normalization, dropout)
+        for units, activation, normalization, dropout in zip(
+            hidden, activations, normalizations, dropouts, strict=True
+        )
     )
-    return NetworkSpec(InputSpec(n_features, input_dropout), layers, tuple(heads))
+    return NetworkSpec(InputSpec(n_features, input_dropout, noise), layers, tuple(heads))
 
 
 def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:

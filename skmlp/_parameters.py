@@ -14,6 +14,7 @@ import numpy as np
 
 from skmlp import losses, optimizers, schedules
 from skmlp._choices import EachOf, OneOf, same, text_of
+from skmlp._constraints import ConnectivityOptions
 from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
 from skmlp._solvers import STOCHASTIC_SOLVERS
@@ -140,6 +141,7 @@ STEPWISE = OneOf(BY_STEPS, schedules.STEPWISE_CLASSES)
 
 ACTIVATION = OneOf(HIDDEN_ACTIVATIONS, (Custom, LeakyReLU, Maxout, PReLU))
 SHARE = Interval(Real, 0, 1, closed="left")
+NORMALIZATION = OneOf(set(NORMALIZATIONS))
 
 # In the order of the signatures.
 PARAMETERS: dict[str, Parameter] = {
@@ -536,14 +538,14 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "normalization",
             None,
-            "{None, 'layer', 'batch'}",
-            [OneOf(set(NORMALIZATIONS)), None],
+            "{None, 'layer', 'batch'} or tuple of these",
+            [NORMALIZATION, None, EachOf(NORMALIZATION, or_none=True)],
             "What is done to the pre-activations of each hidden layer",
             synonyms=(
                 Synonyms(
                     "use_bn use_batch_norm use_layer_norm batch_norm bn layer_norm norm norm_layer "
                     "norm_type normalization_layer",
-                    "It takes None, 'layer' or 'batch'.",
+                    "It takes None, 'layer' or 'batch', or a tuple with one for each layer.",
                 ),
             ),
             values={
@@ -596,6 +598,89 @@ PARAMETERS: dict[str, Parameter] = {
             applies_to=(STOCHASTIC,),
             synonyms=(Synonyms("weight_decay_sched wd_sched wd_schedule"),),
             values=STEPWISE_VALUES,
+            is_added=True,
+        ),
+        Parameter(
+            "l1_ratio",
+            0.0,
+            "float",
+            [Interval(Real, 0, 1, closed="both")],
+            "Share of the L1 penalty in `alpha`",
+            applies_to=(not_with("alpha", 0.0),),
+            synonyms=(
+                Synonyms(
+                    "l1 l1_reg l1_regularization l1_penalty lambda_l1 reg_alpha elastic_net_param",
+                    "The L1 penalty is alpha * l1_ratio * sum(abs(coefs)), and as alpha it is "
+                    "divided by the number of samples in the batch.",
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "clip_value",
+            None,
+            "float or None",
+            [Interval(Real, 0, None, closed="neither"), None],
+            "Largest size of each entry of a batch's gradient",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms("clipvalue gradient_clip_value grad_clip_value clip_grad_value clip_grad"),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "max_norm",
+            None,
+            "float or None",
+            [Interval(Real, 0, None, closed="neither"), None],
+            "Largest norm of a unit's incoming weights",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms("maxnorm kernel_constraint weight_constraint max_weight_norm"),
+                Synonyms("max_w2", "H2O's max_w2 is the square of max_norm."),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "connectivity",
+            1.0,
+            "float or tuple",
+            [ConnectivityOptions()],
+            "Share of the connections to hidden units that there are",
+            synonyms=(Synonyms("connectedness connections connection_density weight_mask masks"),),
+            is_added=True,
+        ),
+        Parameter(
+            "monotonic_cst",
+            None,
+            "array-like of int of shape (n_features,), dict or None",
+            ["array-like", dict, None],
+            "Monotone constraints on features",
+            synonyms=(
+                Synonyms(
+                    "monotone_constraints monotonic_constraints monotonicity monotonicities "
+                    "monotonicity_indicator"
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "frozen_layers",
+            0,
+            "int",
+            [Interval(Integral, 0, None, closed="left")],
+            "Number of layers, from the input on, that are not trained",
+            synonyms=(Synonyms("n_frozen frozen freeze freeze_layers n_frozen_layers"),),
+            is_added=True,
+        ),
+        Parameter(
+            "input_noise",
+            0.0,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Standard deviation of the Gaussian noise that each training step adds to the inputs",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("gaussian_noise noise_std noise input_noise_std"),),
             is_added=True,
         ),
     )

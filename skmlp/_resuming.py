@@ -62,10 +62,11 @@ class Resuming:
     _random_state: np.random.RandomState
     _seed: Any
     _mask_seed: int
+    _connection_seed: int
 
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
-        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE))
+        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE, "_connection_seed"))
         self.t_ = 0
 
     def _drop(self, names: tuple[str, ...]) -> None:
@@ -132,6 +133,16 @@ class Resuming:
         if start.optimizer_state is None or not hasattr(self, "_mask_seed"):
             self._mask_seed = int.from_bytes(fingerprint(start.random_state)[:4], "little")
         return self._mask_seed
+
+    def _resumed_connection_seed(self, start: Start) -> int:
+        """Return what determines drawn connections: they are those of the earlier fit, if any.
+
+        It is told from where the generator stands, which draws nothing for it.
+        """
+        if not hasattr(self, "_connection_seed"):
+            digest = fingerprint(start.random_state)
+            self._connection_seed = int.from_bytes(digest[4:8], "little")
+        return self._connection_seed
 
     def _resumed_generator(self) -> np.random.RandomState:
         """Return the generator where the last fit left it, so that resuming goes on drawing."""

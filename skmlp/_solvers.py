@@ -10,7 +10,7 @@ from skmlp._choices import same, text_of
 from skmlp._formulas import formula_of
 from skmlp._warning import Remark
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import L2, Formula, NetworkSpec, OptimizerSpec
 from skmlp.training.schedules import (
     FUNCTION,
     MULTIPLIED,
@@ -46,7 +46,12 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
         return None
     solver, name = estimator.solver, solver_name(estimator.solver)
     entry = OPTIMIZERS[name]
-    decay, clip_norm = estimator.weight_decay, estimator.clip_norm
+    decay, l1_ratio = estimator.weight_decay, float(estimator.l1_ratio)
+    limits = {
+        name: None if limit is None else float(limit)
+        for name in ("clip_norm", "clip_value", "max_norm")
+        for limit in [getattr(estimator, name)]
+    }
     if isinstance(solver, optimizers.Optimizer):
         values = list(formula_of(solver, entry.settings).constants)
         decay = getattr(solver, "weight_decay", decay)
@@ -59,7 +64,9 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
         name,
         tuple(map(float, values)),
         float(decay),
-        None if clip_norm is None else float(clip_norm),
+        penalty=Formula("elastic_net", (l1_ratio,)) if l1_ratio > 0.0 else L2,
+        frozen_layers=int(estimator.frozen_layers),
+        **limits,
     )
 
 

@@ -103,11 +103,18 @@ def check_related_parameters(estimator: Any) -> None:
             "early_stopping=True needs a validation set. Use for instance "
             "validation_fraction=0.1, or early_stopping=False."
         )
-    if same(estimator.solver, "lbfgs") and same(estimator.normalization, "batch"):
+    given = estimator.normalization
+    normalizations = given if isinstance(given, tuple | list) else [given]
+    if same(estimator.solver, "lbfgs") and any(same(one, "batch") for one in normalizations):
         raise ValueError(
-            "normalization='batch' does not go with solver='lbfgs', which has no minibatches "
+            f"normalization={given!r} does not go with solver='lbfgs', which has no minibatches "
             "whose statistics predictions could use. Use solver='adam' or 'sgd', or "
             "normalization='layer'."
+        )
+    if same(estimator.solver, "lbfgs") and not is_zero(estimator.l1_ratio):
+        raise ValueError(
+            f"l1_ratio={estimator.l1_ratio!r} does not go with solver='lbfgs', which needs a "
+            "smooth loss. Use another solver, or l1_ratio=0.0."
         )
     if is_zero(estimator.n_jobs):
         raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")

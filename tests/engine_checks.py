@@ -17,10 +17,12 @@ from skmlp.engines.cuda.vocabulary import (
 )
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS, activation_entry
+from skmlp.network.constraints import connection_bounds, draw_connections, monotone_bounds
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
+from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import (
     NORMALIZATIONS,
     Formula,
@@ -89,11 +91,13 @@ def make_task(
     seed=0,
     error=0.0,
     error_seed=0,
+    bounded=(),
     **beside,
 ):
     """Describe a fit; its parameters start with relative errors of a size.
 
-    `beside` is what `OptimizerSpec` has beside an optimizer and its settings.
+    `bounded` names bounds of parameters, `beside` is what `OptimizerSpec` has beside an optimizer
+    and its settings.
     """
     X, targets, weight = problem
     data = engine.load(X, targets, weight, network, dtype)
@@ -103,6 +107,10 @@ def make_task(
     if error:
         signs = np.random.default_rng(error_seed).choice([-1.0, 1.0], layout.size)
         parameters *= 1.0 + error * signs
+    bounds = make_bounds(network, bounded)
+    if bounds is not None:
+        bounds.mirror(parameters)
+    beside = {**beside, "frozen_layers": min(beside.get("frozen_layers", 0), len(network.layers))}
     vectors = [np.full(layout.size, state.initial) for state in OPTIMIZERS[solver].states]
     vectors = np.array(vectors).reshape(-1, layout.size)
     return FitTask(
@@ -114,7 +122,21 @@ def make_task(
         alpha=0.1,
         batch_size=min(batch_size, X.shape[0]),
         seed=seed,
+        bounds=bounds,
     )
+
+
+def make_bounds(network, bounded):
+    """Return bounds of these kinds, of all connections and features some."""
+    rng = np.random.RandomState(3)
+    bounds = [] if bounded else [None]
+    if "connections" in bounded:
+        shapes = zip(network.layer_units, network.layer_units[1:], strict=False)
+        masks = [draw_connections(shape, 0.5, rng) for shape in shapes]
+        bounds.append(connection_bounds(network, [*masks[:-1], None]))
+    if "signs" in bounded:
+        bounds.append(monotone_bounds(network, rng.randint(-1, 2, network.n_features)))
+    return bounds[0] if len(bounds) == 1 else bounds[0].within(bounds[1])
 
 
 def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None):
@@ -168,8 +190,8 @@ def layers(draw):
     )
 
 
-def make_network(n_features, layers, heads, dropout=0.0):
-    return NetworkSpec(InputSpec(n_features, dropout), tuple(layers), tuple(heads))
+def make_network(n_features, layers, heads, dropout=0.0, noise=0.0):
+    return NetworkSpec(InputSpec(n_features, dropout, noise), tuple(layers), tuple(heads))
 
 
 @st.composite
@@ -189,6 +211,7 @@ def networks(draw):
         draw(st.lists(layers(), max_size=3)),
         draw(st.lists(head, min_size=1, max_size=3)),
         draw(st.sampled_from([0.0, 0.0, 0.3])),
+        draw(st.sampled_from([0.0, 0.0, 0.2])),
     )
 
 
@@ -207,6 +230,13 @@ BESIDE = st.fixed_dictionaries(
     {
         "weight_decay": st.sampled_from([0.0, 0.5]),
         "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+        "penalty": st.sampled_from(
+            [Formula(name, (0.3,) * len(entry.constants)) for name, entry in PENALTIES.items()]
+        ),
+        "clip_value": st.sampled_from([None, 1e-2]),
+        "max_norm": st.sampled_from([None, 0.5]),
+        "frozen_layers": st.sampled_from([0, 0, 1, 2]),
+        "bounded": st.sampled_from([(), ("connections",), ("signs",), ("connections", "signs")]),
     }
 )
 
@@ -273,6 +303,8 @@ def check_against_reference(
     """Compare losses, parameters, steps and predictions of a short fit."""
     # Rounding decides on the signs of small numbers.
     assume(dtype == "float64" or solver not in BY_SIGNS)
+    if network.inputs.noise > 0.0:
+        density = None
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None
     solver = comparable_solver(network, solver)
@@ -287,8 +319,9 @@ def check_against_reference(
         is_safe = not any(head.entry.link.exponent for head in network.heads)
         assume("overflow" not in str(warning) or is_safe)
         raise
-    optimizer = OptimizerSpec(solver, OPTIMIZERS[solver].defaults, **(beside or {}))
-    if what_is_lacking(network, optimizer):  # what every engine knows is compared without exception
+    task = make_task(ReferenceEngine(), network, problem, **options)
+    # What every engine knows is compared without exception.
+    if what_is_lacking(network, task.optimizer) or task.bounds is not None:
         assume_well_conditioned(network, problem, plan, expected, dtype, options)
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 

@@ -254,20 +254,25 @@ def test_padding_is_no_part_of_the_norm(dtype, batch_size):
     )
 
     integer, address = ctypes.c_int64, ctypes.c_void_p
+    bounds = address, address, integer
+    sums = ctypes.c_double, *[address] * 4
     complete = ctypes.CFUNCTYPE(
-        None, *[address] * 3, integer, *[address] * 2, *[integer] * 3, *[address] * 2
+        None, *[address] * 3, integer, *[address] * 2, *[integer] * 3, *bounds, *sums
     )(task.model.complete)
-    p, g, table, sequence, groups, squares = (
+    p, g, table, sequence, groups, constants, squares = (
         array.ctypes.data
         for array in (
             *(task.model.parameters, task.model.gradient, task.blocks.table),
-            *(task.blocks.sequence, task.model.groups, task.blocks.squares),
+            *(task.blocks.sequence, task.model.groups, task.model.penalty_constants),
+            task.blocks.squares,
         )
     )
     other = g + (task.blocks.parts - 1) * size * np.dtype(dtype).itemsize
     for layer, shares in enumerate(task.blocks.shares.tolist()):
         arguments = (table, sequence, shares[0], shares[-1], WIDE.layer_units[layer + 1])
-        complete(p, g, other, task.blocks.parts - 1, *arguments, groups, squares)
+        unbounded = 0, 0, 0, np.inf
+        sums = groups, constants, squares, 0
+        complete(p, g, other, task.blocks.parts - 1, *arguments, *unbounded, *sums)
     tolerance = TOLERANCE[dtype]
     assert_allclose(task._unpacked(task.model.gradient[:size].copy()), expected, atol=tolerance)
     assert task.blocks.squares.sum() == pytest.approx(np.sum(expected**2), rel=tolerance)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skmlp.network.constraints import Bounds
 from skmlp.network.normalization import GROUP_ROWS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
@@ -61,11 +62,14 @@ class FitTask:
     optimizer_state : OptimizerState
         Where the optimizer starts. The engine works on a copy.
     alpha : float
-        L2 penalty.
+        Strength of the optimizer's penalty, which by default is the L2 penalty.
     batch_size : int
         Rows per minibatch; the last one of an epoch may be shorter.
     seed : int
         What the masks of dropout are keyed by, below ``2 ** 32``.
+    bounds : Bounds or None
+        Within which parameters are after each update; those that the fit starts from are within.
+        Gradients of parameters that have one possible value are zero.
     """
 
     network: NetworkSpec
@@ -76,11 +80,15 @@ class FitTask:
     alpha: float
     batch_size: int
     seed: int = 0
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         # Kernels count in steps of it.
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
+        frozen, trained = self.optimizer.frozen_layers, self.network.n_connections
+        if frozen >= trained:
+            raise ValueError(f"frozen_layers must be below {trained}, got {frozen}.")
 
 
 @dataclass(frozen=True)
@@ -273,9 +281,9 @@ class Engine(ABC):
     ) -> tuple[float, FloatArray]:
         """Return the penalized mean loss over `rows` (default: all) and its gradient.
 
-        Where units are dropped, the masks are those of `seed` and `step` (`skmlp.network.masks`);
-        in step zero none is. Batch normalization takes the statistics of these rows and leaves the
-        running ones as they are.
+        Where units are dropped, or noise is added to inputs, these are those of `seed` and `step`
+        (`skmlp.network.masks`); in step zero there are none. Batch normalization takes the
+        statistics of these rows and leaves the running ones as they are.
         """
 
     @abstractmethod

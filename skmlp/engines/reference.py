@@ -19,13 +19,16 @@ from skmlp.engines.base import (
     Run,
     batch_bounds,
 )
+from skmlp.network.constraints import limit_norms, trained_from
 from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
-from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
+from skmlp.network.penalties import PENALTIES
+from skmlp.network.specs import L2, Formula, HeadSpec, LayerSpec, NetworkSpec
 
 # Stands where the word that masks are keyed by would.
 NO_DROPOUT = -1
@@ -88,10 +91,13 @@ class ReferenceEngine(Engine):
         *,
         dropout_factor: float = 1.0,
         updates_statistics: bool = False,
+        penalty: Formula = L2,
+        frozen_layers: int = 0,
     ) -> tuple[float, FloatArray]:
         """Do as `loss_and_gradient`; the running statistics in `parameters` may be updated.
 
-        The shares that are dropped are multiplied by `dropout_factor`.
+        The shares that are dropped are multiplied by `dropout_factor`, the penalty may be another
+        one, and normalization of the first layers that in predictions.
         """
         rows = np.arange(data.X.shape[0]) if rows is None else rows
         assert data.targets is not None
@@ -100,14 +106,19 @@ class ReferenceEngine(Engine):
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
         share = network.inputs.dropout * dropout_factor
-        X = data.X[rows] * dropped(mask_word, 0, data.X[rows].shape, share)
-        batch = Batch(mask_word, weight, updates_statistics, dropout_factor)
+        X = data.X[rows]
+        if network.inputs.noise > 0.0 and mask_word != NO_DROPOUT:
+            X = X + network.inputs.noise * noise(mask_word, *X.shape)
+        X = X * dropped(mask_word, 0, X.shape, share)
+        batch = Batch(mask_word, weight, updates_statistics, dropout_factor, frozen_layers)
         layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
         output = apply_links(network, raw)
 
         values, delta = loss_and_delta(network, data.targets[rows], raw, output)
-        penalty = sum(np.sum(coef**2) for coef in coefs)
-        loss = (np.sum(weight * values) + 0.5 * alpha * penalty) / np.sum(weight)
+        charge = elementwise(PENALTIES[penalty.name].value)
+        slope = elementwise(PENALTIES[penalty.name].gradient)
+        charges = sum(np.sum(charge(coef, *penalty.constants)) for coef in coefs)
+        loss = (np.sum(weight * values) + alpha * charges) / np.sum(weight)
 
         delta = delta * weight[:, np.newaxis]
         gradient = np.zeros(layout.size)
@@ -115,7 +126,8 @@ class ReferenceEngine(Engine):
         extra_gradients = named(layout, gradient)
         for number in reversed(range(network.n_connections)):
             before = layers[number - 1].outputs if number > 0 else X
-            coef_gradients[number][...] = before.T @ delta + alpha * coefs[number]
+            slopes = slope(coefs[number], *penalty.constants)
+            coef_gradients[number][...] = before.T @ delta + alpha * slopes
             intercept_gradients[number][...] = delta.sum(axis=0)
             if number > 0:
                 delta = delta @ coefs[number].T
@@ -192,18 +204,42 @@ class ReferenceRun(Run):
                 self._steps[index],
                 dropout_factor=dropout,
                 updates_statistics=True,
+                penalty=task.optimizer.penalty,
+                frozen_layers=task.optimizer.frozen_layers,
             )
             total += loss * (stop - start)
             counted += stop - start
-            self._update(index, clipped(gradient, task.optimizer.clip_norm), rate, decay)
+            self._update(index, self._restricted(index, gradient), rate, decay)
+            self._project(index)
         return total / max(counted, 1)
+
+    def _restricted(self, index: int, gradient: FloatArray) -> FloatArray:
+        """Return a gradient without what must not change, and clipped."""
+        task = self._tasks[index]
+        optimizer = task.optimizer
+        gradient = gradient * trained_from(task.network, optimizer.frozen_layers)
+        if task.bounds is not None:
+            gradient[task.bounds.is_fixed] = 0.0
+        if optimizer.clip_value is not None:
+            gradient = np.clip(gradient, -optimizer.clip_value, optimizer.clip_value)
+        return clipped(gradient, optimizer.clip_norm)
+
+    def _project(self, index: int) -> None:
+        """Move the parameters to where they may be."""
+        task, parameters = self._tasks[index], self._parameters[index]
+        max_norm, frozen = task.optimizer.max_norm, task.optimizer.frozen_layers
+        if task.bounds is not None:
+            task.bounds.confine(parameters)
+        if max_norm is not None:
+            limit_norms(layout_of(task.network), parameters, max_norm, frozen)
 
     def _update(
         self, index: int, gradient: FloatArray, learning_rate: float, decay_factor: float
     ) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
         entry, states = optimizer.entry, self._vectors[index].T
-        layout = layout_of(self._tasks[index].network)
+        network = self._tasks[index].network
+        layout, trained = layout_of(network), trained_from(network, optimizer.frozen_layers)
         first_intercept = layout.coef_offsets[-1]
         for name, members in (
             ("coefs", range(first_intercept)),
@@ -213,7 +249,7 @@ class ReferenceRun(Run):
             rate = learning_rate * group.rate
             constants = entry.constants(optimizer.settings, rate, self._steps[index])
             keep = 1.0 - rate * decay_factor * group.decay * optimizer.weight_decay
-            for i in members:
+            for i in filter(trained.__getitem__, members):
                 parameters[i], *states[i] = entry.update(
                     keep * parameters[i], gradient[i], *states[i], constants
                 )
@@ -281,12 +317,15 @@ class Batch:
         Whether running statistics take note of them.
     dropout_factor : float
         What the shares that are dropped are multiplied by.
+    frozen_layers : int
+        Batch normalization of so many layers takes its running statistics, and leaves them.
     """
 
     mask_word: int
     weight: FloatArray
     updates_statistics: bool
     dropout_factor: float = 1.0
+    frozen_layers: int = 0
 
 
 class LayerNormalization:
@@ -373,7 +412,9 @@ class HiddenLayer:
             self._normalization = LayerNormalization(z)
         elif layer.normalization == "batch":
             statistics = extras[number, "mean"], extras[number, "variance"]
-            self._normalization = BatchNormalization(z, batch, *statistics)
+            is_frozen = batch is not None and number < batch.frozen_layers
+            own = None if is_frozen else batch
+            self._normalization = BatchNormalization(z, own, *statistics)
         if self._normalization is not None:
             self._gain = extras[number, "gain"]
             z = self._gain * self._normalization.values + extras[number, "shift"]

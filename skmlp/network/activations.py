@@ -87,6 +87,9 @@ class Activation:
         Whether users may choose it for hidden layers.
     reference : str
         Where the formula comes from.
+    never_falls : callable
+        ``never_falls(*constants)``: whether the value never falls where `z` grows, as long as
+        learned numbers are not negative.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Activation:
     growth: Callable[..., Growth] | None = no_growth
     hidden: bool = True
     reference: str = ""
+    never_falls: Callable[..., bool] = lambda *constants: False
 
     def check_constants(self, values: tuple[float, ...]) -> None:
         """Refuse values that the formula's constants cannot have.
@@ -115,6 +119,14 @@ class Activation:
 
 def no_gain(*constants: float) -> float:
     return 1.0
+
+
+def always(*constants: float) -> bool:
+    return True
+
+
+def is_not_negative(slope: float = 0.0) -> bool:
+    return slope >= 0.0
 
 
 def leaky_gain(negative_slope: float = 0.25) -> float:
@@ -205,7 +217,7 @@ def whole_number(pieces: float) -> int:
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
     for entry in (
-        Activation("identity", identity, identity_derivative, gain=no_gain),
+        Activation("identity", identity, identity_derivative, gain=no_gain, never_falls=always),
         Activation(
             "logistic",
             logistic,
@@ -214,6 +226,7 @@ ACTIVATIONS: dict[str, Activation] = {
             gain=no_gain,
             growth=at_most_one,
             reference="Rumelhart, Hinton & Williams (1986), Nature 323",
+            never_falls=always,
         ),
         Activation(
             "tanh",
@@ -222,14 +235,22 @@ ACTIVATIONS: dict[str, Activation] = {
             gain=no_gain,
             growth=at_most_one,
             reference="LeCun et al. (1998), Efficient BackProp",
+            never_falls=always,
         ),
-        Activation("relu", relu, relu_derivative, reference="Nair & Hinton (2010), ICML"),
+        Activation(
+            "relu",
+            relu,
+            relu_derivative,
+            reference="Nair & Hinton (2010), ICML",
+            never_falls=always,
+        ),
         Activation(
             "exp",
             exponential,
             exponential_derivative,
             hidden=False,
             reference="log link of the Poisson family",
+            never_falls=always,
         ),
         Activation(
             "gelu",
@@ -254,6 +275,7 @@ ACTIVATIONS: dict[str, Activation] = {
             gain=leaky_gain,
             growth=at_most_slope,
             reference="Maas, Hannun & Ng (2013), ICML",
+            never_falls=is_not_negative,
         ),
         Activation(
             "prelu",
@@ -264,6 +286,7 @@ ACTIVATIONS: dict[str, Activation] = {
             gain=leaky_gain,
             growth=None,
             reference="He et al. (2015), ICCV, eq. 1, one slope per unit",
+            never_falls=is_not_negative,
         ),
         Activation(
             "maxout",
@@ -273,6 +296,7 @@ ACTIVATIONS: dict[str, Activation] = {
             pieces=whole_number,
             gain=no_gain,
             reference="Goodfellow et al. (2013), ICML, eq. 1",
+            never_falls=always,
         ),
     )
 }

@@ -38,6 +38,10 @@ class Link:
         than its raw prediction, or than one. Bounds on a network's outputs are made of it.
     reference : str
         Where the formula comes from.
+    n_spreads : int
+        Raw predictions of a target, the last of them, that say how sure it is and do not enter
+        what is predicted. Outputs never fall where one of the others grows, unless it
+        `is_categorical`.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Link:
     is_categorical: bool = False
     exponent: float = 0.0
     reference: str = ""
+    n_spreads: int = 0
 
 
 def mean_and_deviation(mean: float, log_variance: float) -> tuple[float, float]:
@@ -70,6 +75,7 @@ LINKS: dict[str, Link] = {
             units_per_target=2,
             exponent=0.5,
             reference="Nix & Weigend (1994), IEEE International Conference on Neural Networks",
+            n_spreads=1,
         ),
     )
 }

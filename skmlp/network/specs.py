@@ -10,8 +10,14 @@ from typing import Any
 from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
+from skmlp.network.penalties import PENALTIES, Penalty
 
 NORMALIZATIONS = ("layer", "batch")
+
+
+def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,24 @@ class InputSpec:
     n_features : int
     dropout : float
         Share of the inputs that training drops.
+    noise : float
+        Standard deviation of what training adds to the inputs, before it drops some.
     """
 
     n_features: int
     dropout: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("n_features", self.n_features)
         check_dropout(self.dropout)
+        is_valid = type(self.noise) is float and 0.0 <= self.noise < float("inf")
+        check("noise", self.noise, is_valid, "a finite float, not negative")
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether training sees other inputs than there are."""
+        return self.dropout > 0.0 or self.noise > 0.0
 
 
 @dataclass(frozen=True)
@@ -274,6 +290,9 @@ def plain_network(
     return NetworkSpec(InputSpec(n_features), layers, heads)
 
 
+L2 = Formula("l2")
+
+
 @dataclass(frozen=True)
 class OptimizerSpec:
     """A stochastic optimizer, and what is done beside it.
@@ -288,28 +307,48 @@ class OptimizerSpec:
         Before a step with rate `r` a coefficient is multiplied by ``1 - r * weight_decay``.
     clip_norm : float or None
         What the norm of a batch's gradient is reduced to where it is larger.
+    penalty : Formula
+        An entry of the penalties.
+    clip_value : float or None
+        What the size of each entry of a batch's gradient is reduced to where it is larger, before
+        the norm is looked at.
+    max_norm : float or None
+        What the norm of a unit's incoming weights is reduced to after an update where it is larger.
+    frozen_layers : int
+        So many layers, from the input on, stay what they are. Batch normalization in them takes
+        its running statistics, and leaves these as they are.
     """
 
     name: str
     settings: tuple[float, ...]
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    penalty: Formula = L2
+    clip_value: float | None = None
+    max_norm: float | None = None
+    frozen_layers: int = 0
 
     def __post_init__(self) -> None:
         check("name", self.name, self.name in OPTIMIZERS, "an optimizer of the registry")
         self.entry.check_settings(self.settings)
-        decay, norm = self.weight_decay, self.clip_norm
+        decay = self.weight_decay
         check("weight_decay", decay, 0.0 <= decay < float("inf"), "a finite number, not negative")
-        check("clip_norm", norm, norm is None or norm > 0.0, "None or positive")
+        for name in ("clip_norm", "clip_value", "max_norm"):
+            limit = getattr(self, name)
+            check(name, limit, limit is None or limit > 0.0, "None or positive")
+        is_known = type(self.penalty) is Formula and self.penalty.name in PENALTIES
+        check("penalty", self.penalty, is_known, "a Formula of the registry of penalties")
+        self.penalty_entry.check_constants(self.penalty.constants)
+        frozen = self.frozen_layers
+        check("frozen_layers", frozen, type(frozen) is int and frozen >= 0, "an int, not negative")
 
     @property
     def entry(self) -> Optimizer:
         return OPTIMIZERS[self.name]
 
-
-def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
-    if not is_valid:
-        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
+    @property
+    def penalty_entry(self) -> Penalty:
+        return PENALTIES[self.penalty.name]
 
 
 def check_count(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.optimize
 
 from skmlp.engines.base import Engine
+from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.interrupts import POLICY
@@ -62,8 +63,9 @@ def minimize_lbfgs(
     tol: float,
     extra_options: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
+    bounds: Bounds | None = None,
 ) -> LbfgsResult:
-    """Minimize the penalized mean loss over all rows.
+    """Minimize the penalized mean loss over all rows, within bounds if there are any.
 
     SciPy works in double precision; the engine evaluates in the precision of `data`.
 
@@ -84,10 +86,13 @@ def minimize_lbfgs(
             method="L-BFGS-B",
             jac=True,
             callback=progress,
+            bounds=None if bounds is None else scipy.optimize.Bounds(bounds.lower, bounds.upper),
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol, **(extra_options or {})},
         )
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise
         return LbfgsResult(progress.parameters, progress.loss, None, progress.n_iter)
+    if bounds is not None:  # whatever the last line search made of them
+        bounds.confine(result.x)
     return LbfgsResult(result.x, float(result.fun), result, min(result.nit, max_iter))

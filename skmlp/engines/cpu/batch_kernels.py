@@ -276,7 +276,8 @@ def batch_kernel(dtype: str) -> int:
     Normalizes vectors `first` to `last` of the columns of a layer's products, `rows` rows of them.
     `weights` belong to the whole data set and are gathered by the row numbers in `order`; unless
     `weighted`, all are one. The last arguments are ``matrix, updates, scratch``: the elements of a
-    matrix, whether running statistics are updated, and scratch memory.
+    matrix, whether running statistics are updated (if negative, they are also what is normalized
+    by), and scratch memory.
     """
     real, array = types_of(dtype)
     zero, itemsize = real(0), np.dtype(dtype).itemsize
@@ -349,6 +350,7 @@ def batch_kernel(dtype: str) -> int:
             count = min(GROUP_ROWS, rows - start)
             group = weigh(weights, weighted, advance(order, start), count, own_weights)
             counted, _, total, _ = group
+            counted = counted if updates >= 0 else 0
             for panel in range(panel_count(columns, lanes)):
                 column, vectors, gain = gain_of_panel(layer, parameters, panel)
                 begin, stop = part_of_panel(column, vectors, first, last, lanes)

@@ -10,11 +10,13 @@ from skmlp.engines.cpu.formula_kernels import (
     output_kernel,
     update_kernel,
 )
-from skmlp.engines.cpu.map_kernels import drop_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import NORMALIZATIONS, Formula, LayerSpec
 
 SOME = 0.5  # of what is dropped: all shares have the same kernels
@@ -35,7 +37,10 @@ def compile_all(dtype: str) -> None:
         constants_kernel(name)
         for decays in (False, True):
             update_kernel(name, dtype, decays=decays)
-    completion_kernel(dtype)
+    for penalty in PENALTIES:
+        completion_kernel(penalty, dtype)
+    projection_kernel(dtype)
+    noise_kernel(dtype)
 
 
 def layers_of_every_kind() -> Iterator[LayerSpec]:

@@ -13,7 +13,7 @@ from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     backward_layer,
-    drop_inputs,
+    disturb_inputs,
     forward_layer,
     forward_output,
     go_back_whole_rows,
@@ -23,6 +23,7 @@ from skmlp.engines.cpu.passes import (
 )
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
+from skmlp.engines.cpu.projection import project_share
 from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, prefetch_rows
 from skmlp.engines.cpu.tables import (
     BLOCK_OFFSET,
@@ -34,6 +35,7 @@ from skmlp.engines.cpu.tables import (
     HEAD_UNITS,
     INTERCEPTS,
     LD,
+    NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
     OUTPUTS,
@@ -146,9 +148,10 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     gathers = not (source.is_direct or source.is_sparse)
     if gathers:
         gather_share(layers, source, work, order, first, last)
-    if layers[0, DROP]:
-        drop_inputs(layers, source, work, order, first, last, share)
-    if by_columns and (gathers or layers[0, DROP]):
+    is_disturbed = layers[0, DROP] != 0 or layers[0, NOISE] != 0
+    if is_disturbed:
+        disturb_inputs(layers, source, work, order, first, last, share)
+    if by_columns and (gathers or is_disturbed):
         meeting += 1
         meet(team, meeting)
     table = input_table(layers, work, thread)
@@ -177,7 +180,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     if by_columns:
         meeting += 1
         meet(team, meeting)
-    for layer in range(output - 1, 0, -1):
+    for layer in range(output - 1, model.first_layer, -1):
         backward_layer(layers, work, parameters, layer, share)
         if by_columns:
             meeting += 1
@@ -241,7 +244,7 @@ def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, tea
     order = pointer(slab.order, slab.position)
     for part in range(blocks.parts):
         first, rows = rows_of_part(slab.rows, part, blocks.parts)
-        for layer in range(layers.shape[0] - 1):
+        for layer in range(model.first_layer, layers.shape[0] - 1):
             table = inputs_of(layers, work, layer, thread)
             begin, end = share_of_blocks(blocks.gradient_shares[part], layer, team, thread)
             before = np.int64(-1)
@@ -290,7 +293,7 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_
     scaling, constants, is_there = gradient_data
     order = pointer(slab.order, slab.position)
     is_whole = is_there or not is_first
-    for layer in range(layers.shape[0] - 1):
+    for layer in range(model.first_layer, layers.shape[0] - 1):
         table = inputs_of(layers, work, layer, thread)
         begin, end = share_of_blocks(blocks.shares, layer, team, thread)
         before = np.int64(-1)
@@ -321,16 +324,23 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_
 
 
 @inner
-def complete_share(layers, model, blocks, team, thread):
-    """Complete a thread's share of a batch's gradient, so that its norm can be told."""
+def complete_share(layers, model, blocks, inverse, team, thread):
+    """Complete a thread's share of a batch's gradient, so that it can be clipped."""
     other = (blocks.parts - 1) * model.parameters.size
-    for layer in range(layers.shape[0] - 1):
+    is_bounded = np.int64(model.bounds.size > 0)
+    upper = pointer(model.bounds, is_bounded * model.parameters.size)
+    bounds = pointer(model.bounds, 0), upper, is_bounded, model.clip_value / inverse
+    for layer in range(model.first_layer, layers.shape[0] - 1):
         begin, end = share_of_blocks(blocks.shares, layer, team, thread)
         gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
         places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
-        sums = pointer(model.groups, 0), pointer(blocks.squares, 0)
+        penalty = pointer(model.groups, 0), pointer(model.penalty_constants, 0)
+        sums = pointer(blocks.squares, 0), pointer(blocks.charges, 0)
         parameters, columns = pointer(model.parameters, 0), layers[layer + 1, PRODUCT_UNITS]
-        call_kernel(model.complete, (parameters, *gradients, *places, columns, *sums))
+        call_kernel(
+            model.complete,
+            (parameters, *gradients, *places, columns, *bounds, *penalty, *sums),
+        )
 
 
 @jit(inline="always")
@@ -356,10 +366,10 @@ def train_on_batch(
     """
     start, stop = bounds
     inverse, constants, step, dropout = step_data
-    is_clipped = model.clip_norm > 0.0
+    is_completed = model.complete != 0
     # One thread has each block's gradient and update at once. Where several compute gradients of
     # parts, an update needs what others have computed; the norm is that of all blocks.
-    is_there = (blocks.parts > 1 and team.threads > 1) or is_clipped
+    is_there = (blocks.parts > 1 and team.threads > 1) or is_completed
     order = plan.orders.reshape(plan.orders.size)
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
@@ -376,13 +386,18 @@ def train_on_batch(
         # Here the losses of all rows are there, and will be until the next meeting.
         loss += sum_of_losses(blocks, slab.rows)
         if is_last:
-            if is_clipped:
-                complete_share(layers, model, blocks, team, thread)
+            if is_completed:
+                complete_share(layers, model, blocks, inverse, team, thread)
+            if model.clip_norm > 0.0:
                 meeting += 1
                 meet(team, meeting)
                 inverse = clipped(model, blocks, inverse)
-            data = ((inverse, is_clipped), constants, is_there)
+            data = ((inverse, is_completed), constants, is_there)
             update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
+            if model.project:
+                meeting += 1
+                meet(team, meeting)
+                project_share(layers, model, work, team, thread)
         meeting += 1
         meet(team, meeting)
     return meeting, loss

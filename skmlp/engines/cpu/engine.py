@@ -39,6 +39,7 @@ from skmlp.engines.cpu.layout import (
 )
 from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
+from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.tables import (
@@ -52,10 +53,11 @@ from skmlp.engines.cpu.tables import (
     Slab,
 )
 from skmlp.engines.cpu.threads import effective_threads, share_out
+from skmlp.network.constraints import Bounds
 from skmlp.network.folding import folded
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import L2, NetworkSpec, OptimizerSpec
 
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
@@ -79,14 +81,19 @@ def flat(numbers: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
 
 
 def step_of(
-    optimizer: OptimizerSpec | None, alpha: float, dtype: str, threads: int
+    optimizer: OptimizerSpec | None, alpha: float, dtype: str, threads: int, *, is_bounded: bool
 ) -> dict[str, Any]:
-    """Return those fields of a `Model` that belong to a step; there is none without optimizer."""
+    """Return those fields of a `Model` that belong to a step; there is none without optimizer.
+
+    `is_bounded` says whether parameters have bounds.
+    """
     groups = {GROUP_OF_COEFS: GROUPS["coefs"], GROUP_OF_INTERCEPTS: GROUPS["intercepts"]}
     rates = sorted({group.rate for group in groups.values()})
     table = np.zeros((len(groups), GROUP_FIELDS))
     fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
-    fields |= {"prepare": 0, "update": 0, "complete": 0, "clip_norm": 0.0}
+    fields |= {"prepare": 0, "update": 0, "complete": 0, "project": 0, "first_layer": 0}
+    fields |= {"clip_norm": 0.0, "clip_value": np.inf, "max_norm": np.inf}
+    fields["penalty_constants"] = np.zeros(1)
     row = ROW_CONSTANTS
     if optimizer is not None:
         decay = optimizer.weight_decay
@@ -95,12 +102,24 @@ def step_of(
         fields["settings"] = np.array([*optimizer.settings, 0.0])
         fields["prepare"] = constants_kernel(optimizer.name)
         fields["update"] = update_kernel(optimizer.name, dtype, decays=decay > 0.0)
-        if optimizer.clip_norm is not None:
-            fields["complete"] = completion_kernel(dtype)
-            fields["clip_norm"] = float(optimizer.clip_norm)
+        fields["first_layer"] = optimizer.frozen_layers
+        fields["penalty_constants"] = np.array([*optimizer.penalty.constants, 0.0])
+        for name in ("clip_norm", "clip_value", "max_norm"):
+            if (limit := getattr(optimizer, name)) is not None:
+                fields[name] = float(limit)
+        is_clipped = optimizer.clip_norm is not None or optimizer.clip_value is not None
+        if is_clipped or is_bounded or is_charged(optimizer):
+            fields["complete"] = completion_kernel(optimizer.penalty.name, dtype)
+        if is_bounded or optimizer.max_norm is not None:
+            fields["project"] = projection_kernel(dtype)
         row += optimizer.entry.n_constants
     stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
     return {**fields, "constants": np.empty((threads, len(rates), stride))}
+
+
+def is_charged(optimizer: OptimizerSpec | None) -> bool:
+    """Whether there is another penalty than L2, which updates know by themselves."""
+    return optimizer is not None and optimizer.penalty != L2
 
 
 class CpuTask:
@@ -117,10 +136,11 @@ class CpuTask:
         seed: int = 0,
         optimizer: OptimizerSpec | None = None,
         state: OptimizerState | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         dtype = data.dtype
-        if network.inputs.dropout > 0.0:
-            data = data.to_drop_from()
+        if network.inputs.is_disturbed:
+            data = data.to_disturb()
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
@@ -160,13 +180,14 @@ class CpuTask:
             shares=blocks.shares,
             row_losses=np.zeros(self.slab_size),
             penalties=np.zeros(len(blocks.table)),
+            charges=np.zeros(len(blocks.table) if is_charged(optimizer) else 0),
             squares=np.zeros(len(blocks.table)),
         )
         largest = padded(blocks.largest, dtype)
         is_passed_on = parts > 1 and self.threads > 1
-        step = step_of(optimizer, alpha, dtype, self.threads)
-        is_clipped = step["clip_norm"] > 0.0
-        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_clipped
+        step = step_of(optimizer, alpha, dtype, self.threads, is_bounded=bounds is not None)
+        is_completed = step["complete"] != 0
+        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_completed
         # A batch of one slab needs the rooms also where larger ones need the whole.
         gradient_size = max(layout.parameters_size * is_whole, largest * self.threads)
         self._gradient = aligned_zeros(parts * gradient_size, dtype)
@@ -174,6 +195,12 @@ class CpuTask:
         self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
         for own, vector in zip(self._state_vectors(), vectors, strict=True):
             own[...] = self._packed(vector, layout.parameters_size)
+        both = () if bounds is None else (bounds.lower, bounds.upper)
+        # Padding is between zero and zero.
+        packed = [self._packed(vector, layout.parameters_size) for vector in both]
+        panels_of_bounds = np.concatenate(packed) if packed else np.empty(0, dtype=dtype)
+        if optimizer is not None:
+            self._charge_frozen(network, parameters, optimizer)
         self.model = Model(
             parameters=self._parameters,
             gradient=self._gradient,
@@ -184,9 +211,28 @@ class CpuTask:
             head_constants=constants_of_heads(network),
             target_columns=network.target_columns,
             alpha=float(alpha),
+            bounds=panels_of_bounds,
             **step,
         )
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
+
+    def _charge_frozen(
+        self, network: NetworkSpec, parameters: FloatArray, optimizer: OptimizerSpec
+    ) -> None:
+        """Enter the penalty of what is not trained, once for all steps, as that of the first block.
+
+        That one is not updated then, nor are the others of its layer.
+        """
+        frozen = layout_of(network).coef_offsets[optimizer.frozen_layers]
+        if frozen == 0:
+            return
+        self._flat[...] = parameters
+        coefs = self._flat[:frozen].astype(np.float64)
+        if self.blocks.charges.size:
+            charge = np.vectorize(optimizer.penalty_entry.value, otypes=[np.float64])
+            self.blocks.charges[0] = charge(coefs, *optimizer.penalty.constants).sum()
+        else:
+            self.blocks.penalties[0] = coefs @ coefs
 
     def _packed(self, vector: FloatArray, size: int) -> FloatArray:
         self._flat[...] = vector
@@ -396,6 +442,7 @@ class CpuRun(Run):
                 task.seed,
                 task.optimizer,
                 task.optimizer_state,
+                task.bounds,
             )
             for task in tasks
         ]

@@ -25,6 +25,7 @@ from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.links import LINKS, Link
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.penalties import PENALTIES
 
 # Compiled kernels must outlive every call of their address.
 _alive: list[Any] = []
@@ -393,18 +394,43 @@ def _update_kernel(formula: Any, n_states: int, n_constants: int, dtype: str, de
 
 
 @cache
-def completion_kernel(dtype: str) -> int:
+def completion_kernel(penalty: str, dtype: str) -> int:
     """``kernel(w, gradient, other, adds, blocks, sequence, first, last, columns, ...)``.
 
     Completes the gradients of some blocks of a layer of `columns` columns, those in the table
-    `blocks` that `sequence` numbers from `first` up to `last`: ``gradient += alpha * w``, and
-    `other` too if it `adds` one. The last arguments are the table of groups, and `squares`, where
-    ``squares[block]`` becomes the sum of the squares, padding left out.
+    `blocks` that `sequence` numbers from `first` up to `last`: adds `other` if it `adds` one, and
+    `alpha` times the gradient of the penalty. The last arguments are ``lower, upper, is_bounded,
+    limit, groups, constants, squares, charges``: if it `is_bounded`, the entries of parameters
+    between equal bounds become zero; all are clipped to `limit`; ``squares[block]`` becomes the
+    sum of their squares, padding left out, and ``charges[block]`` what the penalty, if it is not
+    L2, charges for the coefficients. `constants` are those of the penalty.
     """
     real, array = types_of(dtype)
     doubles, integers = types.CPointer(float64), types.CPointer(int64)
+    entry, zero, is_charged = PENALTIES[penalty], real(0), penalty != "l2"
+    value, slope = (specialize(formula, real) for formula in (entry.value, entry.gradient))
+    load = loader(NUMBA_TYPES[dtype], len(entry.constants))
 
-    def complete(w, gradient, other, adds, blocks, sequence, first, last, columns, groups, squares):
+    def complete(
+        w,
+        gradient,
+        other,
+        adds,
+        blocks,
+        sequence,
+        first,
+        last,
+        columns,
+        lower,
+        upper,
+        is_bounded,
+        limit,
+        groups,
+        constants,
+        squares,
+        charges,
+    ):
+        own, largest = load(constants, 1, 0), real(limit)
         of_coefs = real(groups[GROUP_OF_COEFS * GROUP_FIELDS + GROUP_ALPHA])
         of_intercepts = real(groups[GROUP_OF_INTERCEPTS * GROUP_FIELDS + GROUP_ALPHA])
         lanes = lane_count(w)
@@ -415,18 +441,29 @@ def completion_kernel(dtype: str) -> int:
             used = width - lanes + in_last
             rows = block[BLOCK_LAST] - block[BLOCK_FIRST]
             start = block[BLOCK_OFFSET]
-            total = 0.0
+            total, charge = 0.0, 0.0
             for i in range(rows + block[BLOCK_TAIL]):
                 alpha = of_coefs if i < rows else of_intercepts
                 for j in range(start + i * width, start + i * width + used):
                     number = gradient[j] + other[j] if adds else gradient[j]
-                    number += alpha * w[j]
+                    number += alpha * slope(w[j], *own)
+                    if is_bounded and lower[j] == upper[j]:
+                        number = zero
+                    # NaN is not larger, and stays in the gradient.
+                    if number > largest:
+                        number = largest
+                    elif number < -largest:
+                        number = -largest
                     gradient[j] = number
                     total += float(number) * float(number)
+                    if is_charged and i < rows:
+                        charge += float(value(w[j], *own))
             squares[sequence[k]] = total
+            if is_charged:
+                charges[sequence[k]] = charge
 
     arguments = (
         *(array, array, array, int64, integers, integers, int64, int64, int64),
-        *(doubles, doubles),
+        *(array, array, int64, float64, doubles, doubles, doubles, doubles),
     )
-    return address_of_kernel(complete, arguments, dtype)
+    return address_of_kernel(complete, arguments, f"{penalty} {dtype}")

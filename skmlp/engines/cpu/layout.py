@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.cpu.formula_kernels import group_scratch_size
-from skmlp.engines.cpu.map_kernels import drop_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,
     lanes_of,
@@ -30,6 +30,7 @@ from skmlp.engines.cpu.tables import (
     COEFS,
     CONSTANTS,
     DELTAS,
+    DEVIATION,
     DROP,
     DROPOUT,
     EXTRA_SUMS,
@@ -41,6 +42,7 @@ from skmlp.engines.cpu.tables import (
     LAYER_FIELDS,
     LD,
     MAP,
+    NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
     OUTPUTS,
@@ -149,6 +151,7 @@ def network_layout(
     row_addresses = address_of(constants) + np.arange(len(units)) * constants.strides[0]
     layers[:, DROPOUT] = row_addresses
     layers[:, CONSTANTS] = row_addresses + constants.itemsize
+    layers[0, DEVIATION] = layers[0, CONSTANTS]
     size = ends[-1]
 
     def place(elements: int) -> int:
@@ -158,6 +161,10 @@ def network_layout(
 
     if backward and network.inputs.dropout > 0.0:
         layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
+    if backward and network.inputs.noise > 0.0:
+        if is_sparse:
+            raise ValueError("Noise cannot be added to sparse inputs, which would not be sparse.")
+        layers[0, NOISE] = noise_kernel(dtype)
     for layer, spec in enumerate(network.layers, start=1):
         own = layers[layer]
         stages = stages_of(spec, dtype, backward=backward)
@@ -195,9 +202,12 @@ def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
 
 
 def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
-    """Return a row for each layer: its dropout, and the constants of its activation."""
+    """Return a row for each layer: its dropout, and the constants of its activation.
+
+    Those of the inputs are the standard deviation of noise.
+    """
     rows = [
-        (network.inputs.dropout,),
+        (network.inputs.dropout, network.inputs.noise),
         *((layer.dropout, *layer.activation.constants) for layer in network.layers),
         (0.0,),
     ]

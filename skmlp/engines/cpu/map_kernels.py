@@ -45,6 +45,7 @@ from skmlp.network.masks import (
     word_of_step,
     word_of_unit,
 )
+from skmlp.network.noise import ANGLE, RADIUS, gaussian
 from skmlp.network.specs import LayerSpec
 
 
@@ -235,6 +236,33 @@ def sparse_drop_kernel(dtype: str) -> int:
     csr = (array, array, types.CPointer(int32), integers)
     arguments = (*csr, integers, *([int64] * 4), doubles, float64)
     return address_of_kernel(drop, arguments, f"sparse {dtype}")
+
+
+@cache
+def noise_kernel(dtype: str) -> int:
+    """``kernel(values, ld, rows, width, row, seed, step, deviation)``: add noise to inputs.
+
+    It is that of `skmlp.network.noise`; the first row is number `row` of the batch. In step zero
+    there is none.
+    """
+    real, array = types_of(dtype)
+    step_word, layer_word, row_word, unit_word, _ = mask_formulas()
+    normal = specialize(gaussian, np.float64)
+
+    def disturb(values, ld, rows, width, row, seed, step, deviation):
+        if step == 0:
+            return
+        word = step_word(seed, step)
+        of_radius, of_angle = layer_word(word, RADIUS), layer_word(word, ANGLE)
+        for i in range(rows):
+            radius, angle = row_word(of_radius, row + i), row_word(of_angle, row + i)
+            line = advance(values, i * ld)
+            for j in range(width):
+                number = normal(unit_word(radius, j), unit_word(angle, j))
+                line[j] = real(line[j] + deviation[0] * number)
+
+    arguments = (array, *([int64] * 6), types.CPointer(float64))
+    return address_of_kernel(disturb, arguments, dtype)
 
 
 @cache

@@ -47,6 +47,7 @@ from skmlp.engines.cpu.tables import (
     BACK,
     CONSTANTS,
     DELTAS,
+    DEVIATION,
     DROP,
     DROPOUT,
     HEAD_CONSTANTS,
@@ -58,6 +59,7 @@ from skmlp.engines.cpu.tables import (
     LAYER_FIELDS,
     LD,
     MAP,
+    NOISE,
     OUTPUTS,
     PANEL_ROWS,
     PANELS,
@@ -111,8 +113,17 @@ def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
 
 
 @inner
-def drop_inputs(layers, source, work, order, first, last, share):
-    """Drop some inputs of a thread's rows of X, which have been copied for that."""
+def disturb_inputs(layers, source, work, order, first, last, share):
+    """Add noise to a thread's rows of X, which have been copied for that, and drop some inputs."""
+    if layers[0, NOISE]:
+        ld = layers[0, LD]
+        rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+        place = (share.first_in_batch + first, share.seed, share.step)
+        deviation = float64_pointer(layers[0, DEVIATION])
+        arguments = (rows, ld, last - first, layers[0, UNITS], *place, deviation)
+        call_kernel(layers[0, NOISE], arguments)
+    if not layers[0, DROP]:
+        return
     if source.is_sparse:
         like = pointer(work.buffer, 0)
         csr = (
@@ -204,7 +215,8 @@ def normalize(layers, source, work, model, layer, kernel, slab, team, thread):
         table = pointer(layers.reshape(layers.size), layer * LAYER_FIELDS)
         matrix = work.slab_size * layers[layer, PRODUCT_LD]
         scratch = pointer(work.scratch, thread * work.scratch_size)
-        updates = np.int64(model.update != 0)
+        # Of a layer that is not trained the running statistics are taken, and stay.
+        updates = np.int64(model.update != 0) if layer > model.first_layer else np.int64(-1)
         call_kernel(
             kernel,
             (

@@ -59,7 +59,7 @@ class CpuData(NamedTuple):
     sample_weight: npt.NDArray[np.float64] | None
     arrays: tuple[Any, ...]
 
-    def to_drop_from(self) -> "CpuData":
+    def to_disturb(self) -> "CpuData":
         """Return the same data, with rows that can be changed on their way into a batch."""
         if not self.source.is_sparse:
             return self._replace(source=self.source._replace(is_direct=0))

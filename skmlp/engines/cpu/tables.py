@@ -51,7 +51,10 @@ SCALES = 23  # inverse standard deviations
 NORMALIZE = 24  # address of the kernel that normalizes columns, which belong to no thread's rows
 NORMALIZE_BACK = 25
 STATISTICS = 26  # address of the running means; the running variances follow
-LAYER_FIELDS = 27
+# Of the inputs:
+NOISE = 27  # address of the kernel that adds noise
+DEVIATION = 28  # address of its standard deviation
+LAYER_FIELDS = 29
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
@@ -92,8 +95,9 @@ CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not distur
 class Slab(NamedTuple):
     """Rows worked on at once: `rows` of them, from ``order[position]`` on.
 
-    The first is number `first` of its batch. Masks of dropout are keyed by `seed` and `step`; in
-    step zero nothing is dropped. The shares that are dropped are multiplied by `dropout`.
+    The first is number `first` of its batch. Masks of dropout, and noise, are keyed by `seed` and
+    `step`; in step zero nothing is dropped, and no noise added. The shares that are dropped are
+    multiplied by `dropout`.
     """
 
     order: Integers
@@ -135,8 +139,12 @@ class Model(NamedTuple):
     the constants of their losses and `target_columns` counts the columns of the targets. `groups`
     is the table of groups of parameters, `rates` (n_rates,) the factors of the learning rate that
     occur in it; `constants` (threads, n_rates, stride) has a row for each of them and each thread.
-    Gradients of batches are clipped to `clip_norm`, or not at all if that is zero. `prepare`,
-    `update` and `complete` are addresses of kernels.
+    Gradients of batches are clipped to `clip_norm`, or not at all if that is zero, their entries
+    before that to `clip_value`, which may be infinite. The penalty's formula has constants of its
+    own. The layers before number `first_layer` are not trained. After an update parameters are
+    between `bounds`, if there are any, which has all the lower and then all the upper ones in
+    panels, and norms of a unit's incoming weights at most `max_norm`. `prepare`, `update`,
+    `complete` and `project` are addresses of kernels.
     """
 
     parameters: Any
@@ -154,8 +162,14 @@ class Model(NamedTuple):
     prepare: int
     update: int
     complete: int
+    project: int
     alpha: float
     clip_norm: float
+    clip_value: float
+    max_norm: float
+    bounds: Any
+    penalty_constants: Any
+    first_layer: int
 
 
 class Blocks(NamedTuple):
@@ -165,7 +179,8 @@ class Blocks(NamedTuple):
     rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's share of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
     `packing` says for each layer what is copied together. Blocks are taken in the order of
-    `sequence`. `penalties` and `squares` have a sum for each block: of its squared coefficients,
+    `sequence`. `penalties`, `charges` and `squares` have a sum for each block: of its squared
+    coefficients, of what another penalty than L2 charges for them (it is empty if there is none),
     and of its squared gradient where that is clipped.
     """
 
@@ -177,6 +192,7 @@ class Blocks(NamedTuple):
     shares: Integers
     row_losses: Any
     penalties: Any
+    charges: Any
     squares: Any
 
 

@@ -220,7 +220,12 @@ def sum_of_losses(blocks, rows):
 
 @jit(inline="always")
 def penalized_loss(blocks, alpha, loss, weight_sum):
-    """Return the mean loss of a batch with the L2 penalty of all blocks."""
+    """Return the mean loss of a batch with the penalty of all blocks."""
+    if blocks.charges.size:
+        charges = 0.0
+        for block in range(blocks.charges.size):
+            charges += blocks.charges[block]
+        return (loss + alpha * charges) / weight_sum
     penalty = 0.0
     for block in range(blocks.penalties.size):
         penalty += blocks.penalties[block]

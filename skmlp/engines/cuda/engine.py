@@ -80,7 +80,7 @@ class CudaEngine(Engine):
 
     def start(self, tasks: Sequence[FitTask]) -> "CudaRun":
         for task in tasks:
-            check_complete(task.network, task.optimizer)
+            check_complete(task.network, task.optimizer, task.bounds)
         with _turn:
             device = runtime()
             device.activate()

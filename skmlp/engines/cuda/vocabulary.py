@@ -6,9 +6,10 @@ A registry may have more entries: what stands here is what every kernel is compi
 from collections.abc import Sequence
 
 from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
+from skmlp.network.constraints import Bounds
 from skmlp.network.losses import LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import L2, NetworkSpec, OptimizerSpec
 
 # An entry's code is its place.
 KNOWN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "exp")
@@ -65,7 +66,9 @@ def cannot_compute(lacking: Sequence[str]) -> str:
     return f"CUDA cannot yet compute {', '.join(lacking)}."
 
 
-def check_complete(network: NetworkSpec, optimizer: OptimizerSpec | None) -> None:
+def check_complete(
+    network: NetworkSpec, optimizer: OptimizerSpec | None, bounds: Bounds | None = None
+) -> None:
     """Refuse what kernels would compute as if it were plain.
 
     Raises
@@ -73,7 +76,10 @@ def check_complete(network: NetworkSpec, optimizer: OptimizerSpec | None) -> Non
     ValueError
         If something is lacking.
     """
-    if lacking := what_is_lacking(network, optimizer):
+    lacking = what_is_lacking(network, optimizer)
+    if bounds is not None:
+        lacking.append("bounds of parameters")
+    if lacking:
         raise ValueError(cannot_compute(lacking))
 
 
@@ -83,6 +89,11 @@ def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
         lacking.append("weight_decay")
     if optimizer.clip_norm is not None:
         lacking.append("clip_norm")
+    if optimizer.penalty != L2:
+        lacking.append("l1_ratio")
+    for name in ("clip_value", "max_norm", "frozen_layers"):
+        if getattr(optimizer, name):
+            lacking.append(name)
     return lacking
 
 
@@ -103,6 +114,8 @@ def what_is_lacking(
     ]
     if network.inputs.dropout > 0.0 or any(layer.dropout > 0.0 for layer in network.layers):
         lacking.append("dropout")
+    if network.inputs.noise > 0.0:
+        lacking.append("input_noise")
     lacking += [
         f"normalization={layer.normalization!r}" for layer in network.layers if layer.normalization
     ]
