@@ -55,6 +55,7 @@ from skmlp._solvers import (
     optimizer_spec,
     schedule_of,
     solver_remarks,
+    uses_lbfgs,
 )
 from skmlp._splitting import is_splitter
 from skmlp._validation import (
@@ -281,10 +282,11 @@ class BaseMLP(
         samples = Samples(shown_X, targets.y, targets.matrix, sample_weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
         with compilation_announced(self.verbose):
-            return self._learn(
+            remarks = self._learn(
                 *(X, X_norm, targets, sample_weight, hidden, resumes, incremental),
                 Watched(samples, given, validation),
             )
+        return [*given.remarks_with_lbfgs(), *remarks] if uses_lbfgs(self) else remarks
 
     def _validation_samples(self, given: Given, targets: Targets) -> tuple[Any, Samples]:
         """Return what `fit` was given to validate with: X, and what scorers are given."""

@@ -15,6 +15,7 @@ from skmlp._drafts import draft_of
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
+from skmlp._warning import Remark
 from skmlp.engines.base import Engine, IndexArray
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
@@ -62,6 +63,17 @@ class Given:
     @property
     def has_rows(self) -> bool:
         return self.X_val is not None
+
+    def remarks_with_lbfgs(self) -> list[Remark]:
+        """Return what to warn of where no epochs are watched."""
+        given = "X_val" if self.has_rows else "groups"
+        if not self.has_rows and self.groups is None:
+            return []
+        message = (
+            f"{given} has no effect with solver='lbfgs'. Use any solver but 'lbfgs', or leave "
+            f"{given} out."
+        )
+        return [Remark(message, UserWarning)]
 
     def check(self, early_stopping: bool) -> None:
         """Refuse what does not belong together.
