@@ -7,7 +7,7 @@ import numpy as np
 from skmlp._choices import same
 from skmlp._held_out import LOSS
 from skmlp._validation import monitors_of
-from skmlp.training.history import SECONDS, Column, extended, table
+from skmlp.training.history import SECONDS, Column, extended, filled, table
 from skmlp.training.lbfgs import LbfgsResult
 from skmlp.training.loop import Trainer
 
@@ -33,7 +33,8 @@ class Recording:
         history = trainer.history
         new = {"learning_rate": history.learning_rates}
         if SECONDS in monitors_of(self):
-            new[SECONDS] = history.seconds
+            start = self._last_of(SECONDS)
+            new[SECONDS] = [start + seconds for seconds in history.seconds]
         losses = history.measured.get("validation_loss")
         if self.early_stopping:
             new["validation_score"] = history.validation_scores
@@ -57,6 +58,11 @@ class Recording:
         self._history = extended(others, len(earlier), new, len(losses))
         if keeps_losses or LOSS in known:
             self._history[LOSS] = np.array([*earlier, *losses], dtype=np.float64)
+
+    def _last_of(self, name: str) -> float:
+        """Return the last number of a column; zero if there is none."""
+        column = filled(vars(self).get("_history", {}).get(name, 0.0), len(self._losses()))
+        return float(column[-1]) if len(column) and np.isfinite(column[-1]) else 0.0
 
     def _losses(self) -> list[float]:
         """Return the losses of all epochs, or iterations of L-BFGS."""

@@ -90,14 +90,16 @@ PARAMETERS = [
     *("learning_rate_init", "power_t", "shuffle", "random_state", "tol", "momentum"),
     *("nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon"),
     *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
-    *("precision", "loss", "init", "dropout", "input_dropout"),
+    *("precision", "loss", "init", "dropout", "input_dropout", "scoring", "restore_best"),
+    *("min_iter", "max_time", "monitor"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
-    *("_network", "_extras", "_mask_seed", "_custom"),
+    *("_network", "_extras", "_mask_seed", "_custom", "_history", "validation_loss_curve_"),
+    *("stop_reason_",),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
