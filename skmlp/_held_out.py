@@ -23,6 +23,7 @@ from skmlp.network.specs import HeadSpec, NetworkSpec
 LOSS = "loss"
 NAN = float("nan")
 Score = Callable[[FloatArray], float]
+Outputs = Callable[[FloatArray], FloatArray]
 
 
 class ScoringOptions(StrOptions):
@@ -144,25 +145,38 @@ class Samples:
     matrix: npt.NDArray[Any]
     sample_weight: npt.NDArray[np.float64] | None
 
-    def take(self, rows: IndexArray) -> "Samples":
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Samples(safe_indexing(self.X, rows), self.y[rows], self.matrix[rows], weight)
-
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Where an engine finds the rows that are watched.
+    """The rows that are watched.
 
     Attributes
     ----------
     data : object
         Handle returned by the engine's `load`.
+    samples : Samples
+        The same ones.
     rows : ndarray or None
-        Numbers of its rows; None means all.
+        Numbers of the rows of both; None means all.
     """
 
     data: Any
-    rows: IndexArray | None
+    samples: Samples
+    rows: IndexArray | None = None
+
+    @property
+    def targets(self) -> npt.NDArray[Any]:
+        return self.samples.matrix if self.rows is None else self.samples.matrix[self.rows]
+
+    @property
+    def sample_weight(self) -> npt.NDArray[np.float64] | None:
+        weight = self.samples.sample_weight
+        return weight if weight is None or self.rows is None else weight[self.rows]
+
+    @property
+    def X_and_y(self) -> tuple[Any, Any]:
+        X, y = self.samples.X, self.samples.y
+        return (X, y) if self.rows is None else (safe_indexing(X, self.rows), y[self.rows])
 
 
 @dataclass(frozen=True)
@@ -213,16 +227,15 @@ class Watching(ABC):
         if watched.validation is None:
             rows, numbers = self._split(targets, start, watched)
             self._check_weights(watched.samples.sample_weight, rows, numbers)
-            held_out = HeldOut(data, numbers)
-            take = partial(watched.samples.take, numbers)
+            held_out = HeldOut(data, watched.samples, numbers)
         else:
             rows = np.arange(len(targets.matrix))
             X, samples = watched.validation
             dtype = start.parameters.dtype.name
             loaded = engine.load(X, samples.matrix, samples.sample_weight, network, dtype)
-            held_out, take = HeldOut(loaded, None), partial(same_samples, samples)
+            held_out = HeldOut(loaded, samples)
         loss = loss_of(engine, network, held_out)
-        return rows, self._scorer(engine, network, held_out, take, loss), loss
+        return rows, self._scorer(engine, network, held_out, loss), loss
 
     def _split(
         self, targets: Targets, start: Start, watched: Watched
@@ -258,33 +271,17 @@ class Watching(ABC):
                 )
 
     def _scorer(
-        self,
-        engine: Engine,
-        network: NetworkSpec,
-        held_out: HeldOut,
-        take: Callable[[], Samples],
-        loss: Score,
+        self, engine: Engine, network: NetworkSpec, held_out: HeldOut, loss: Score
     ) -> Score:
         """Return a function that scores parameters on the rows held out, the higher the better."""
         if isinstance(self.scoring, str) and self.scoring == LOSS:
             return negative(loss)
-        samples = take()
+        outputs = outputs_of(engine, network, held_out)
         if self.scoring is None:
-            matrix, weight = samples.matrix, samples.sample_weight
-            return outputs_scored(
-                engine,
-                network,
-                held_out,
-                lambda outputs: self._validation_score(matrix, outputs, weight),
-            )
-        return estimator_scored(
-            self.scoring,
-            partial(self._with_parameters, network),
-            samples,
-            lambda p: bool(
-                np.isfinite(engine.outputs(network, p, held_out.data, held_out.rows)).all()
-            ),
-        )
+            targets, weight = held_out.targets, held_out.sample_weight
+            return outputs_scored(outputs, lambda o: self._validation_score(targets, o, weight))
+        make_estimator = partial(self._with_parameters, network)
+        return estimator_scored(self.scoring, make_estimator, held_out, outputs)
 
     def _with_parameters(self, network: NetworkSpec, parameters: FloatArray) -> Self:
         """Return an estimator like this one, fitted to copies of these parameters."""
@@ -295,10 +292,6 @@ class Watching(ABC):
     def _set_parameters(self, layout: ParameterLayout, parameters: FloatArray) -> None:
         self.coefs_, self.intercepts_ = layout.views(parameters)
         self._extras = layout.extras_of(parameters).copy()
-
-
-def same_samples(samples: Samples) -> Samples:
-    return samples
 
 
 def loss_of(engine: Engine, network: NetworkSpec, held_out: HeldOut) -> Score:
@@ -320,17 +313,21 @@ def negative(loss: Score) -> Score:
     return score
 
 
-def outputs_scored(
-    engine: Engine,
-    network: NetworkSpec,
-    held_out: HeldOut,
-    score_outputs: Callable[[FloatArray], float],
-) -> Score:
+def outputs_of(engine: Engine, network: NetworkSpec, held_out: HeldOut) -> Outputs:
+    """Return a function that computes the outputs for given parameters."""
+
+    def outputs(parameters: FloatArray) -> FloatArray:
+        return engine.outputs(network, parameters, held_out.data, held_out.rows)
+
+    return outputs
+
+
+def outputs_scored(outputs: Outputs, score_outputs: Callable[[FloatArray], float]) -> Score:
     """Return a function that scores the outputs for given parameters; NaN if one is not finite."""
 
     def score(parameters: FloatArray) -> float:
-        outputs = engine.outputs(network, parameters, held_out.data, held_out.rows)
-        return score_outputs(outputs) if np.isfinite(outputs).all() else NAN
+        values = outputs(parameters)
+        return score_outputs(values) if np.isfinite(values).all() else NAN
 
     return score
 
@@ -338,8 +335,8 @@ def outputs_scored(
 def estimator_scored(
     scoring: Any,
     make_estimator: Callable[[FloatArray], Any],
-    samples: Samples,
-    are_finite: Callable[[FloatArray], bool],
+    held_out: HeldOut,
+    outputs: Outputs,
 ) -> Score:
     """Return a function that has a scorer look at an estimator with given parameters.
 
@@ -348,16 +345,17 @@ def estimator_scored(
     from sklearn.metrics import get_scorer
 
     scorer = get_scorer(scoring)
+    X, y = held_out.X_and_y
     options = {}
-    if samples.sample_weight is not None and takes_weights(scorer):
-        options["sample_weight"] = samples.sample_weight
+    if held_out.sample_weight is not None and takes_weights(scorer):
+        options["sample_weight"] = held_out.sample_weight
 
     def score(parameters: FloatArray) -> float:
         estimator = make_estimator(parameters)
         try:
-            return checked_score(scorer(estimator, samples.X, samples.y, **options), scoring)
+            return checked_score(scorer(estimator, X, y, **options), scoring)
         except ValueError:
-            if are_finite(parameters):
+            if np.isfinite(outputs(parameters)).all():
                 raise
             return NAN
 

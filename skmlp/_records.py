@@ -32,14 +32,14 @@ class Recording:
         self.stop_reason_ = trainer.stop_reason.value
         history = trainer.history
         new = {"learning_rate": history.learning_rates}
-        if SECONDS in monitors_of(self):
-            start = self._last_of(SECONDS)
-            new[SECONDS] = [start + seconds for seconds in history.seconds]
         losses = history.measured.get("validation_loss")
         if self.early_stopping:
             new["validation_score"] = history.validation_scores
             if losses is None and same(self.scoring, LOSS):
                 losses = new["validation_loss"] = [-score for score in history.validation_scores]
+        if SECONDS in monitors_of(self):
+            start = self._last_of(SECONDS)
+            new[SECONDS] = [start + seconds for seconds in history.seconds]
         new |= history.measured
         earlier = getattr(self, "validation_loss_curve_", None) or []
         self.validation_loss_curve_ = None if losses is None else [*earlier, *losses]
