@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +28,7 @@ from skmlp._endings import (
     lbfgs_remarks,
     remedy,
     stochastic_remarks,
+    time_remark,
 )
 from skmlp._engine import (
     choose_for_fit,
@@ -45,10 +45,12 @@ from skmlp._fitted import (
     fitted_extras,
     fitted_network,
 )
+from skmlp._held_out import Given, Samples, Targets, Watched, Watching
 from skmlp._initial import is_given
 from skmlp._networks import custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
+from skmlp._records import Recording
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
     AnnouncedHooks,
@@ -64,8 +66,9 @@ from skmlp._solvers import (
     schedule_of,
     schedule_remarks,
     solver_remarks,
+    uses_lbfgs,
 )
-from skmlp._splitting import split_rows
+from skmlp._splitting import is_splitter
 from skmlp._validation import (
     check_hidden_layer_sizes,
     check_memory,
@@ -74,6 +77,7 @@ from skmlp._validation import (
     check_related_parameters,
     check_sample_weight,
     check_X,
+    monitors_of,
     resolve_dtype,
 )
 from skmlp._vocabulary import check_keywords
@@ -83,30 +87,15 @@ from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import HeadSpec, NetworkSpec, OptimizerSpec
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.loop import Outcome, Trainer, train
+from skmlp.training.monitors import MONITORS, Probe
 from skmlp.training.schedules import Schedule
+from skmlp.training.stopping import StopReason
 
-
-@dataclass(frozen=True)
-class Targets:
-    """Targets of one fit.
-
-    Attributes
-    ----------
-    matrix : ndarray of shape (n_samples, n_columns)
-        Targets as the engines take them.
-    heads : tuple of HeadSpec
-        The output layer that they ask for.
-    stratify : ndarray or None
-        What early stopping's split should be stratified by.
-    """
-
-    matrix: npt.NDArray[Any]
-    heads: tuple[HeadSpec, ...]
-    stratify: npt.NDArray[Any] | None
+NOTHING = Given()
 
 
 def offers_partial_fit(estimator: Any) -> bool:
@@ -119,7 +108,16 @@ def offers_partial_fit(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, BaseEstimator, ABC):
+class BaseMLP(
+    CheckedParameters,
+    AnnouncedHooks,
+    LinkedDocumentation,
+    Resuming,
+    Watching,
+    Recording,
+    BaseEstimator,
+    ABC,
+):
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
@@ -184,6 +182,11 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         monotonic_cst: Any,
         frozen_layers: int,
         input_noise: float,
+        scoring: Any,
+        restore_best: bool | None,
+        min_iter: int,
+        max_time: float | None,
+        monitor: str | Sequence[str] | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -227,23 +230,28 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.monotonic_cst = monotonic_cst
         self.frozen_layers = frozen_layers
         self.input_noise = input_noise
+        self.scoring = scoring
+        self.restore_best = restore_best
+        self.min_iter = min_iter
+        self.max_time = max_time
+        self.monitor = monitor
 
     # What the two estimators do differently
 
     @abstractmethod
     def _prepare(
-        self, X: Any, y: Any, *, reset: bool, incremental: bool
+        self, X: Any, y: Any, *, reset: bool, incremental: bool, stratifies: bool
     ) -> tuple[Any, float, Targets]:
-        """Validate X and y, bound the norms of the rows of X, and encode the targets."""
+        """Validate X and y, bound the norms of the rows of X, and encode the targets.
+
+        Where rows are held out and `stratifies`, say by what their split should be stratified.
+        """
 
     @abstractmethod
-    def _validation_score(
-        self,
-        targets: npt.NDArray[Any],
-        outputs: FloatArray,
-        sample_weight: npt.NDArray[np.float64] | None,
-    ) -> float:
-        """Score the network's outputs on the rows held out by early stopping."""
+    def _prepare_validation(
+        self, X_val: Any, y_val: Any, targets: Targets
+    ) -> tuple[Any, Any, npt.NDArray[Any]]:
+        """Validate samples to validate with; return X, y, and y as the engines take it."""
 
     def check_parameters(self) -> None:
         check_related_parameters(self)
@@ -255,17 +263,26 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     # Fitting
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, draft: Self | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        given: Given = NOTHING,
+        *,
+        incremental: bool,
+        draft: Self | None = None,
     ) -> Self:
         """Fit a draft, take over its state, and only then warn: a warning may be an exception."""
         draft = draft_of(self) if draft is None else draft
-        remarks = draft._carry_out(X, y, sample_weight, incremental)
+        remarks = draft._carry_out(X, y, sample_weight, given, incremental)
         take_over(self, draft)
         for remark in (*ineffective_remarks(self), *remarks):
             warn(*remark)
         return self
 
-    def _carry_out(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Sequence[Remark]:
+    def _carry_out(
+        self, X: Any, y: Any, sample_weight: Any, given: Given, incremental: bool
+    ) -> Sequence[Remark]:
         if incremental:
             check_parameters_again(self)
         resumes = hasattr(self, "coefs_") and (incremental or self.warm_start)
@@ -279,13 +296,38 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             )
         if incremental:
             check_known_length(self)
+        given.check(self.early_stopping)
+        splits_freely = not (given.has_rows or is_splitter(self.validation_fraction))
         # Initial weights may have been assigned to an estimator that has seen no data.
         reset = not (resumes and hasattr(self, "n_features_in_"))
-        X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
+        given_X = X
+        X, X_norm, targets = self._prepare(
+            *(X, y),
+            reset=reset,
+            incremental=incremental,
+            stratifies=splits_freely and given.groups is None,
+        )
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
+        # Scorers see data frames as they are, since predictions look at the names.
+        shown_X = given_X if hasattr(self, "feature_names_in_") else X
+        samples = Samples(shown_X, targets.y, targets.matrix, sample_weight)
+        validation = self._validation_samples(given, targets) if given.has_rows else None
         with compilation_announced(self.verbose):
-            return self._learn(X, X_norm, targets, sample_weight, hidden, resumes, incremental)
+            remarks = self._learn(
+                *(X, X_norm, targets, sample_weight, hidden, resumes, incremental),
+                Watched(samples, given, validation),
+            )
+        return [*given.remarks_with_lbfgs(), *remarks] if uses_lbfgs(self) else remarks
+
+    def _validation_samples(self, given: Given, targets: Targets) -> tuple[Any, Samples]:
+        """Return what `fit` was given to validate with: X, and what scorers are given."""
+        X, y, matrix = self._prepare_validation(given.X_val, given.y_val, targets)
+        weight = given.sample_weight_val
+        if weight is not None:
+            weight = check_sample_weight(weight, X, "sample_weight_val")
+        has_names = hasattr(self, "feature_names_in_")
+        return X, Samples(given.X_val if has_names else X, y, matrix, weight)
 
     def _learn(
         self,
@@ -296,6 +338,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         hidden: tuple[int, ...],
         resumes: bool,
         incremental: bool,
+        watched: Watched,
     ) -> Sequence[Remark]:
         dtype = self._fit_dtype(X, resumes)
         check_frozen_layers(self, len(hidden))
@@ -344,13 +387,11 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         else:
             parameters, remarks = self._fit_stochastic(
                 *(engine, network, optimizer, schedule, data, start, bounds, targets),
-                *(sample_weight, incremental),
+                *(sample_weight, incremental, watched),
             )
         if overflows(engine, network, data, parameters, X_norm, sample_weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
-        layout = layout_of(network)
-        self.coefs_, self.intercepts_ = layout.views(parameters)
-        self._extras = layout.extras_of(parameters).copy()
+        self._set_parameters(layout_of(network), parameters)
         return remarks
 
     def _fit_dtype(self, X: Any, resumes: bool) -> str:
@@ -373,11 +414,12 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             tol=self.tol,
+            max_time=self.max_time,
             extra_options=lbfgs_options(),
             report=print if self.verbose else None,
             bounds=with_frozen(self, network, bounds, start.parameters),
         )
-        interrupted = result.scipy_result is None
+        interrupted = result.stop_reason is StopReason.INTERRUPTED
         is_finite = interrupted or np.isfinite(result.loss)
         if not (is_finite and np.isfinite(result.parameters).all()):
             raise ValueError(
@@ -385,6 +427,8 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             )
         if interrupted:
             remarks = [interrupted_remark(result.n_iter)]
+        elif result.stop_reason is StopReason.MAX_TIME:
+            remarks = [time_remark(self, result.n_iter)]
         else:
             remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
         remarks = [*solver_remarks(self), *remarks]
@@ -392,6 +436,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
         self.loss_ = np.float64(result.loss)
+        self._record_lbfgs(result)
         return result.parameters.astype(start.parameters.dtype), remarks
 
     def _fit_stochastic(
@@ -406,14 +451,12 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         targets: Targets,
         sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
+        watched: Watched,
     ) -> tuple[FloatArray, Sequence[Remark]]:
         rows: IndexArray = np.arange(len(targets.matrix))
-        score = None
+        score = loss = None
         if self.early_stopping:
-            rows, held_out = split_rows(
-                len(rows), self.validation_fraction, start.random_state, targets.stratify
-            )
-            score = self._scorer(engine, network, data, targets, sample_weight, held_out)
+            rows, score, loss = self._watch(engine, network, data, start, targets, watched)
         task = FitTask(
             network=network,
             optimizer=optimizer,
@@ -425,6 +468,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             seed=self._resumed_mask_seed(start),
             bounds=bounds,
         )
+        names = [name for name in monitors_of(self) if name in MONITORS]
+        probe = Probe(names, engine, task, rows, sample_weight, loss) if names else None
+        restores = self.early_stopping if self.restore_best is None else self.restore_best
         factors = factors_of(self, network, optimizer)
         trainer = self._make_trainer(
             task,
@@ -438,6 +484,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             samples_seen=getattr(self, "t_", 0),
             validation_score=score,
             report=print if self.verbose else None,
+            keeps_best=restores and not incremental,
+            min_iter=self.min_iter,
+            max_time=self.max_time,
+            probe=probe,
         )
         [outcome] = train(engine, [trainer])
         remarks = [
@@ -457,42 +507,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             )
         return int(min(self.batch_size, n_train))
 
-    def _scorer(
-        self,
-        engine: Engine,
-        network: NetworkSpec,
-        data: Any,
-        targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
-        rows: IndexArray,
-    ) -> Any:
-        """Return a function that scores parameters on the held-out rows."""
-        held_out = targets.matrix[rows]
-        weight = None if sample_weight is None else sample_weight[rows]
-        if weight is not None:
-            assert sample_weight is not None
-            for part, weights in (
-                ("held out", weight),
-                ("trained on", np.delete(sample_weight, rows)),
-            ):
-                if not weights.any():
-                    raise ValueError(
-                        f"sample_weight is zero for all samples {part} under early_stopping. "
-                        f"Change validation_fraction={self.validation_fraction} or random_state, "
-                        "or leave out samples without weight."
-                    )
-
-        def score(parameters: FloatArray) -> float:
-            outputs = engine.outputs(network, parameters, data, rows)
-            if not np.isfinite(outputs).all():
-                return float("nan")
-            return self._validation_score(held_out, outputs, weight)
-
-        return score
-
     def _remember(self, trainer: Trainer, outcome: Outcome, schedule: Schedule) -> None:
         """Set the fitted attributes of the stochastic solvers."""
         losses = trainer.history.losses
+        self._record(trainer)
         self.n_iter_ = trainer.n_epochs
         self.t_ = trainer.samples_seen
         self.loss_ = np.float64(losses[-1] if losses else np.nan)

@@ -6,7 +6,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skmlp._solvers import uses_lbfgs
 from skmlp._warning import Remark
-from skmlp.training.loop import StopReason, Trainer
+from skmlp.training.loop import Trainer
+from skmlp.training.stopping import StopReason
 
 # How messages name a solver's failure; scikit-learn's users search for the first sentence.
 DIVERGED = (
@@ -40,9 +41,10 @@ def stochastic_remarks(estimator: Any, trainer: Trainer, *, incremental: bool) -
         diverged = f"The fit diverged in epoch {trainer.n_epochs}: {remedy(estimator)}"
         if trainer.best is None:
             raise ValueError(f"{DIVERGED} {diverged}")
+        measure = "best validation score" if estimator.early_stopping else "lowest loss"
         kept = (
-            f"The weights with the best validation score so far ({trainer.best.score:.4g}) are "
-            f"kept; loss_={trainer.history.losses[-1]:.4g} is that of the last epoch."
+            f"The weights with the {measure} so far ({trainer.best.value:.4g}) are kept; "
+            f"loss_={trainer.history.losses[-1]:.4g} is that of the last epoch."
         )
         remarks.append(Remark(f"{diverged} {kept}", ConvergenceWarning))
     elif trainer.stop_reason is StopReason.MAX_ITER and not incremental:
@@ -51,7 +53,18 @@ def stochastic_remarks(estimator: Any, trainer: Trainer, *, incremental: bool) -
             "optimization hasn't converged yet. Increase max_iter, or learning_rate_init."
         )
         remarks.append(Remark(reached, ConvergenceWarning))
+    elif trainer.stop_reason is StopReason.MAX_TIME and not incremental:
+        remarks.append(time_remark(estimator, trainer.n_epochs))
     return remarks
+
+
+def time_remark(estimator: Any, n_iter: int) -> Remark:
+    """Return what to warn of where `max_time` has ended a fit."""
+    message = (
+        f"max_time={estimator.max_time} ended the fit after {n_iter} iteration(s), before it has "
+        "converged. Increase max_time to go on."
+    )
+    return Remark(message, ConvergenceWarning)
 
 
 def lbfgs_remarks(result: Any, max_iter: int) -> list[Remark]:

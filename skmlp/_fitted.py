@@ -21,6 +21,7 @@ from skmlp.losses import loss_formula
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
+from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 
@@ -342,7 +343,9 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "t_": (is_count, "the number of samples seen"),
     "loss_curve_": (optional(of_type(list)), "a list of numbers"),
     "validation_scores_": (optional(of_type(list)), "a list of numbers, or None"),
+    "validation_loss_curve_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
+    "_history": (are_columns, "the columns of the history"),
     "_no_improvement_count": (is_count, "a number of epochs"),
     "_last_schedule": (is_schedule, "the schedule of the last fit"),
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),

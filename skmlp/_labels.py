@@ -26,6 +26,9 @@ Binarizer: TypeAlias = Union["LabelBinarizer", list["LabelBinarizer"]]
 # How scikit-learn calls a matrix of zeros and ones, and one of several columns of classes.
 MULTILABEL = "multilabel-indicator"
 SEVERAL_TARGETS = "multiclass-multioutput"
+# What to do about classes that are not known, and about those of samples to validate with.
+ANNOUNCE = "Pass all classes to the first call of partial_fit with `classes=`."
+LEARN_ALL = "The samples trained on must have all of them: leave these out of y_val."
 
 
 def as_column_or_matrix(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -145,7 +148,9 @@ def plain_classes(y: Any) -> npt.NDArray[Any] | None:
     return classes if 0 < 2 * len(classes) <= len(y) else None
 
 
-def check_same_classes(binarizer: Binarizer, y: Any, *, warm_start: bool) -> None:
+def check_same_classes(
+    binarizer: Binarizer, y: Any, *, warm_start: bool, name: str = "y", remedy: str = ANNOUNCE
+) -> None:
     """Refuse labels that do not fit those of the earlier fit.
 
     Raises
@@ -155,19 +160,20 @@ def check_same_classes(binarizer: Binarizer, y: Any, *, warm_start: bool) -> Non
         classes differ, or if `y` has classes never announced.
     """
     if not isinstance(binarizer, list):
-        check_same_classes_of_one(binarizer, y, "`y`", warm_start=warm_start)
+        check_same_classes_of_one(binarizer, y, f"`{name}`", remedy, warm_start=warm_start)
         return
     if not is_matrix(y) or issparse(y) or y.shape[1] != len(binarizer):
         raise ValueError(
-            f"`y` has shape {np.shape(y)}, but the model was fitted with {SEVERAL_TARGETS} "
+            f"`{name}` has shape {np.shape(y)}, but the model was fitted with {SEVERAL_TARGETS} "
             f"targets in {len(binarizer)} columns. Use the same kind, or fit a new estimator."
         )
     for column, one in enumerate(binarizer):
-        check_same_classes_of_one(one, y[:, column], f"`y[:, {column}]`", warm_start=warm_start)
+        part = f"`{name}[:, {column}]`"
+        check_same_classes_of_one(one, y[:, column], part, remedy, warm_start=warm_start)
 
 
 def check_same_classes_of_one(
-    binarizer: "LabelBinarizer", y: Any, name: str, *, warm_start: bool
+    binarizer: "LabelBinarizer", y: Any, name: str, remedy: str, *, warm_start: bool
 ) -> None:
     classes = binarizer.classes_
     found = plain_classes(y)
@@ -190,8 +196,7 @@ def check_same_classes_of_one(
     elif len(np.setdiff1d(found, classes)):
         unknown = np.setdiff1d(found, classes)
         raise ValueError(
-            f"{name} has classes {unknown} that are not among the known classes {classes}. Pass "
-            "all classes to the first call of partial_fit with `classes=`."
+            f"{name} has classes {unknown} that are not among the known classes {classes}. {remedy}"
         )
 
 

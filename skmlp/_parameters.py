@@ -15,9 +15,11 @@ import numpy as np
 from skmlp import losses, optimizers, schedules
 from skmlp._choices import EachOf, OneOf, same, text_of
 from skmlp._constraints import ConnectivityOptions
+from skmlp._held_out import ScoringOptions
 from skmlp._initial import InitOptions
 from skmlp._sklearn_compat import Interval, Options, StrOptions
 from skmlp._solvers import STOCHASTIC_SOLVERS
+from skmlp._splitting import SplitterOptions
 from skmlp._validation import (
     DEVICES,
     HIDDEN_ACTIVATIONS,
@@ -29,6 +31,8 @@ from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.specs import NORMALIZATIONS
+from skmlp.training.history import SECONDS
+from skmlp.training.monitors import MONITORS
 from skmlp.training.schedules import BY_STEPS, SCHEDULES
 
 
@@ -142,6 +146,7 @@ STEPWISE = OneOf(BY_STEPS, schedules.STEPWISE_CLASSES)
 ACTIVATION = OneOf(HIDDEN_ACTIVATIONS, (Custom, LeakyReLU, Maxout, PReLU))
 SHARE = Interval(Real, 0, 1, closed="left")
 NORMALIZATION = OneOf(set(NORMALIZATIONS))
+MONITOR = OneOf({SECONDS, *MONITORS})
 
 # In the order of the signatures.
 PARAMETERS: dict[str, Parameter] = {
@@ -376,8 +381,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "validation_fraction",
             0.1,
-            "float",
-            [Interval(Real, 0, 1, closed="left")],
+            "float or splitter",
+            [Interval(Real, 0, 1, closed="left"), SplitterOptions()],
             "Share of the samples that `early_stopping` holds out",
             applies_to=(STOCHASTIC, only_with("early_stopping", True)),
             synonyms=(
@@ -681,6 +686,60 @@ PARAMETERS: dict[str, Parameter] = {
             "Standard deviation of the Gaussian noise that each training step adds to the inputs",
             applies_to=(STOCHASTIC,),
             synonyms=(Synonyms("gaussian_noise noise_std noise input_noise_std"),),
+            is_added=True,
+        ),
+        Parameter(
+            "scoring",
+            None,
+            "str, callable or None",
+            [ScoringOptions(), callable, None],
+            "What `early_stopping` watches",
+            applies_to=(STOCHASTIC, only_with("early_stopping", True)),
+            synonyms=(Synonyms("metric metrics eval_metric stopping_metric early_stop_scoring"),),
+            values={"loss": "valloss validationloss"},
+            is_added=True,
+        ),
+        Parameter(
+            "restore_best",
+            None,
+            "bool or None",
+            ["boolean", None],
+            "Whether the fit ends with its best weights, whatever ends it, or with the last ones",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms("restore_best_weights load_best overwrite_with_best_model use_best_model"),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "min_iter",
+            1,
+            "int",
+            [Interval(Integral, 1, None, closed="left")],
+            "Number of epochs before which `n_iter_no_change` does not end the fit",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("min_epochs min_epoch start_from_epoch"),),
+            is_added=True,
+        ),
+        Parameter(
+            "max_time",
+            None,
+            "float or None",
+            [Interval(Real, 0, None, closed="neither"), None],
+            "Seconds of training after which the fit ends",
+            synonyms=(
+                Synonyms("max_runtime_secs max_seconds max_runtime time_limit time_budget timeout"),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "monitor",
+            None,
+            "str, tuple of str or None",
+            [MONITOR, EachOf(MONITOR), None],
+            "What else to record in `history_` after each epoch",
+            applies_to=(STOCHASTIC,),
+            values={"validation_loss": "valloss", "gradient_norm": "gradnorm"},
             is_added=True,
         ),
     )

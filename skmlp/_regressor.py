@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
-from skmlp._base import BaseMLP, Targets, stochastic_only
+from skmlp._base import BaseMLP, stochastic_only
+from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _fit_context
@@ -16,6 +17,7 @@ from skmlp._validation import (
     check_dense_target,
     check_numeric_target,
     check_target_domain,
+    check_validation_samples,
     check_X_y,
 )
 from skmlp._vocabulary import answers_keywords
@@ -136,10 +138,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether 'sgd' uses Nesterov's momentum.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the samples, to stop when the score on them
-        no longer improves, and to keep the weights with the best score. The split is
-        random.
-    validation_fraction : float, default=0.1
-        Share of the samples that `early_stopping` holds out, in (0, 1).
+        no longer improves, and to keep the weights with the best score. The split is random.
+        Samples to watch can also be passed to `fit`, as `X_val` and `y_val`.
+    validation_fraction : float or splitter, default=0.1
+        Share of the samples that `early_stopping` holds out, in (0, 1). A splitter of
+        `sklearn.model_selection`, or one like them, says by its first split which samples to
+        train on and which to hold out.
     beta_1 : float, default=0.9
         Decay rate of the first moment in 'adam' and 'adamw', in [0, 1).
     beta_2 : float, default=0.999
@@ -255,6 +259,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Standard deviation of the Gaussian noise that each training step adds to the inputs, which
         should have about the same scale. Predictions add nothing. Not for sparse X. No effect with
         'lbfgs'.
+    scoring : str, callable or None, default=None
+        What `early_stopping` watches, the higher the better: None is R2, 'loss' the
+        negative of the loss without penalty, computed by the engine. Others are names of
+        scikit-learn's scorers, or functions ``scorer(estimator, X, y)`` that are given an
+        estimator with the weights of the epoch, and `sample_weight` too where they take it and
+        there is one.
+    restore_best : bool or None, default=None
+        Whether the fit ends with its best weights, whatever ends it, or with the last ones. None
+        means with `early_stopping` only. The best weights have the best validation score; without
+        `early_stopping` they are those after the epoch with the lowest loss.
+    min_iter : int, default=1
+        Number of epochs before which `n_iter_no_change` does not end the fit.
+    max_time : float or None, default=None
+        Seconds of training after which the fit ends, validation and compilation not counted; one
+        epoch (iteration of 'lbfgs') is always done. None means any time.
+    monitor : str, tuple of str or None, default=None
+        What else to record in `history_` after each epoch, some of which takes longer than the
+        epoch itself:
+
+        - 'seconds': of training, since the first epoch;
+        - 'validation_loss': the loss without penalty where `early_stopping` looks;
+        - 'penalty': what the penalty adds to the loss, in batches of mean weight;
+        - 'gradient_norm': of the loss over all samples trained on, nothing being dropped;
+        - 'update_ratio': norm of the epoch's change of all parameters over their norm before;
+        - 'dead_units': for each hidden layer, from 'dead_units_0' on, the share of units whose
+          derivative is zero in all of 500 samples trained on;
+        - 'saturated_units': for each hidden layer the share of units whose derivative is, in
+          magnitude, below 1 % of the activation's largest one, as a mean over these samples.
 
     Attributes
     ----------
@@ -265,9 +297,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        R2 on the held-out samples after every epoch; None without `early_stopping`.
+        Score on the samples held out, or given as `X_val`, after every epoch: R2, or what
+        `scoring` says; None without `early_stopping`.
+    validation_loss_curve_ : list of float, or None
+        Validation loss of every epoch, without penalty; None unless `scoring` or `monitor` asks
+        for it. Not set by 'lbfgs'.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
+    history_ : dict of list
+        What was recorded, in lists of equal length for ``pandas.DataFrame``: 'epoch', 'loss',
+        'learning_rate' (of the epoch's last step), with `early_stopping` 'validation_score', and
+        what else there is by `scoring` and `monitor`. Of 'lbfgs' it is the loss of each
+        iteration. `warm_start` and `partial_fit` add to it; what was not recorded is NaN.
+    stop_reason_ : str
+        Why the last fit ended: 'max_iter', 'max_time', 'no_improvement' (for more than
+        `n_iter_no_change` epochs), 'interrupted' or 'diverged'; with 'lbfgs' also 'converged',
+        'max_fun' or 'line_search' (which found nothing better).
     t_ : int
         Number of training samples seen.
     coefs_ : list of ndarray of shape (fan_in, fan_out), length n_layers - 1
@@ -384,6 +429,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         monotonic_cst: Any = None,
         frozen_layers: int = 0,
         input_noise: float = 0.0,
+        scoring: Any = None,
+        restore_best: bool | None = None,
+        min_iter: int = 1,
+        max_time: float | None = None,
+        monitor: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -428,12 +478,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             monotonic_cst=monotonic_cst,
             frozen_layers=frozen_layers,
             input_noise=input_noise,
+            scoring=scoring,
+            restore_best=restore_best,
+            min_iter=min_iter,
+            max_time=max_time,
+            monitor=monitor,
         )
         self.loss = loss
 
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
         """Fit the network.
 
         Parameters
@@ -445,6 +510,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Target values; not negative for the Poisson loss.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Samples for `early_stopping` to watch, in the place of held-out ones; none of X is
+            held out then. A pipeline transforms it as X with metadata routing and
+            ``transform_input=["X_val"]``.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Its targets; needed if `X_val` is given.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Its weights.
+        groups : array-like of shape (n_samples,), default=None
+            Which samples belong together. `early_stopping` then holds out whole groups, of which
+            `validation_fraction` is the share; or the splitter that it is gets them.
 
         Returns
         -------
@@ -460,7 +536,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         RuntimeError
             If ``device='cuda'`` and no GPU can be used. Again nothing has changed.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        given = Given(X_val, y_val, sample_weight_val, groups)
+        return self._fit(X, y, sample_weight, given, incremental=False)
 
     @stochastic_only
     @answers_keywords
@@ -528,7 +605,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return values, outputs[:, n_targets:].copy().reshape(shape)
 
     def _prepare(
-        self, X: Any, y: Any, *, reset: bool, incremental: bool
+        self, X: Any, y: Any, *, reset: bool, incremental: bool, stratifies: bool
     ) -> tuple[Any, float, Targets]:
         check_dense_target(y)
         X, y, X_norm = check_X_y(self, X, y, y_numeric=True, reset=reset)
@@ -537,7 +614,29 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         matrix = y.reshape(len(y), -1)
         head = self._head(matrix.shape[1])
         check_target_domain(matrix, head.entry.domain_minimum, self.loss, head.entry.domain)
-        return X, X_norm, Targets(matrix, (head,), None)
+        return X, X_norm, Targets(y, matrix, (head,), None)
+
+    def _prepare_validation(
+        self, X_val: Any, y_val: Any, targets: Targets
+    ) -> tuple[Any, Any, npt.NDArray[Any]]:
+        check_dense_target(y_val)
+        X_val, y_val = check_validation_samples(self, X_val, y_val, y_numeric=True)
+        check_numeric_target(y_val, "y_val")
+        y_val = as_column_or_matrix(y_val)
+        matrix = y_val.reshape(len(y_val), -1)
+        if matrix.shape[1] != targets.matrix.shape[1]:
+            raise ValueError(
+                f"y_val has {matrix.shape[1]} targets, but y has {targets.matrix.shape[1]}. Pass "
+                "those of the same targets."
+            )
+        entry = targets.heads[0].entry
+        check_target_domain(matrix, entry.domain_minimum, self.loss, entry.domain, "y_val")
+        if len(matrix) < 2 and self.scoring is None:
+            raise ValueError(
+                "X_val has a single sample, for which R2 is not defined. Pass more, or use "
+                "scoring='loss'."
+            )
+        return X_val, y_val, matrix
 
     def _head(self, n_targets: int) -> HeadSpec:
         loss = loss_formula(self.loss)

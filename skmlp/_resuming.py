@@ -25,6 +25,9 @@ FITTED_BY_SOLVERS = (
     "best_validation_score_",
     "best_loss_",
     "loss_",
+    "validation_loss_curve_",
+    "stop_reason_",
+    "_history",
 )
 RESUMED_STATE = (
     "_optimizer",

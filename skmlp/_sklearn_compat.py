@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import scipy
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -30,6 +31,7 @@ __all__ = [
     "_check_sample_weight",
     "_fit_context",
     "lbfgs_options",
+    "safe_indexing",
     "validate_parameters",
 ]
 
@@ -111,7 +113,7 @@ def value_hints(constraints: dict[str, list[Any]], params: dict[str, Any]) -> li
 
 WEIGHTS = "For initial weights, use init=(coefs, intercepts)."
 COMPILED = "Losses and gradients are computed in compiled kernels, which cannot be overridden."
-SCORE = "early_stopping watches the accuracy, or R2; for all else, override score."
+SCORE = "What early_stopping watches is the parameter scoring; for all else, override score."
 # Methods of scikit-learn's networks that skmlp never calls, and what to do instead.
 UNUSED_HOOKS = {
     "_backprop": COMPILED,

@@ -1,10 +1,66 @@
 """The held-out rows of early stopping."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from skmlp._sklearn_compat import Options
 from skmlp._warning import warn
 from skmlp.engines.base import IndexArray
+
+
+class SplitterOptions(Options):
+    """Constraint: a splitter, as those of `sklearn.model_selection` are."""
+
+    def __init__(self) -> None:
+        self.hidden = False  # scikit-learn lists it in its messages
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is an object that can split."""
+        return is_splitter(val)
+
+    def __str__(self) -> str:
+        return "a splitter such as GroupShuffleSplit(1)"
+
+
+def is_splitter(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("split", "get_n_splits"))
+
+
+def held_out_by_splitter(
+    splitter: Any, X: Any, y: Any, groups: Any
+) -> tuple[IndexArray, IndexArray]:
+    """Return the rows of a splitter's first split, to train on and to hold out.
+
+    Raises
+    ------
+    ValueError
+        If it has none, or they are no numbers of rows, each in one part at most.
+    """
+    first = next(iter(splitter.split(X, y, groups)), None)
+    if first is None:
+        raise ValueError(f"validation_fraction={splitter!r} has no split of these samples.")
+    train, validation = (np.asarray(rows) for rows in first)
+    rows = np.concatenate([train.ravel(), validation.ravel()])
+    is_valid = min(train.size, validation.size) > 0 and rows.dtype.kind in "iu"
+    if not is_valid or rows.min() < 0 or rows.max() >= y.shape[0] or has_doubles(rows):
+        raise ValueError(
+            f"validation_fraction={splitter!r} must split {y.shape[0]} samples into two parts, as "
+            f"arrays of their numbers, each number in one part at most; got {first!r}."
+        )
+    return train.astype(np.intp), validation.astype(np.intp)
+
+
+def has_doubles(rows: npt.NDArray[Any]) -> bool:
+    return len(np.unique(rows)) < len(rows)
+
+
+def whole_groups(validation_fraction: float, random_state: np.random.RandomState) -> Any:
+    """Return a splitter that holds out a share of all groups."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    return GroupShuffleSplit(1, test_size=validation_fraction, random_state=random_state)
 
 
 def split_rows(

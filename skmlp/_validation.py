@@ -97,6 +97,7 @@ def check_related_parameters(estimator: Any) -> None:
             f"a schedule, an object or a function. {hint}".rstrip()
         )
     check_solver_parameters(estimator)
+    check_monitor(estimator)
     if is_true(estimator.early_stopping) and is_zero(estimator.validation_fraction):
         raise ValueError(
             f"validation_fraction={estimator.validation_fraction} holds out nothing, but "
@@ -122,6 +123,26 @@ def check_related_parameters(estimator: Any) -> None:
         raise ValueError(
             f"loss={estimator.loss!r} was assigned, but {type(estimator).__name__} has no such "
             f"parameter: it minimizes {type(estimator).loss!r}. Delete the attribute."
+        )
+
+
+def monitors_of(estimator: Any) -> tuple[str, ...]:
+    """Return the names of what is recorded besides losses and scores."""
+    monitor = estimator.monitor
+    if monitor is None:
+        return ()
+    return (monitor,) if isinstance(monitor, str) else tuple(monitor)
+
+
+def check_monitor(estimator: Any) -> None:
+    """Refuse to record the loss of samples that are not there."""
+    if not isinstance(estimator.monitor, str | tuple | list):
+        return
+    if "validation_loss" in monitors_of(estimator) and not estimator.early_stopping:
+        raise ValueError(
+            f"monitor={estimator.monitor!r} asks for the loss of samples that are not trained on, "
+            f"but early_stopping={estimator.early_stopping} holds out none. Use "
+            "early_stopping=True, or leave 'validation_loss' out."
         )
 
 
@@ -292,6 +313,23 @@ def check_X_y(
     return X, y, X_norm
 
 
+def check_validation_samples(
+    estimator: Any, X_val: Any, y_val: Any, *, y_numeric: bool
+) -> tuple[Any, Any]:
+    """Validate samples that early stopping watches, which must be like those of the fit.
+
+    Raises
+    ------
+    ValueError
+        If they have other features, or anything is wrong that would be so with X and y.
+    """
+    try:
+        X_val, y_val, _ = check_X_y(estimator, X_val, y_val, y_numeric=y_numeric, reset=False)
+    except ValueError as error:
+        raise ValueError(f"X_val and y_val do not go with this fit: {error}") from error
+    return X_val, y_val
+
+
 def largest_row_norm(X: Any) -> float:
     """Return a bound on the Euclidean norm of each row of X; not finite if X is not."""
     if not hasattr(X, "indptr"):
@@ -384,7 +422,7 @@ def check_X(estimator: Any, X: Any) -> Any:
     return as_rows(X)
 
 
-def check_numeric_target(y: npt.NDArray[Any]) -> None:
+def check_numeric_target(y: npt.NDArray[Any], name: str = "y") -> None:
     """Refuse targets of a regressor that are not real numbers.
 
     Raises
@@ -394,13 +432,13 @@ def check_numeric_target(y: npt.NDArray[Any]) -> None:
     """
     if y.dtype.kind not in "biuf":
         raise ValueError(
-            f"y must hold real numbers for a regressor, got {y.dtype} such as {y.flat[0]!r}. "
+            f"{name} must hold real numbers for a regressor, got {y.dtype} such as {y.flat[0]!r}. "
             "Convert it, for instance with y.astype(float), or use MLPClassifier for labels."
         )
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.flatnonzero(~np.isfinite(y.reshape(len(y), -1)).all(axis=1))[0])
         raise ValueError(
-            f"y contains NaN or infinity, first in row {row}. Drop such rows or impute them."
+            f"{name} contains NaN or infinity, first in row {row}. Drop such rows or impute them."
         )
 
 
@@ -423,7 +461,9 @@ def as_rows(X: Any) -> Any:
     return X.tocsr() if hasattr(X, "tocsr") else X
 
 
-def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
+def check_sample_weight(
+    sample_weight: Any, X: Any, name: str = "sample_weight"
+) -> npt.NDArray[np.float64]:
     """Return one finite, non-negative weight per sample, not all zero.
 
     Raises
@@ -431,22 +471,24 @@ def check_sample_weight(sample_weight: Any, X: Any) -> npt.NDArray[np.float64]:
     ValueError
         If the length differs, or a weight is negative, or all are zero.
     """
-    sample_weight = as_numpy("sample_weight", sample_weight)
+    sample_weight = as_numpy(name, sample_weight)
     weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
     if (weight < 0).any():
         raise ValueError(
-            f"sample_weight must not be negative, got {weight.min():g} for sample "
+            f"{name} must not be negative, got {weight.min():g} for sample "
             f"{int(weight.argmin())}. Use zero to leave a sample out."
         )
     if not weight.any():
         raise ValueError(
-            "sample_weight is zero for every sample. Give at least one sample a positive weight, "
-            "or pass sample_weight=None."
+            f"{name} is zero for every sample. Give at least one sample a positive weight, or pass "
+            f"{name}=None."
         )
     return weight
 
 
-def check_target_domain(targets: npt.NDArray[Any], minimum: float, loss: str, domain: str) -> None:
+def check_target_domain(
+    targets: npt.NDArray[Any], minimum: float, loss: str, domain: str, name: str = "y"
+) -> None:
     """Refuse targets outside the domain of the loss.
 
     Raises
@@ -457,6 +499,6 @@ def check_target_domain(targets: npt.NDArray[Any], minimum: float, loss: str, do
     smallest = targets.min()
     if smallest < minimum:
         raise ValueError(
-            f"loss={loss!r} needs {domain} as y, got a smallest value of {smallest:g}. Use "
+            f"loss={loss!r} needs {domain} as {name}, got a smallest value of {smallest:g}. Use "
             "loss='squared_error' or shift the targets."
         )

@@ -42,17 +42,9 @@ NOT_OFFERED = (
         "sample_weight=sklearn.utils.class_weight.compute_sample_weight('balanced', y)).",
     ),
     Synonyms(
-        "restore_best_weights restore_best load_best overwrite_with_best_model",
-        "early_stopping=True always keeps the weights with the best validation score.",
-    ),
-    Synonyms(
         "validation_data validation_set validation eval_set val_data X_val y_val X_valid y_valid",
-        "Validation data cannot be passed. early_stopping=True holds out validation_fraction of "
-        "the samples.",
-    ),
-    Synonyms(
-        "metric metrics eval_metric stopping_metric monitor scoring",
-        "The measure cannot be chosen here. early_stopping=True watches the accuracy, or R2.",
+        "Validation data are passed to fit: fit(X, y, X_val=..., y_val=...), with "
+        "early_stopping=True.",
     ),
     Synonyms(
         "callback callbacks cbs",

@@ -92,6 +92,8 @@ PARAMETERS = [
     *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
     *("precision", "loss", "init", "dropout", "input_dropout", "normalization", "l1_ratio"),
     *("clip_value", "max_norm", "connectivity", "monotonic_cst", "frozen_layers", "input_noise"),
+    *("scoring", "restore_best"),
+    *("min_iter", "max_time", "monitor"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -99,6 +101,8 @@ LEARNED = [
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
     *("_network", "_extras", "_mask_seed", "_connection_seed", "_custom"),
+    *("_history", "validation_loss_curve_"),
+    *("stop_reason_",),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {

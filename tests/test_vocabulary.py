@@ -167,8 +167,8 @@ def test_names_like_no_other_have_no_hint():
         ("epochs", r"Did you mean 'max_iter'\? {method} takes X, y, sample_weight.*{estimator}\("),
         ("batch_size", r"'batch_size'\. {method} takes X, y, sample_weight.*{estimator}\("),
         ("verbose", r"'verbose'\. {method} takes X, y, sample_weight.*{estimator}\("),
-        ("validation_data", "Validation data cannot be passed. early_stopping=True holds out"),
-        ("eval_set", "Validation data cannot be passed. early_stopping=True holds out"),
+        ("validation_data", r"fit\(X, y, X_val=..., y_val=...\), with early_stopping=True"),
+        ("eval_set", r"fit\(X, y, X_val=..., y_val=...\), with early_stopping=True"),
         ("callbacks", "There are no callbacks here"),
         ("sample_weights", r"Did you mean 'sample_weight'\?"),
         ("zzz", r"'zzz'\. {method} takes X, y, sample_weight"),
@@ -278,6 +278,7 @@ def test_the_table_names_values_that_exist():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_scikit_learn_sees_the_signatures_as_they_are(estimator):
-    assert list(inspect.signature(estimator.fit).parameters)[1:] == ["X", "y", "sample_weight"]
+    names = ["X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val", "groups"]
+    assert list(inspect.signature(estimator.fit).parameters)[1:] == names
     assert estimator.fit.__doc__.startswith("Fit the network.")
     assert not hasattr(estimator(solver="lbfgs"), "partial_fit")

@@ -6,13 +6,15 @@ independent fits and is called once per epoch or several, never per batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from skmlp.network.constraints import Bounds
+from skmlp.network.folding import folded
 from skmlp.network.normalization import GROUP_ROWS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
@@ -179,6 +181,10 @@ class EpochPlan:
         same = self.learning_rate if name == "rates" else 1.0
         return np.full((n_epochs, -(-n_rows // batch_size)), same)
 
+    def last_rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch's last batch."""
+        return self.learning_rate if self.rates is None else float(self.rates[epoch, -1])
+
     def explicit_orders(self) -> IndexArray:
         """Return the orders as an array, however they were given."""
         return self.orders.explicit() if isinstance(self.orders, KeyedOrders) else self.orders
@@ -313,6 +319,31 @@ class Engine(ABC):
         layout = layout_of(network)
         extras = layout.extras_of(parameters)
         return self.predict(network, *layout.views(parameters), data, rows, extras)
+
+    def mean_loss(
+        self,
+        network: NetworkSpec,
+        parameters: FloatArray,
+        data: Any,
+        rows: IndexArray | None = None,
+    ) -> float:
+        """Return the mean loss without penalty over `rows`, of outputs as `predict` has them.
+
+        Nothing is dropped, and batches are normalized by the running statistics.
+        """
+        layout = layout_of(network)
+        views, extras = layout.views(parameters), layout.extras_of(parameters)
+        plain, coefs, intercepts, extras = folded(network, *views, extras)
+        if plain is not network:
+            parameters = layout_of(plain).pack(coefs, intercepts, parameters.dtype, extras)
+        return self.loss_and_gradient(without_dropout(plain), data, parameters, 0.0, rows)[0]
+
+
+@lru_cache(maxsize=256)
+def without_dropout(network: NetworkSpec) -> NetworkSpec:
+    """Return the network as predictions have it, which drop nothing."""
+    layers = tuple(replace(layer, dropout=0.0) for layer in network.layers)
+    return replace(network, inputs=replace(network.inputs, dropout=0.0), layers=layers)
 
 
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:

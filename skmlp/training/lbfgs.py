@@ -1,5 +1,6 @@
 """The L-BFGS solver: SciPy's minimizer around an engine's loss and gradient."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.interrupts import POLICY
+from skmlp.training.stopping import StopReason
 
 
 @dataclass(frozen=True)
@@ -23,32 +25,55 @@ class LbfgsResult:
     parameters : ndarray of shape (n_parameters,)
     loss : float
     scipy_result : OptimizeResult or None
-        None if the user interrupted the fit, which is left to the caller to mention.
+        None if the user or `max_time` ended the fit, which is left to the caller to mention.
     n_iter : int
+    stop_reason : StopReason
+    losses : list of float
+        Loss after each iteration.
     """
 
     parameters: FloatArray
     loss: float
     scipy_result: Any
     n_iter: int
+    stop_reason: StopReason
+    losses: list[float]
+
+
+class _TimeIsOver(Exception):
+    """Ends SciPy's loop."""
 
 
 class _Progress:
     """Remembers the last iterate, which is all an interrupted fit can return."""
 
-    def __init__(self, parameters: FloatArray, report: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        parameters: FloatArray,
+        report: Callable[[str], None] | None,
+        max_time: float | None,
+    ) -> None:
         self.parameters = parameters
-        self.loss = float("nan")
-        self.n_iter = 0
+        self.losses: list[float] = []
         self._report = report
+        self._max_time = max_time
+        self._began = time.perf_counter()
 
     # SciPy recognizes the argument's name.
     def __call__(self, intermediate_result: Any) -> None:
         self.parameters = intermediate_result.x.copy()
-        self.loss = float(intermediate_result.fun)
-        self.n_iter += 1
+        self.losses.append(float(intermediate_result.fun))
         if self._report is not None:
-            self._report(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
+            self._report(f"Iteration {len(self.losses)}, loss = {self.losses[-1]:.8f}")
+        seconds = time.perf_counter() - self._began
+        if self._max_time is not None and seconds >= self._max_time:
+            raise _TimeIsOver
+
+    def result(self, stop_reason: StopReason) -> LbfgsResult:
+        """Return what there is of a fit that SciPy did not end."""
+        loss = self.losses[-1] if self.losses else float("nan")
+        n_iter = len(self.losses)
+        return LbfgsResult(self.parameters, loss, None, n_iter, stop_reason, self.losses)
 
 
 def minimize_lbfgs(
@@ -61,20 +86,22 @@ def minimize_lbfgs(
     max_iter: int,
     max_fun: int,
     tol: float,
+    max_time: float | None = None,
     extra_options: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
     bounds: Bounds | None = None,
 ) -> LbfgsResult:
     """Minimize the penalized mean loss over all rows, within bounds if there are any.
 
-    SciPy works in double precision; the engine evaluates in the precision of `data`.
+    After the first iteration that ends later than `max_time` seconds it is over. SciPy works in
+    double precision; the engine evaluates in the precision of `data`.
 
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), "A Limited Memory Algorithm for Bound Constrained
     Optimization".
     """
-    progress = _Progress(np.asarray(parameters, dtype=np.float64), report)
+    progress = _Progress(np.asarray(parameters, dtype=np.float64), report, max_time)
 
     def objective(packed: FloatArray) -> tuple[float, FloatArray]:
         return engine.loss_and_gradient(network, data, packed, alpha)
@@ -92,7 +119,20 @@ def minimize_lbfgs(
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise
-        return LbfgsResult(progress.parameters, progress.loss, None, progress.n_iter)
+        return progress.result(StopReason.INTERRUPTED)
+    except _TimeIsOver:
+        return progress.result(StopReason.MAX_TIME)
     if bounds is not None:  # whatever the last line search made of them
         bounds.confine(result.x)
-    return LbfgsResult(result.x, float(result.fun), result, min(result.nit, max_iter))
+    n_iter = min(result.nit, max_iter)
+    reason, losses = reason_of(result, max_iter), progress.losses[:n_iter]
+    return LbfgsResult(result.x, float(result.fun), result, n_iter, reason, losses)
+
+
+def reason_of(result: Any, max_iter: int) -> StopReason:
+    """Return why SciPy's minimizer ended."""
+    if result.status == 0:
+        return StopReason.CONVERGED
+    if result.nit >= max_iter:
+        return StopReason.MAX_ITER
+    return StopReason.MAX_FUN if result.status == 1 else StopReason.LINE_SEARCH

@@ -1,10 +1,8 @@
 """The epoch loop of the stochastic solvers, written once for every engine."""
 
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,12 @@ from skmlp.engines.base import (
     Run,
 )
 from skmlp.network.parameters import FloatArray
+from skmlp.training.clock import TrainingClock
+from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Factors, Rates, Schedule, steps_of
-from skmlp.training.stopping import Patience
+from skmlp.training.stopping import Patience, StopReason
 
 # Row orders of several epochs are drawn ahead for small data, but never more than this many rows;
 # an engine that draws them by itself may be asked for any number.
@@ -32,32 +32,16 @@ MAX_PLANNED_ROWS = 2**18
 SECONDS_PER_PLAN = 0.05
 
 
-class StopReason(Enum):
-    """Why a fit ended."""
-
-    MAX_ITER = "max_iter"
-    PATIENCE = "patience"
-    DIVERGED = "diverged"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass
-class History:
-    """What a fit recorded, one entry per epoch."""
-
-    losses: list[float] = field(default_factory=list)
-    validation_scores: list[float] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Best:
-    """The best parameters on the validation set so far."""
+    """The best parameters so far, and the validation score or training loss that says so."""
 
-    score: float
+    value: float
     parameters: FloatArray
 
 
 Score = Callable[[FloatArray], float]
+Probe = Callable[[FloatArray], Mapping[str, float]]
 
 
 class Trainer:
@@ -84,9 +68,18 @@ class Trainer:
     samples_seen : int
         Training samples seen before this fit.
     validation_score : callable, optional
-        ``validation_score(parameters)``; its best parameters are kept.
+        ``validation_score(parameters)`` after each epoch, the higher the better.
     report : callable, optional
         Receives lines of progress.
+    keeps_best : bool
+        Whether the fit ends with its best parameters, however it ends: those with the best
+        validation score, or else those after the epoch with the lowest loss.
+    min_iter : int
+        Epochs that are run before patience may end the fit.
+    max_time : float or None
+        Seconds of training after which no further plan is made.
+    probe : callable, optional
+        ``probe(parameters)`` after each epoch: numbers to record, by name.
     """
 
     def __init__(
@@ -104,6 +97,10 @@ class Trainer:
         samples_seen: int = 0,
         validation_score: Score | None = None,
         report: Callable[[str], None] | None = None,
+        keeps_best: bool = False,
+        min_iter: int = 1,
+        max_time: float | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.task = task
         self.patience = patience
@@ -113,6 +110,7 @@ class Trainer:
         self.best: Best | None = None
         self.stop_reason: StopReason | None = None
         self.interrupted = False
+        self.seconds = 0.0
         self.row_order = row_order
         self._rows = np.asarray(rows, dtype=np.int64)
         self._random_state = random_state
@@ -122,6 +120,12 @@ class Trainer:
         self._dropout_factors = dropout_factors
         self._validation_score = validation_score
         self._report = report
+        self._keeps_best = keeps_best
+        self._min_iter = min_iter
+        self._max_time = max_time
+        self._probe = probe
+        # Whether parameters are looked at after each epoch, which then is a plan of its own.
+        self._looks_at_epochs = keeps_best or validation_score is not None or probe is not None
         # Unknown before the first epoch, which therefore makes a plan of its own.
         self._seconds_per_epoch = SECONDS_PER_PLAN
 
@@ -133,16 +137,30 @@ class Trainer:
         """Return what to compute next: as many epochs as certainly belong to the fit."""
         if self.stop_reason is not None:
             return None
-        n_epochs = min(self._max_iter - self.n_epochs, self.patience.epochs_left)
-        n_epochs = min(n_epochs, int(SECONDS_PER_PLAN / self._seconds_per_epoch))
+        n_epochs = min(self._max_iter - self.n_epochs, self._epochs_of_patience())
+        n_epochs = min(n_epochs, int(self._seconds_to_plan() / self._seconds_per_epoch))
         if not isinstance(self.row_order, KeyedRowOrder):
             n_epochs = min(n_epochs, MAX_PLANNED_ROWS // len(self._rows))
         n_epochs = min(n_epochs, self._schedule.epochs_ahead(self.patience.count))
-        if self._validation_score is not None or self._report is not None:
+        if self._looks_at_epochs or self._report is not None:
             n_epochs = 1
         n_epochs = max(1, n_epochs)
         numbers = self._numbers_of_batches(n_epochs)
-        return EpochPlan(self._draw_orders(n_epochs), self.learning_rate, *numbers)
+        self._plan = EpochPlan(self._draw_orders(n_epochs), self.learning_rate, *numbers)
+        return self._plan
+
+    def _epochs_of_patience(self) -> int:
+        left = self.patience.epochs_left
+        unending = self._min_iter - self.n_epochs
+        # Until then nothing happens when patience runs out, unless the rate is lowered.
+        if unending > left and self._schedule.after_plateau(self.learning_rate) is None:
+            return unending
+        return left
+
+    def _seconds_to_plan(self) -> float:
+        if self._max_time is None:
+            return SECONDS_PER_PLAN
+        return min(SECONDS_PER_PLAN, self._max_time - self.seconds)
 
     def _numbers_of_batches(self, n_epochs: int) -> list[Rates | None]:
         """Return rates, decays and dropouts of the next epochs, where they change with each step.
@@ -163,9 +181,11 @@ class Trainer:
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
-        self._seconds_per_epoch = max(1e-6, seconds / max(1, len(result.losses)))
+        seconds_per_epoch = seconds / max(1, len(result.losses))
+        self._seconds_per_epoch = max(1e-6, seconds_per_epoch)
         for epoch, loss in enumerate(result.losses, start=1):
-            self.history.losses.append(loss)
+            self.seconds += seconds_per_epoch
+            self.history.add(loss, self._plan.last_rate(epoch - 1), self.seconds)
             self.samples_seen += len(self._rows)
             self._say("Iteration {}, loss = {:.8f}", self.n_epochs, loss)
             healthy = math.isfinite(loss) and (result.finite or epoch < len(result.losses))
@@ -180,6 +200,9 @@ class Trainer:
                 self._stop_or_slow_down()
         if self.stop_reason is None and self.n_epochs >= self._max_iter:
             self.stop_reason = StopReason.MAX_ITER
+        is_over = self._max_time is not None and self.seconds >= self._max_time
+        if self.stop_reason is None and is_over:
+            self.stop_reason = StopReason.MAX_TIME
 
     def _watch(self, loss: float, run: Run, index: int, healthy: bool) -> bool:
         """Update patience with this epoch's loss or validation score.
@@ -187,16 +210,22 @@ class Trainer:
         Returns whether the fit is still healthy: a score that cannot be computed is a sign of
         divergence as well.
         """
-        if self._validation_score is None:
+        if not self._looks_at_epochs:
             self.patience.update(loss)
             return healthy
         parameters = run.parameters_view(index)
-        score = self._validation_score(parameters) if healthy else float("nan")
-        self.history.validation_scores.append(score)
-        self._say("Validation score: {:f}", score)
-        if self.patience.update(score):
-            self.best = Best(score, parameters.copy())
-        return healthy and not np.isnan(score)
+        value = loss
+        if self._validation_score is not None:
+            value = self._validation_score(parameters) if healthy else float("nan")
+            self.history.validation_scores.append(value)
+            self._say("Validation score: {:f}", value)
+            healthy = healthy and not math.isnan(value)
+        # The loss of an epoch that leaves no numbers is nobody's best.
+        if healthy and self.patience.update(value) and self._keeps_best:
+            self.best = Best(value, parameters.copy())
+        if healthy and self._probe is not None:
+            self.history.measure(self._probe(parameters))
+        return healthy
 
     def _stop_or_slow_down(self) -> None:
         watched = (
@@ -209,6 +238,8 @@ class Trainer:
             "consecutive epochs."
         )
         lower = self._schedule.after_plateau(self.learning_rate)
+        if lower is None and self.n_epochs < self._min_iter:
+            return
         if lower is None:
             too_small = "Learning rate too small. " if self._schedule.name == "adaptive" else ""
             self._say("{} {}Stopping.", message, too_small)
@@ -240,12 +271,11 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     run = engine.start([trainer.task for trainer in trainers])
     try:
         while any(trainer.stop_reason is None for trainer in trainers):
-            began = time.perf_counter()
-            results = run.advance([trainer.plan() for trainer in trainers])
-            seconds = time.perf_counter() - began
+            with TrainingClock() as clock:
+                results = run.advance([trainer.plan() for trainer in trainers])
             for index, (trainer, result) in enumerate(zip(trainers, results, strict=True)):
                 if result is not None:
-                    trainer.record(result, run, index, seconds)
+                    trainer.record(result, run, index, clock.seconds)
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise

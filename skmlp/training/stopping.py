@@ -1,9 +1,24 @@
-"""When a fit stops: patience, counted in epochs without improvement."""
+"""When a fit stops, and why: patience, counted in epochs without improvement, and other reasons."""
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 
 INFINITE_PATIENCE = 2**31
+
+
+class StopReason(Enum):
+    """Why a fit ended; the values are those of the attribute ``stop_reason_``."""
+
+    MAX_ITER = "max_iter"
+    PATIENCE = "no_improvement"
+    MAX_TIME = "max_time"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+    # Of L-BFGS only.
+    CONVERGED = "converged"
+    MAX_FUN = "max_fun"
+    LINE_SEARCH = "line_search"
 
 
 @dataclass
