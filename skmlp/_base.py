@@ -161,6 +161,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         input_dropout: float,
         normalization: str | None,
         init: Any,
+        ema_decay: float | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -195,6 +196,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.input_dropout = input_dropout
         self.normalization = normalization
         self.init = init
+        self.ema_decay = ema_decay
 
     # What the two estimators do differently
 
@@ -269,7 +271,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         network = describe_network(self, X.shape[1], hidden, targets.heads)
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
-        check_memory(network, 5 if optimizer is None else 3 + len(optimizer.entry.states), dtype)
+        check_memory(network, 5 if optimizer is None else 3 + optimizer.n_vectors, dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         choice = choose_for_fit(
@@ -394,6 +396,9 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         [outcome] = train(engine, [trainer])
         remarks = stochastic_remarks(self, trainer, incremental=incremental)
         self._remember(trainer, outcome, schedule)
+        self._drop(("_raw",))
+        if outcome.raw is not None:
+            self._raw = outcome.raw
         return outcome.parameters, remarks
 
     def _effective_batch_size(self, n_train: int) -> int:

@@ -40,6 +40,7 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
     solver, name = estimator.solver, solver_name(estimator.solver)
     entry = OPTIMIZERS[name]
     decay, clip_norm = estimator.weight_decay, estimator.clip_norm
+    ema_decay = estimator.ema_decay
     if isinstance(solver, optimizers.Optimizer):
         values = list(formula_of(solver, entry.settings).constants)
         decay = getattr(solver, "weight_decay", decay)
@@ -53,6 +54,7 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
         tuple(map(float, values)),
         float(decay),
         None if clip_norm is None else float(clip_norm),
+        None if ema_decay is None else float(ema_decay),
     )
 
 

@@ -288,12 +288,16 @@ class OptimizerSpec:
         Before a step with rate `r` a coefficient is multiplied by ``1 - r * weight_decay``.
     clip_norm : float or None
         What the norm of a batch's gradient is reduced to where it is larger.
+    ema_decay : float or None
+        By which factor the weight of a step's parameters falls with each later step, in their
+        averages; None for no averages.
     """
 
     name: str
     settings: tuple[float, ...]
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         check("name", self.name, self.name in OPTIMIZERS, "an optimizer of the registry")
@@ -301,10 +305,17 @@ class OptimizerSpec:
         decay, norm = self.weight_decay, self.clip_norm
         check("weight_decay", decay, 0.0 <= decay < float("inf"), "a finite number, not negative")
         check("clip_norm", norm, norm is None or norm > 0.0, "None or positive")
+        ema = self.ema_decay
+        check("ema_decay", ema, ema is None or 0.0 <= ema < 1.0, "None or in [0, 1)")
 
     @property
     def entry(self) -> Optimizer:
         return OPTIMIZERS[self.name]
+
+    @property
+    def n_vectors(self) -> int:
+        """How many vectors as long as the parameters it keeps."""
+        return len(self.entry.states) + (self.ema_decay is not None)
 
 
 def check(name: str, value: Any, is_valid: bool, expected: str) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -51,10 +51,14 @@ class History:
 
 @dataclass(frozen=True)
 class Best:
-    """The best parameters on the validation set so far."""
+    """The best parameters on the validation set so far.
+
+    Where averages are scored, these are they, and `raw` is where the training was.
+    """
 
     score: float
     parameters: FloatArray
+    raw: FloatArray | None = None
 
 
 Score = Callable[[FloatArray], float]
@@ -181,12 +185,13 @@ class Trainer:
         if self._validation_score is None:
             self.patience.update(loss)
             return healthy
-        parameters = run.parameters_view(index)
+        raw, averages = run.parameters_view(index), run.averages(index)
+        parameters = raw if averages is None else averages
         score = self._validation_score(parameters) if healthy else float("nan")
         self.history.validation_scores.append(score)
         self._say("Validation score: {:f}", score)
         if self.patience.update(score):
-            self.best = Best(score, parameters.copy())
+            self.best = Best(score, parameters.copy(), None if averages is None else raw.copy())
         return healthy and not np.isnan(score)
 
     def _stop_or_slow_down(self) -> None:
@@ -216,10 +221,20 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The parameters and optimizer state a fit ended with."""
+    """What a fit ended with.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+        The model's, or their averages where these are asked for.
+    optimizer_state : OptimizerState
+    raw : ndarray of shape (n_parameters,) or None
+        Where the training goes on if the model has averages.
+    """
 
     parameters: FloatArray
     optimizer_state: OptimizerState
+    raw: FloatArray | None = None
 
 
 def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
@@ -248,7 +263,13 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
 
 def finish(trainer: Trainer, run: Run, index: int) -> Outcome:
     """Return a trainer's outcome, with its best parameters where it kept any."""
-    state: Any = run.optimizer_state(index, trainer.learning_rate)
-    final = run.parameters(index) if trainer.best is None else trainer.best.parameters
+    state = run.optimizer_state(index, trainer.learning_rate)
+    final, averages = run.parameters(index), state.averages
+    raw = None if averages is None else final
+    final = final if averages is None else averages.values
+    if trainer.best is not None:
+        final, raw = trainer.best.parameters, trainer.best.raw
+    if averages is not None:  # averaging goes on with those that the model has
+        state = replace(state, averages=replace(averages, values=final.copy()))
     run.retire(index)
-    return Outcome(final, state)
+    return Outcome(final, state, raw)

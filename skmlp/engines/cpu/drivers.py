@@ -55,12 +55,15 @@ from skmlp.engines.cpu.tables import (
 from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
+    average_blocks,
     clipped,
     gradient_of_block,
+    make_directions,
     pack_for_block,
     penalized_loss,
     step_constants,
     sum_of_losses,
+    take_numbers,
     update_block,
 )
 
@@ -330,6 +333,14 @@ def complete_share(layers, model, blocks, team, thread):
 
 
 @jit(inline="always")
+def average_share(layers, model, blocks, team, thread):
+    """Average the parameters that a thread has updated."""
+    for layer in range(layers.shape[0] - 1):
+        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
+        average_blocks(layers, model, blocks, layer, begin, end, thread)
+
+
+@jit(inline="always")
 def rows_ahead(blocks, plan, after, team, thread):
     """Return the row numbers from position `after` on, and which of them the thread reads next."""
     order = pointer(plan.orders, after)
@@ -352,10 +363,10 @@ def train_on_batch(
     """
     start, stop = bounds
     inverse, constants, step = step_data
-    is_clipped = model.clip_norm > 0.0
+    is_complete = model.complete != 0
     # One thread has each block's gradient and update at once. Where several compute gradients of
-    # parts, an update needs what others have computed; the norm is that of all blocks.
-    is_there = (blocks.parts > 1 and team.threads > 1) or is_clipped
+    # parts, an update needs what others have computed; a norm and a direction are of all blocks.
+    is_there = (blocks.parts > 1 and team.threads > 1) or is_complete
     order = plan.orders.reshape(plan.orders.size)
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
@@ -372,13 +383,19 @@ def train_on_batch(
         # Here the losses of all rows are there, and will be until the next meeting.
         loss += sum_of_losses(blocks, slab.rows)
         if is_last:
-            if is_clipped:
+            if is_complete:
                 complete_share(layers, model, blocks, team, thread)
                 meeting += 1
                 meet(team, meeting)
+            if model.clip_norm > 0.0:
                 inverse = clipped(model, blocks, inverse)
-            data = ((inverse, is_clipped), constants, is_there)
+            if model.matrices.kernel:
+                make_directions(model, work, inverse, team, thread, meeting)
+                meeting += model.matrices.meetings
+            data = ((inverse, is_complete), constants, is_there)
             update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
+            if model.average:
+                average_share(layers, model, blocks, team, thread)
         meeting += 1
         meet(team, meeting)
     return meeting, loss
@@ -410,6 +427,7 @@ def run_batches(
     if thread == 0:
         list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
+    take_numbers(model, thread)
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     meet(team, meeting)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import (
+    Averages,
     Engine,
     EpochPlan,
     EpochResult,
@@ -21,6 +22,8 @@ from skmlp.engines.base import (
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
+    average_kernel,
+    carry_kernel,
     completion_kernel,
     constants_kernel,
     update_kernel,
@@ -37,15 +40,20 @@ from skmlp.engines.cpu.layout import (
     set_statistics,
     with_addresses,
 )
+from skmlp.engines.cpu.matrix_kernels import list_matrices
 from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.tables import (
     CONSTANTS_STRIDE,
+    GROUP,
     GROUP_FIELDS,
     GROUP_OF_COEFS,
     GROUP_OF_INTERCEPTS,
+    GROUP_OF_MATRICES,
+    NUMBERS_OF_OPTIMIZER,
+    NUMBERS_WEIGHT,
     ROW_CONSTANTS,
     Blocks,
     Model,
@@ -53,7 +61,7 @@ from skmlp.engines.cpu.tables import (
 )
 from skmlp.engines.cpu.threads import effective_threads, share_out
 from skmlp.network.folding import folded
-from skmlp.network.optimizers import GROUPS
+from skmlp.network.optimizers import GROUPS, OPTIMIZERS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
@@ -77,11 +85,16 @@ def step_of(
     optimizer: OptimizerSpec | None, alpha: float, dtype: str, threads: int
 ) -> dict[str, Any]:
     """Return those fields of a `Model` that belong to a step; there is none without optimizer."""
-    groups = {GROUP_OF_COEFS: GROUPS["coefs"], GROUP_OF_INTERCEPTS: GROUPS["intercepts"]}
+    groups = {
+        GROUP_OF_COEFS: GROUPS["coefs"],
+        GROUP_OF_INTERCEPTS: GROUPS["intercepts"],
+        GROUP_OF_MATRICES: GROUPS["coefs"],
+    }
     rates = sorted({group.rate for group in groups.values()})
     table = np.zeros((len(groups), GROUP_FIELDS))
     fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
     fields |= {"prepare": 0, "update": 0, "complete": 0, "clip_norm": 0.0}
+    fields |= {"carry": 0, "average": 0, "ema_decay": 0.0}
     row = ROW_CONSTANTS
     if optimizer is not None:
         decay = optimizer.weight_decay
@@ -93,9 +106,28 @@ def step_of(
         if optimizer.clip_norm is not None:
             fields["complete"] = completion_kernel(dtype)
             fields["clip_norm"] = float(optimizer.clip_norm)
+        if optimizer.entry.numbers:
+            fields["carry"] = carry_kernel(optimizer.name)
+        if optimizer.ema_decay is not None:
+            fields["average"] = average_kernel(dtype)
+            fields["ema_decay"] = float(optimizer.ema_decay)
         row += optimizer.entry.n_constants
     stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
     return {**fields, "constants": np.empty((threads, len(rates), stride))}
+
+
+def numbers_of(
+    optimizer: OptimizerSpec | None, state: OptimizerState | None, threads: int
+) -> npt.NDArray[np.float64]:
+    """Return a row for each thread of what is carried from step to step; the first one counts."""
+    carried = () if state is None else state.numbers
+    size = NUMBERS_OF_OPTIMIZER + len(carried)
+    rows = np.zeros((threads, -(-size // CONSTANTS_STRIDE) * CONSTANTS_STRIDE))
+    is_averaged = optimizer is not None and optimizer.ema_decay is not None
+    if state is not None and state.averages is not None and is_averaged:
+        rows[0, NUMBERS_WEIGHT] = state.averages.weight
+    rows[0, NUMBERS_OF_OPTIMIZER:size] = carried
+    return rows
 
 
 class CpuTask:
@@ -159,9 +191,15 @@ class CpuTask:
         )
         largest = padded(blocks.largest, dtype)
         is_passed_on = parts > 1 and self.threads > 1
+        matrices = list_matrices(network, optimizer, self.layers, dtype)
+        if optimizer is not None and matrices.kernel:
+            taken = optimizer.entry.taken_matrices(optimizer.settings, network.n_connections)
+            self.layers[list(taken), GROUP] = GROUP_OF_MATRICES
         step = step_of(optimizer, alpha, dtype, self.threads)
-        is_clipped = step["clip_norm"] > 0.0
-        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_clipped
+        if matrices.kernel:
+            step["complete"] = completion_kernel(dtype)
+        is_complete = step["complete"] != 0
+        is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_complete
         # A batch of one slab needs the rooms also where larger ones need the whole.
         gradient_size = max(layout.parameters_size * is_whole, largest * self.threads)
         self._gradient = aligned_zeros(parts * gradient_size, dtype)
@@ -169,6 +207,12 @@ class CpuTask:
         self._state = aligned_zeros(len(vectors) * layout.parameters_size, dtype)
         for own, vector in zip(self._state_vectors(), vectors, strict=True):
             own[...] = self._packed(vector, layout.parameters_size)
+        self._numbers = numbers_of(optimizer, state, self.threads)
+        self._averages: FloatArray = np.empty(0, dtype=dtype)
+        if step["average"]:
+            averages = state.averages if state is not None else None
+            values = parameters if averages is None else averages.values
+            self._averages = self._packed(values, layout.parameters_size)
         self.model = Model(
             parameters=self._parameters,
             gradient=self._gradient,
@@ -179,6 +223,9 @@ class CpuTask:
             head_constants=constants_of_heads(network),
             target_columns=network.target_columns,
             alpha=float(alpha),
+            numbers=self._numbers,
+            averages=self._averages,
+            matrices=matrices,
             **step,
         )
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
@@ -221,6 +268,26 @@ class CpuTask:
         """Return a copy of the optimizer's state vectors."""
         vectors = [self._unpacked(vector) for vector in self._state_vectors()]
         return np.array(vectors, dtype=self._flat.dtype).reshape(-1, self._flat.size)
+
+    @property
+    def averages(self) -> FloatArray | None:
+        """A copy of the averages of the parameters as one flat vector; None without them."""
+        if not self._averages.size:
+            return None
+        return self._unpacked(self._averages, self._statistics)
+
+    def optimizer_state(self, name: str, learning_rate: float) -> OptimizerState:
+        """Return a copy of what the optimizer carries from step to step."""
+        carried, values = self._numbers[0].tolist(), self.averages
+        used = NUMBERS_OF_OPTIMIZER + len(OPTIMIZERS[name].numbers)
+        return OptimizerState(
+            name,
+            self.state_vectors(),
+            int(self.model.steps[0]),
+            learning_rate,
+            tuple(carried[NUMBERS_OF_OPTIMIZER:used]),
+            None if values is None else Averages(values, carried[NUMBERS_WEIGHT]),
+        )
 
     def _useful_threads(self, available: int) -> int:
         """Return how many threads pay for steps of this size."""
@@ -421,11 +488,11 @@ class CpuRun(Run):
     def parameters_view(self, index: int) -> FloatArray:
         return self._task(index).parameters
 
+    def averages(self, index: int) -> FloatArray | None:
+        return self._task(index).averages
+
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
-        task = self._task(index)
-        return OptimizerState(
-            self._names[index], task.state_vectors(), int(task.model.steps[0]), learning_rate
-        )
+        return self._task(index).optimizer_state(self._names[index], learning_rate)
 
     def retire(self, index: int) -> None:
         self._tasks[index] = None

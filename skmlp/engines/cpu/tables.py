@@ -51,7 +51,9 @@ SCALES = 23  # inverse standard deviations
 NORMALIZE = 24  # address of the kernel that normalizes columns, which belong to no thread's rows
 NORMALIZE_BACK = 25
 STATISTICS = 26  # address of the running means; the running variances follow
-LAYER_FIELDS = 27
+# Of the coefficients that lead to the next layer:
+GROUP = 27  # of which group of parameters they are
+LAYER_FIELDS = 28
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
@@ -77,6 +79,7 @@ PACK_DELTAS = 2  # a panel of deltas, for all its blocks
 # Rows of the table of groups of parameters, and its columns.
 GROUP_OF_COEFS = 0
 GROUP_OF_INTERCEPTS = 1
+GROUP_OF_MATRICES = 2  # coefficients whose gradient is replaced by a direction
 GROUP_ALPHA = 0  # strength of the L2 penalty
 GROUP_DECAY = 1  # weight decay per unit of the learning rate
 GROUP_CONSTANTS = 2  # which of the thread's rows of constants
@@ -86,6 +89,21 @@ GROUP_FIELDS = 3
 ROW_RATE = 0
 ROW_CONSTANTS = 1
 CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
+
+
+# A row of what a thread carries from step to step: the weight of the averages of the parameters,
+# and the numbers that the optimizer has besides its vectors.
+NUMBERS_WEIGHT = 0
+NUMBERS_OF_OPTIMIZER = 1
+
+# Columns of the table of matrices of which an optimizer takes the gradient as a whole.
+MATRIX_PANELS = 0  # offset in the vector of parameters
+MATRIX_PANEL_ROWS = 1
+MATRIX_FAN_IN = 2
+MATRIX_FAN_OUT = 3
+MATRIX_LD = 4  # how far apart the rows of its copies lie
+MATRIX_LINES = 5  # offset in the addresses of their rows
+MATRIX_FIELDS = 6
 
 
 class Slab(NamedTuple):
@@ -123,6 +141,28 @@ class Workspace(NamedTuple):
     zeros: Any
 
 
+class Matrices(NamedTuple):
+    """Weight matrices of which an optimizer takes the gradient as a whole.
+
+    `table` is the table of matrices, and `scales` has a factor of each one's direction. `constants`
+    are those of what is accumulated of the gradient. `room` is scratch memory, `lines` are the
+    addresses of rows in it, and `squares` has a sum for each row of a matrix. `kernel` and
+    `descend` are addresses of kernels, zero where there is no such matrix: the first one makes
+    directions of gradients, in `iterations` and with `meetings` for all matrices together.
+    """
+
+    table: Integers
+    scales: Any
+    constants: Any
+    room: Any
+    lines: Integers
+    squares: Any
+    kernel: int
+    descend: int
+    iterations: int
+    meetings: int
+
+
 class Model(NamedTuple):
     """What a step reads and writes besides the workspace.
 
@@ -134,7 +174,11 @@ class Model(NamedTuple):
     is the table of groups of parameters, `rates` (n_rates,) the factors of the learning rate that
     occur in it; `constants` (threads, n_rates, stride) has a row for each of them and each thread.
     Gradients of batches are clipped to `clip_norm`, or not at all if that is zero. `prepare`,
-    `update` and `complete` are addresses of kernels.
+    `update` and `complete` are addresses of kernels. `numbers` (threads, stride) has what each
+    thread carries from step to step, where the first one's row is what counts between calls;
+    `carry` is the address of a kernel, zero if the optimizer has no such numbers. `averages` is a
+    vector like `parameters`, of whose averages the address `average` of a kernel is; it is zero
+    where there are none.
     """
 
     parameters: Any
@@ -154,6 +198,12 @@ class Model(NamedTuple):
     complete: int
     alpha: float
     clip_norm: float
+    numbers: Any
+    carry: int
+    averages: Any
+    average: int
+    ema_decay: float
+    matrices: Matrices
 
 
 class Blocks(NamedTuple):

@@ -83,6 +83,8 @@ def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
         lacking.append("weight_decay")
     if optimizer.clip_norm is not None:
         lacking.append("clip_norm")
+    if optimizer.ema_decay is not None:
+        lacking.append("ema_decay")
     return lacking
 
 
