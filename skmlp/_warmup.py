@@ -225,6 +225,7 @@ def variants() -> Iterator[dict[str, Any]]:
     for solver in sorted(STOCHASTIC_SOLVERS):
         for weight_decay in (0.0, 0.1):
             yield {"solver": solver, "weight_decay": weight_decay, "clip_norm": 1.0}
+    yield {"ema_decay": 0.9}
 
 
 def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:

@@ -175,6 +175,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import formula_kernels as kernels
+from skmlp.engines.cpu.matrix_kernels import direction_kernel
 from dataclasses import replace
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.specs import NORMALIZATIONS, plain_network
@@ -198,7 +199,14 @@ for dtype in {dtypes}:
         kernels.update_kernel(optimizer, dtype)
         kernels.update_kernel(optimizer, dtype, decays=True)
         kernels.constants_kernel(optimizer)
+        if OPTIMIZERS[optimizer].numbers:
+            kernels.carry_kernel(optimizer)
+        if OPTIMIZERS[optimizer].matrices:
+            direction_kernel(optimizer, dtype)
+    for decays in (False, True):
+        kernels.descend_kernel(dtype, decays=decays)
     kernels.completion_kernel(dtype)
+    kernels.average_kernel(dtype)
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)

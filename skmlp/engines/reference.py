@@ -207,8 +207,10 @@ class ReferenceRun(Run):
         for name, members in groups.items():
             constants = entry.constants(settings, rates[name], step, *numbers)
             keep = 1.0 - rates[name] * GROUPS[name].decay * optimizer.weight_decay
-            parameters[members] *= keep
-            for i in set(members) - taken:
+            parameters[members.start : members.stop] *= keep
+            for i in members:
+                if i in taken:
+                    continue
                 parameters[i], *states[i] = entry.update(
                     parameters[i], gradient[i], *states[i], constants
                 )
