@@ -187,6 +187,7 @@ class BaseMLP(
         min_iter: int,
         max_time: float | None,
         monitor: str | Sequence[str] | None,
+        ema_decay: float | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -235,6 +236,7 @@ class BaseMLP(
         self.min_iter = min_iter
         self.max_time = max_time
         self.monitor = monitor
+        self.ema_decay = ema_decay
 
     # What the two estimators do differently
 
@@ -350,7 +352,7 @@ class BaseMLP(
             )
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
-        check_memory(network, 5 if optimizer is None else 3 + len(optimizer.entry.states), dtype)
+        check_memory(network, 5 if optimizer is None else 3 + optimizer.n_vectors, dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         lacking = what_is_lacking(network, optimizer, schedule.name)
@@ -495,6 +497,9 @@ class BaseMLP(
             *stochastic_remarks(self, trainer, incremental=incremental),
         ]
         self._remember(trainer, outcome, schedule)
+        self._drop(("_raw",))
+        if outcome.raw is not None:
+            self._raw = outcome.raw
         return outcome.parameters, remarks
 
     def _effective_batch_size(self, n_train: int) -> int:

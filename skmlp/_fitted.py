@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
-from skmlp.engines.base import OptimizerState
+from skmlp.engines.base import Averages, OptimizerState
 from skmlp.losses import loss_formula
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
@@ -295,12 +295,38 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not math.isnan(value)
 
 
+def is_finite_number(value: Any) -> bool:
+    return is_number(value) and -math.inf < value < math.inf
+
+
+def is_vector(value: Any) -> bool:
+    """Whether it is a vector of finite numbers; its length is left to those who know it."""
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind == "f"
+        and value.ndim == 1
+        and bool(np.isfinite(value).all())
+    )
+
+
+def is_averages(value: Any) -> bool:
+    """Whether it is the averages of some parameters."""
+    if not isinstance(value, Averages):
+        return False
+    try:
+        values, weight = value.values, value.weight
+    except AttributeError:
+        return False
+    return is_vector(values) and is_finite_number(weight) and weight >= 0
+
+
 def is_optimizer_state(value: Any) -> bool:
     """Whether it is the state of a known optimizer; its length is left to those who know it."""
     if not isinstance(value, OptimizerState):
         return False
     try:
         name, vectors, step, rate = value.name, value.vectors, value.step, value.learning_rate
+        numbers, averages = value.numbers, value.averages
     except AttributeError:
         return False
     return (
@@ -310,6 +336,10 @@ def is_optimizer_state(value: Any) -> bool:
         and vectors.dtype.kind == "f"
         and vectors.ndim == 2
         and len(vectors) == len(OPTIMIZERS[name].state_names)
+        and isinstance(numbers, tuple)
+        and len(numbers) == len(OPTIMIZERS[name].numbers)
+        and all(map(is_finite_number, numbers))
+        and (averages is None or is_averages(averages))
         and bool(np.isfinite(vectors).all())
         and is_count(step)
         and is_number(rate)
@@ -351,6 +381,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
     "_mask_seed": (is_count, "a number"),
     "_connection_seed": (is_count, "a number"),
+    "_raw": (optional(is_vector), "a vector of finite numbers, or None"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),
     "_row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),

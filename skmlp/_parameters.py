@@ -30,6 +30,7 @@ from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
 from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.losses import REGRESSION_LINKS
+from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NORMALIZATIONS
 from skmlp.training.history import SECONDS
 from skmlp.training.monitors import MONITORS
@@ -124,7 +125,7 @@ class Parameter:
 
 STOCHASTIC = not_with("solver", "lbfgs")
 SGD = only_with("solver", "sgd")
-ADAM = only_with("solver", "adam", "adamw")
+ADAM = only_with("solver", *(n for n, entry in OPTIMIZERS.items() if "beta_1" in entry.binds))
 PENALTY = (
     "alpha is halved and divided by the number of samples in the batch, like the loss, and leaves "
     "intercepts out"
@@ -210,7 +211,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "solver",
             "adam",
-            "{'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object",
+            "str or object of `skmlp.optimizers`",
             [OneOf({"lbfgs", *STOCHASTIC_SOLVERS}, optimizers.OBJECTS.values())],
             "What minimizes the loss",
             synonyms=(
@@ -220,6 +221,11 @@ PARAMETERS: dict[str, Parameter] = {
                 "lbfgs": "lbfgsb bfgs quasinewton",
                 "sgd": "gd gradientdescent stochasticgradientdescent momentum nesterov",
                 "lion": "lion32bit evolvedsignmomentum",
+                "nadam": "nesterovadam adamnesterov",
+                "amsgrad": "adamamsgrad amsgradadam",
+                "adamax": "adaminfinity",
+                "rmsprop": "rmspropgraves rootmeansquareprop",
+                "muon": "muonwithauxadam singledevicemuonwithauxadam singledevicemuon",
             },
         ),
         Parameter(
@@ -398,7 +404,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.9,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the first moment in 'adam' and 'adamw'",
+            "Decay rate of the first moment in 'adam' and its kin",
             applies_to=(ADAM,),
             synonyms=(Synonyms("betas beta", beside=("beta_2",)),),
         ),
@@ -407,7 +413,7 @@ PARAMETERS: dict[str, Parameter] = {
             0.999,
             "float",
             [Interval(Real, 0, 1, closed="left")],
-            "Decay rate of the second moment in 'adam' and 'adamw'",
+            "Decay rate of the second moment in 'adam' and its kin",
             applies_to=(ADAM,),
         ),
         Parameter(
@@ -415,7 +421,7 @@ PARAMETERS: dict[str, Parameter] = {
             1e-8,
             "float",
             [Interval(Real, 0, None, closed="neither")],
-            "Added to the denominator in 'adam' and 'adamw'",
+            "Added to the denominator in 'adam' and its kin",
             applies_to=(ADAM,),
             synonyms=(Synonyms("eps adam_epsilon"),),
         ),
@@ -740,6 +746,23 @@ PARAMETERS: dict[str, Parameter] = {
             "What else to record in `history_` after each epoch",
             applies_to=(STOCHASTIC,),
             values={"validation_loss": "valloss", "gradient_norm": "gradnorm"},
+            is_added=True,
+        ),
+        Parameter(
+            "ema_decay",
+            None,
+            "float or None",
+            [SHARE, None],
+            "Decay rate of exponential averages of the weights",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "ema use_ema ema_momentum ema_rate model_ema model_ema_decay polyak_averaging "
+                    "weight_averaging average_decay swa use_swa",
+                    "It is the factor by which a step's share falls with each later step, as in "
+                    "ema_decay=0.99; None averages nothing.",
+                ),
+            ),
             is_added=True,
         ),
     )

@@ -65,13 +65,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'prelu': the same with slopes that units learn, or ``PReLU()``;
         - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
         - ``Custom(value, derivative)``: functions of your own.
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'lion'} or object, default='adam'
+    solver : str or object of `skmlp.optimizers`, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
-        ('lbfgs', good for small data), or minibatch gradient descent with momentum ('sgd'), with
-        adaptive moments ('adam'), or with the signs of the momentum ('lion'). 'adamw' is 'adam',
-        by the name under which its `weight_decay` is known. An object of `skmlp.optimizers` has
-        parameters of its own, as in ``solver=Lion(beta_2=0.95)``, which are searched as
-        ``solver__beta_2``; those here that belong to the same formula must then be left alone.
+        ('lbfgs', good for small data), or minibatch gradient descent:
+
+        - 'sgd': with momentum;
+        - 'adam': with adaptive moments; 'adamw' is the same, by the name under which its
+          `weight_decay` is known;
+        - 'nadam', 'amsgrad', 'adamax': Adam with Nesterov's momentum, with second moments that
+          never fall, and with largest gradients in place of second moments;
+        - 'rmsprop', 'adagrad', 'adadelta': steps divided by the root of the mean, or of the sum,
+          of squared gradients. 'adadelta' needs ``learning_rate_init=1.0``;
+        - 'lion': with the signs of the momentum;
+        - 'muon': with the momentum of each weight matrix made orthogonal, but for the output
+          layer's; 'adam' for all else.
+
+        An object of `skmlp.optimizers`, where their formulas and sources are, has parameters of
+        its own, as in ``solver=Lion(beta_2=0.95)``, which are searched as ``solver__beta_2``;
+        those here that belong to the same formula must then be left alone.
     alpha : float, default=0.0001
         Strength of the L2 penalty ``alpha / 2 * sum(coefs ** 2)``, which is divided by the
         (weighted) number of samples in the batch, like the loss.
@@ -145,11 +156,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         `sklearn.model_selection`, or one like them, says by its first split which samples to
         train on and which to hold out.
     beta_1 : float, default=0.9
-        Decay rate of the first moment in 'adam' and 'adamw', in [0, 1).
+        Decay rate of the first moment in 'adam' and its kin ('adamw', 'nadam', 'amsgrad',
+        'adamax' and, of what is no matrix, 'muon'), in [0, 1).
     beta_2 : float, default=0.999
-        Decay rate of the second moment in 'adam' and 'adamw', in [0, 1).
+        Decay rate of the second moment in 'adam' and its kin, in [0, 1).
     epsilon : float, default=1e-8
-        Added to the denominator in 'adam' and 'adamw'.
+        Added to the denominator in 'adam' and its kin.
     n_iter_no_change : int or inf, default=10
         Number of epochs without improvement that are tolerated.
     max_fun : int, default=15000
@@ -287,6 +299,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           derivative is zero in all of 500 samples trained on;
         - 'saturated_units': for each hidden layer the share of units whose derivative is, in
           magnitude, below 1 % of the activation's largest one, as a mean over these samples.
+    ema_decay : float or None, default=None
+        Decay rate of exponential averages of the weights, in [0, 1), which the fitted model and
+        the scores of `early_stopping` then have: of what each weight, intercept and learned
+        number was after every step, where a step counts `ema_decay` times as much as the next
+        one. The averages weigh no step before the first (there is a correction, as in Adam).
+        `warm_start` and `partial_fit` go on from where the training was, not from its averages,
+        unless others have been assigned. Running statistics of batches and `loss_curve_` are
+        those of the training. None averages nothing. No effect with 'lbfgs'.
 
     Attributes
     ----------
@@ -434,6 +454,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         min_iter: int = 1,
         max_time: float | None = None,
         monitor: str | Sequence[str] | None = None,
+        ema_decay: float | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -483,6 +504,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             min_iter=min_iter,
             max_time=max_time,
             monitor=monitor,
+            ema_decay=ema_decay,
         )
         self.loss = loss
 

@@ -1,6 +1,6 @@
 """What one fit leaves for the next: where `warm_start` and `partial_fit` begin."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -35,6 +35,7 @@ RESUMED_STATE = (
     "_no_improvement_count",
     "_row_order",
     "_mask_seed",
+    "_raw",
 )
 
 
@@ -66,6 +67,7 @@ class Resuming:
     _seed: Any
     _mask_seed: int
     _connection_seed: int
+    _raw: FloatArray
 
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
@@ -103,22 +105,46 @@ class Resuming:
                 f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
             )
         layout = layout_of(network)
+        state = self._resumed_state(layout)
         with np.errstate(over="ignore"):
             extras = self._resumed_extras(layout)
             parameters = layout.pack(coefs, intercepts, dtype, extras)
+            parameters, state = self._before_averaging(layout, parameters, state)
         own_coefs, own_intercepts = layout.views(parameters)
         check_finite("coefs_", own_coefs)
         check_finite("intercepts_", own_intercepts)
         if not np.isfinite(layout.extras_of(parameters)).all():
             raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
-        state = getattr(self, "_optimizer", None)
+        return Start(parameters, self._resumed_generator(), state, True)
+
+    def _resumed_state(self, layout: ParameterLayout) -> OptimizerState | None:
+        """Return the state that the optimizer goes on with, if it is the same optimizer."""
+        state: OptimizerState | None = getattr(self, "_optimizer", None)
         if state is not None and (
             state.name != solver_name(self.solver)
             or state.vectors.shape[1] != layout.size
             or not self._has_same_random_state()
         ):
             state = None
-        return Start(parameters, self._resumed_generator(), state, True)
+        return state
+
+    def _before_averaging(
+        self, layout: ParameterLayout, parameters: FloatArray, state: OptimizerState | None
+    ) -> tuple[FloatArray, OptimizerState | None]:
+        """Return where the training was, whose averages the parameters of the model may be.
+
+        Where others have been assigned, it goes on from them, and averaging begins anew.
+        """
+        raw = getattr(self, "_raw", None)
+        if state is None or state.averages is None:
+            return parameters, state
+        values = state.averages.values
+        is_own = raw is not None and raw.size == values.size == parameters.size
+        if not (is_own and np.array_equal(values.astype(parameters.dtype), parameters)):
+            return parameters, replace(state, averages=None)
+        before = parameters.copy()
+        before[: layout.trained_size] = raw[: layout.trained_size]
+        return before, state
 
     def _resumed_extras(self, layout: ParameterLayout) -> FloatArray | None:
         """Return what was learned besides weights, if it is what the network has now."""
@@ -193,10 +219,13 @@ class Resuming:
             initial = np.array([[entry.initial] for entry in optimizer.entry.states])
             vectors = np.empty((len(initial), start.parameters.size), start.parameters.dtype)
             vectors[...] = initial
-            return OptimizerState(optimizer.name, vectors, 0, schedule.learning_rate_init)
+            numbers = optimizer.entry.initial_numbers
+            rate = schedule.learning_rate_init
+            return OptimizerState(optimizer.name, vectors, 0, rate, numbers)
         goes_on = getattr(self, "_last_schedule", None) == schedule
         rate = state.learning_rate if goes_on else schedule.learning_rate_init
-        return OptimizerState(state.name, state.vectors, int(state.step), float(rate))
+        numbers = tuple(map(float, state.numbers))
+        return replace(state, step=int(state.step), learning_rate=float(rate), numbers=numbers)
 
     def _patience(self, resumes: bool) -> Patience:
         """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""

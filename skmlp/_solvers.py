@@ -47,6 +47,7 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
     solver, name = estimator.solver, solver_name(estimator.solver)
     entry = OPTIMIZERS[name]
     decay, l1_ratio = estimator.weight_decay, float(estimator.l1_ratio)
+    ema_decay = estimator.ema_decay
     limits = {
         name: None if limit is None else float(limit)
         for name in ("clip_norm", "clip_value", "max_norm")
@@ -66,6 +67,7 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
         float(decay),
         penalty=Formula("elastic_net", (l1_ratio,)) if l1_ratio > 0.0 else L2,
         frozen_layers=int(estimator.frozen_layers),
+        ema_decay=None if ema_decay is None else float(ema_decay),
         **limits,
     )
 

@@ -210,4 +210,5 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"early_stopping": True},
     {"dropout": 0.5, "input_dropout": 0.5, "clip_norm": 1.0},
     {"normalization": "batch"},
+    {"solver": "muon", "ema_decay": 0.9},
 )

@@ -47,9 +47,14 @@ CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
 # Of each optimizer, by its name: the defaults that users find.
 SETTINGS = {name: entry.defaults for name, entry in OPTIMIZERS.items()}
 # Optimizers that divide by moments, which in single precision may be rounding errors themselves.
-DIVIDING = {"adam", "adamw"}
+# Muon divides by singular values, so to say.
+DIVIDING = {
+    *("adam", "adamw", "nadam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta", "muon"),
+}
 # Those that look at nothing but signs.
 BY_SIGNS = {"lion"}
+# What learns within a test's few steps, where the default would not.
+RATES = {"adadelta": 1.0, "adagrad": 0.3}
 # Relative to the largest entry; single precision accumulates rounding over the steps.
 TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
 
@@ -113,12 +118,13 @@ def make_task(
     beside = {**beside, "frozen_layers": min(beside.get("frozen_layers", 0), len(network.layers))}
     vectors = [np.full(layout.size, state.initial) for state in OPTIMIZERS[solver].states]
     vectors = np.array(vectors).reshape(-1, layout.size)
+    numbers = OPTIMIZERS[solver].initial_numbers
     return FitTask(
         network=network,
         optimizer=OptimizerSpec(solver, OPTIMIZERS[solver].defaults, **beside),
         data=data,
         parameters=parameters,
-        optimizer_state=OptimizerState(solver, vectors, 0, 0.01),
+        optimizer_state=OptimizerState(solver, vectors, 0, 0.01, numbers),
         alpha=0.1,
         batch_size=min(batch_size, X.shape[0]),
         seed=seed,
@@ -164,6 +170,11 @@ def assert_same_run(actual, expected):
     assert_array_equal(actual[1], expected[1])
     assert_array_equal(actual[2].vectors, expected[2].vectors)
     assert actual[2].step == expected[2].step
+    assert actual[2].numbers == expected[2].numbers
+    assert (actual[2].averages is None) == (expected[2].averages is None)
+    if actual[2].averages is not None:
+        assert_array_equal(actual[2].averages.values, expected[2].averages.values)
+        assert actual[2].averages.weight == expected[2].averages.weight
 
 
 def make_layer(name, units, dropout=0.0, constants=None, normalization=None):

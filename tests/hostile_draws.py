@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp.optimizers import Lion
+from skmlp.optimizers import NAdam
 from skmlp.training.schedules import Schedule
 
 # MemoryError: of a network that is larger than the machine.
@@ -93,7 +93,7 @@ PARAMETERS = [
     *("precision", "loss", "init", "dropout", "input_dropout", "normalization", "l1_ratio"),
     *("clip_value", "max_norm", "connectivity", "monotonic_cst", "frozen_layers", "input_noise"),
     *("scoring", "restore_best"),
-    *("min_iter", "max_time", "monitor"),
+    *("min_iter", "max_time", "monitor", "ema_decay"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -102,11 +102,11 @@ LEARNED = [
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
     *("_network", "_extras", "_mask_seed", "_connection_seed", "_custom"),
     *("_history", "validation_loss_curve_"),
-    *("stop_reason_",),
+    *("stop_reason_", "_raw"),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
-    "_optimizer": ["name", "vectors", "step", "learning_rate"],
+    "_optimizer": ["name", "vectors", "step", "learning_rate", "numbers", "averages"],
     "_last_schedule": ["name", "learning_rate_init", "power_t", "constants", "function"],
     "_row_order": ["n_rows", "_start", "_end", "_drawn", "_order"],
     "_label_binarizer": ["classes_", "y_type_", "sparse_input_"],
@@ -129,13 +129,15 @@ def fitted_models():
         "classes": rng.permutation(np.arange(ROWS)[:, None] % (2, 3, 4)),
     }
     models = []
-    solvers = ("adam", "sgd", "lbfgs", Lion())
+    solvers = ("adam", "sgd", "lbfgs", NAdam())
     for (kind, y), solver in itertools.product(targets.items(), solvers):
         estimator = MLPRegressor if kind in OF_NUMBERS else MLPClassifier
         model = estimator(hidden_layer_sizes=(4,), solver=solver, max_iter=3, random_state=0)
         if kind == "distribution":
             model.set_params(loss="gaussian_nll")
         model.set_params(batch_size=8, warm_start=True, n_jobs=1)
+        if not isinstance(solver, str):
+            model.set_params(ema_decay=0.9)
         models.append((kind, model.fit(X, y), X, y))
     return models
 

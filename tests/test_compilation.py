@@ -178,7 +178,7 @@ def keep(registry, kept):
         del registry[name]
 
 keep(ACTIVATIONS, ("identity", "relu", "gelu", "prelu", "maxout", "logistic", "exp"))
-keep(OPTIMIZERS, ("sgd", "adam", "lion"))
+keep(OPTIMIZERS, ("sgd", "adam", "nadam", "muon"))
 keep(LOSSES, [key for key in LOSSES if key[0] in ("log_loss", "squared_error", "gaussian_nll")])
 """
 # Fits with all of these, and others that no warm-up would think of.
@@ -216,7 +216,7 @@ for dropout in (0.0, 0.3):
     for solver in OPTIMIZERS:
         beside = dict(solver=solver, weight_decay=dropout, clip_norm=1.0)
         MLPClassifier((2,), **beside, **options).fit(dense, y % 2).predict(dense)
-for beside in (dict(l1_ratio=0.5), dict(max_norm=1.0), dict(input_noise=0.1)):
+for beside in (dict(l1_ratio=0.5), dict(ema_decay=0.9), dict(max_norm=1.0), dict(input_noise=0.1)):
     MLPClassifier((2,), **beside, **options).fit(dense, y % 2)
 """
 

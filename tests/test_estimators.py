@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse
 import sklearn
 import sklearn.neural_network
-from engine_checks import SOLVERS, STOCHASTIC
+from engine_checks import RATES, SOLVERS, STOCHASTIC
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -776,7 +776,8 @@ def test_prediction_takes_at_most_64_megabytes(run_python):
 def test_partial_fit_over_chunks_with_all_classes_named(make_problem, solver):
     X, y = make_problem("multiclass", n_samples=300)
     order = np.argsort(y, kind="stable")
-    model = MLPClassifier(solver=solver, hidden_layer_sizes=(10,), learning_rate_init=0.02)
+    rate = RATES.get(solver, 0.02)
+    model = MLPClassifier(solver=solver, hidden_layer_sizes=(10,), learning_rate_init=rate)
     for _ in range(60):
         for rows in np.array_split(order, 3):
             model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])

@@ -7,7 +7,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from engine_checks import SETTINGS
+from engine_checks import RATES, SETTINGS
 from numpy.testing import assert_allclose
 from scipy import special, stats
 
@@ -385,8 +385,10 @@ def textbook_adam(gradients, rate, beta_1, beta_2, epsilon):
 def run_optimizer(name, settings, gradients, rate):
     entry = OPTIMIZERS[name]
     position, state = 0.0, [0.0] * len(entry.state_names)
+    numbers = entry.initial_numbers
     for step, gradient in enumerate(gradients, start=1):
-        constants = entry.constants(settings, rate, step)
+        numbers = entry.carry(settings, step, *numbers)
+        constants = entry.constants(settings, rate, step, *numbers)
         position, *state = entry.update(position, gradient, *state, constants)
     return position
 
@@ -443,8 +445,10 @@ def test_optimizer_finds_a_minimum(name):
     entry = OPTIMIZERS[name]
     for start in (-3.0, 2.0):
         position, state = start, [0.0] * len(entry.state_names)
+        numbers = entry.initial_numbers
         for step in range(1, 2001):
-            constants = entry.constants(SETTINGS[name], 0.02, step)
+            numbers = entry.carry(SETTINGS[name], step, *numbers)
+            constants = entry.constants(SETTINGS[name], RATES.get(name, 0.02), step, *numbers)
             position, *state = entry.update(position, 2.0 * position, *state, constants)
         assert abs(position) < 0.05
 
@@ -455,8 +459,10 @@ def test_compiled_update_is_the_python_update(name, dtype):
     entry = OPTIMIZERS[name]
     update = specialize(entry.update, dtype)
     size = 1 + len(entry.state_names)
+    numbers = entry.initial_numbers
     for step, gradient in enumerate(GRADIENTS, start=1):
-        constants = entry.constants(SETTINGS[name], 0.1, step)
+        numbers = entry.carry(SETTINGS[name], step, *numbers)
+        constants = entry.constants(SETTINGS[name], 0.1, step, *numbers)
         before = [0.5 * (1 + i) for i in range(size)]
         expected = entry.update(before[0], gradient, *before[1:], constants)
         actual = update(
@@ -469,7 +475,9 @@ def test_compiled_update_is_the_python_update(name, dtype):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizer_shapes(name):
     entry = OPTIMIZERS[name]
-    constants = entry.constants(SETTINGS[name], 0.1, 1)
+    numbers = entry.carry(SETTINGS[name], 1, *entry.initial_numbers)
+    assert len(numbers) == len(entry.numbers)
+    constants = entry.constants(SETTINGS[name], 0.1, 1, *numbers)
     assert len(constants) == entry.n_constants
     assert len(entry.update(1.0, 1.0, *[0.0] * len(entry.state_names), constants)) == 1 + len(
         entry.state_names

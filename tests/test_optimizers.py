@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from engine_checks import (
+    BY_SIGNS,
     TOLERANCE,
     assert_same_run,
     make_plan,
@@ -25,6 +26,7 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import optimizers
 from skmlp.network.constants import Constant
 from skmlp.network.optimizers import OPTIMIZERS, Group, Optimizer, State
+from skmlp.network.parameters import layout_of
 from skmlp.network.specs import OptimizerSpec, plain_network
 
 ENGINES = {"reference": ReferenceEngine, "cpu": lambda: CpuEngine(1)}
@@ -44,28 +46,102 @@ def always_parallel(monkeypatch):
 
 
 class WrittenOut:
-    """Each optimizer as its paper has it, on whole vectors."""
+    """Each optimizer as its paper has it, on whole vectors.
 
-    def __init__(self, size):
-        self.m, self.v, self.t = np.zeros(size), np.zeros(size), 0
+    `settings` are those that differ from the defaults.
+    """
+
+    def __init__(self, network, **settings):
+        self.network, self.settings = network, settings
+        self.t, self.product = 0, 1.0
+        self.m, self.v, self.u = np.zeros((3, layout_of(network).size))
+
+    def setting(self, name, default):
+        return self.settings.get(name, default)
+
+    def take_moments(self, g):
+        self.t += 1
+        betas = self.setting("beta_1", 0.9), self.setting("beta_2", 0.999)
+        self.m = betas[0] * self.m + (1 - betas[0]) * g
+        self.v = betas[1] * self.v + (1 - betas[1]) * g**2
+        self.m_hat = self.m / (1 - betas[0] ** self.t)
+        self.v_hat = self.v / (1 - betas[1] ** self.t)
+        return (*betas, self.setting("epsilon", 1e-8))
 
     def sgd(self, w, g, rate):
         self.v = 0.9 * self.v - rate * g
         return w + 0.9 * self.v - rate * g
 
     def adam(self, w, g, rate):
-        self.t += 1
-        self.m = 0.9 * self.m + 0.1 * g
-        self.v = 0.999 * self.v + 0.001 * g**2
-        size = rate * np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
-        return w - size * self.m / (np.sqrt(self.v) + 1e-8)
+        _, beta_2, epsilon = self.take_moments(g)
+        size = rate * np.sqrt(1 - beta_2**self.t)
+        return w - size * self.m_hat / (np.sqrt(self.v) + epsilon)
 
     adamw = adam
+
+    def nadam(self, w, g, rate):
+        beta_1, _, epsilon = self.take_moments(g)
+        growth = self.setting("momentum_decay", 0.004)
+        now, then = (beta_1 * (1 - 0.5 * 0.96 ** (t * growth)) for t in (self.t, self.t + 1))
+        self.product *= now
+        m_hat = then * self.m / (1 - self.product * then) + (1 - now) * g / (1 - self.product)
+        return w - rate * m_hat / (np.sqrt(self.v_hat) + epsilon)
+
+    def amsgrad(self, w, g, rate):
+        _, beta_2, epsilon = self.take_moments(g)
+        self.u = np.maximum(self.u, self.v)
+        return w - rate * self.m_hat / (np.sqrt(self.u / (1 - beta_2**self.t)) + epsilon)
+
+    def adamax(self, w, g, rate):
+        _, beta_2, epsilon = self.take_moments(g)
+        self.u = np.maximum(beta_2 * self.u, np.abs(g) + epsilon)
+        return w - rate * self.m_hat / self.u
+
+    def rmsprop(self, w, g, rate):
+        rho = self.setting("rho", 0.99)
+        self.m, self.v = rho * self.m + (1 - rho) * g, rho * self.v + (1 - rho) * g**2
+        variance = self.v - self.m**2 if self.setting("centered", False) else self.v
+        root = np.sqrt(np.maximum(variance, 0)) + self.setting("epsilon", 1e-8)
+        self.u = self.setting("momentum", 0.0) * self.u + g / root
+        return w - rate * self.u
+
+    def adagrad(self, w, g, rate):
+        self.v += g**2
+        root = np.sqrt(self.setting("initial", 0.0) + self.v)
+        return w - rate * g / (root + self.setting("epsilon", 1e-10))
+
+    def adadelta(self, w, g, rate):
+        rho, epsilon = self.setting("rho", 0.9), self.setting("epsilon", 1e-6)
+        self.v = rho * self.v + (1 - rho) * g**2
+        step = np.sqrt(self.u + epsilon) / np.sqrt(self.v + epsilon) * g
+        self.u = rho * self.u + (1 - rho) * step**2
+        return w - rate * step
 
     def lion(self, w, g, rate):
         step = rate * np.sign(0.9 * self.m + 0.1 * g)
         self.m = 0.99 * self.m + 0.01 * g
         return w - step
+
+    def muon(self, w, g, rate):
+        """By the singular values of each matrix, to which the iteration applies a polynomial."""
+        after, layout = self.adam(w, g, rate), layout_of(self.network)
+        momentum, nesterov = self.setting("momentum", 0.95), self.setting("nesterovs_momentum", 1)
+        self.u = momentum * self.u + (1 - momentum) * g
+        wanted = momentum * self.u + (1 - momentum) * g if nesterov else self.u
+        first = 0 if self.setting("first_layer", True) else 1
+        last = len(layout.shapes) - (0 if self.setting("last_layer", False) else 1)
+        weights = [layout.views(vector)[0][first:last] for vector in (w, wanted, after)]
+        for own, matrix, out in zip(*weights, strict=True):
+            left, values, right = np.linalg.svd(matrix, full_matrices=False)
+            values /= np.sqrt(np.sum(values**2))
+            for _ in range(self.setting("iterations", 5)):
+                values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+            fan_in, fan_out = matrix.shape
+            scale = np.sqrt(max(1, fan_out / fan_in))
+            if self.setting("match_rms", True):
+                scale = 0.2 * np.sqrt(max(fan_in, fan_out))
+            out[...] = own - rate * scale * (left * values) @ right
+        return after
 
 
 @pytest.mark.parametrize("density", [None, 0.4])
@@ -76,28 +152,64 @@ class WrittenOut:
 @pytest.mark.parametrize("engine_name", ENGINES)
 def test_fits_against_formulas_written_out(engine_name, solver, weight_decay, clip_norm, density):
     """The gradient is that of the penalized mean loss; coefficients decay, intercepts do not."""
-    engine, judge = ENGINES[engine_name](), ReferenceEngine()
-    problem = make_problem(NETWORK, 17, density=density)
     beside = {"weight_decay": weight_decay, "clip_norm": clip_norm}
-    task = make_task(engine, NETWORK, problem, solver=solver, **beside)
+    n_clipped = check_steps(ENGINES[engine_name](), solver, density=density, **beside)
+    assert (n_clipped > 0) == (clip_norm is not None)
+
+
+def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", **beside):
+    """Compare some steps with those written out; return how many gradients were clipped."""
+    judge, settings = ReferenceEngine(), dict(settings)
+    problem = make_problem(NETWORK, 17, density=density)
+    task = make_task(engine, NETWORK, problem, solver=solver, dtype=dtype, **beside)
+    names = [setting.name for setting in task.optimizer.entry.settings]
+    values = dict(zip(names, task.optimizer.settings, strict=True)) | settings
+    assert list(values) == names, "a setting that there is not"
+    optimizer = replace(task.optimizer, settings=tuple(map(float, values.values())))
     rates = np.array([0.02, 0.0, 0.05, 0.01, 0.03, 0.02])
-    run = engine.start([task])
+    run = engine.start([replace(task, optimizer=optimizer)])
     run.advance([EpochPlan(np.tile(np.arange(17), (2, 1)), 1.0, rates.reshape(2, 3))])
 
-    w, writing = task.parameters.copy(), WrittenOut(task.parameters.size)
+    w, writing = task.parameters.copy(), WrittenOut(NETWORK, **settings)
     data = judge.load(*problem, NETWORK, "float64")
     is_coef = np.arange(w.size) < NETWORK.n_coefs
-    clipped = []
+    n_clipped, clip_norm = 0, optimizer.clip_norm
     for rows, rate in zip(BATCHES, rates, strict=True):
         _, gradient = judge.loss_and_gradient(NETWORK, data, w, task.alpha, rows)
         norm = np.sqrt(np.sum(gradient**2))
-        clipped.append(clip_norm is not None and norm > clip_norm)
-        if clipped[-1]:
+        if clip_norm is not None and norm > clip_norm:
             gradient *= clip_norm / norm
-        w[is_coef] *= 1 - rate * weight_decay
+            n_clipped += 1
+        w[is_coef] *= 1 - rate * optimizer.weight_decay
         w = getattr(writing, solver)(w, gradient, rate)
-    assert any(clipped) == (clip_norm is not None)
-    assert_allclose(run.parameters(0), w, rtol=1e-9, atol=1e-12)
+    tolerance = {"float64": (1e-9, 1e-12), "float32": (1e-3, 1e-4)}[dtype]
+    assert_allclose(run.parameters(0), w, *tolerance)
+    return n_clipped
+
+
+@pytest.mark.parametrize(
+    ("solver", "settings"),
+    [
+        ("nadam", {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.01, "momentum_decay": 0.5}),
+        ("amsgrad", {"beta_1": 0.5, "beta_2": 0.3, "epsilon": 0.01}),
+        ("adamax", {"beta_1": 0.5, "beta_2": 0.5, "epsilon": 0.01}),
+        ("rmsprop", {"rho": 0.5, "epsilon": 0.01, "momentum": 0.7}),
+        ("rmsprop", {"rho": 0.8, "epsilon": 0.01, "momentum": 0.2, "centered": True}),
+        ("adagrad", {"initial": 0.1, "epsilon": 0.01}),
+        ("adadelta", {"rho": 0.5, "epsilon": 0.1}),
+        ("muon", {"momentum": 0.5, "match_rms": False, "last_layer": True, "beta_2": 0.9}),
+        ("muon", {"nesterovs_momentum": False, "iterations": 2, "first_layer": False}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_settings_matter_as_they_should(engine_name, solver, settings):
+    check_steps(ENGINES[engine_name](), solver, settings, weight_decay=0.5)
+
+
+@pytest.mark.parametrize("solver", sorted(set(OPTIMIZERS) - BY_SIGNS))
+def test_formulas_in_single_precision(solver):
+    check_steps(CpuEngine(1), solver, dtype="float32")
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)
@@ -196,6 +308,9 @@ def test_a_spec_is_checked():
     for field, value in product(("weight_decay", "clip_norm"), (-1.0, np.nan)):
         with pytest.raises(ValueError, match=field):
             replace(good, **{field: value})
+    for value in (-0.1, 1.0, np.nan):
+        with pytest.raises(ValueError, match="ema_decay"):
+            replace(good, ema_decay=value)
     with pytest.raises(ValueError, match="unheard"):
         OptimizerSpec("unheard", ())
 
@@ -219,14 +334,17 @@ WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
     ids=["by columns", "by rows", "several slabs by columns", "several slabs by rows"],
 )
 @pytest.mark.usefixtures("always_parallel")
-def test_threads_change_nothing_with_clipping(
+def test_threads_change_nothing_of_whole_gradients(
     network, batch_size, slab_size, parts, dtype, density, monkeypatch
 ):
     monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
     assert parts_of_slab(network, slab_size) == parts
     problem = make_problem(network, 3 * batch_size + 1, density=density)
     plan = make_plan(3 * batch_size + 1, batch_size=batch_size)
-    options = {"batch_size": batch_size, "clip_norm": 0.05, "weight_decay": 0.5, "solver": "sgd"}
+    # Whole matrices and averages ask for more meetings.
+    solver = "muon" if density is None else "sgd"
+    beside = {"clip_norm": 0.05, "weight_decay": 0.5, "ema_decay": 0.8, "solver": solver}
+    options = {"batch_size": batch_size, **beside}
     expected = run_epochs(CpuEngine(1), network, problem, plan, dtype=dtype, **options)
     for n_jobs in (2, 3, 4):
         actual = run_epochs(CpuEngine(n_jobs), network, problem, plan, dtype=dtype, **options)
@@ -234,7 +352,11 @@ def test_threads_change_nothing_with_clipping(
     reference = run_epochs(ReferenceEngine(), network, problem, plan, **options)
     assert_allclose(expected[0], reference[0], rtol=TOLERANCE[dtype])
     scale = np.abs(reference[1]).max()
-    assert_allclose(expected[1], reference[1], rtol=0, atol=TOLERANCE[dtype] * scale)
+    for ours, theirs in (
+        (expected[1], reference[1]),
+        (expected[2].averages.values, reference[2].averages.values),
+    ):
+        assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -340,6 +462,7 @@ def test_what_cuda_lacks_of_optimizers_is_named():
     for optimizer, schedule, expected in [
         (OptimizerSpec("lion", OPTIMIZERS["lion"].defaults), "constant", ["solver='lion'"]),
         (replace(adam, weight_decay=0.1, clip_norm=1.0), "constant", ["weight_decay", "clip_norm"]),
+        (replace(adam, ema_decay=0.9), "constant", ["ema_decay"]),
         (adam, "cosine", ["learning_rate='cosine'"]),
         (adam, "function", ["learning_rate=<function>"]),
         (None, "cosine", []),

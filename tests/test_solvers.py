@@ -18,7 +18,7 @@ from skmlp._parameters import PARAMETERS
 from skmlp._solvers import optimizer_spec, schedule_of
 from skmlp.engines.cpu import CpuEngine
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.optimizers import SGD, Adam, AdamW, Lion
+from skmlp.optimizers import SGD, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from skmlp.schedules import Cosine
 from skmlp.training.schedules import SCHEDULES, Schedule
 
@@ -95,6 +95,9 @@ def test_every_schedule_with_constants_has_an_object():
         (Adam(0.5, 0.9, 1e-3), "adam", {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
         (AdamW(beta_1=0.5), "adamw", {"beta_1": 0.5, "weight_decay": 0.01}),
         (AdamW(weight_decay=2.0), "adam", {"weight_decay": 2.0}),
+        (NAdam(beta_1=0.5, epsilon=1e-3), "nadam", {"beta_1": 0.5, "epsilon": 1e-3}),
+        (Muon(beta_2=0.5), "muon", {"beta_2": 0.5}),
+        (RMSprop(), "rmsprop", {"momentum": 0.5, "epsilon": 0.1}),
         (Lion(), "lion", {}),
         # Of no meaning to Lion, as to every solver without it.
         (Lion(), "lion", {"beta_1": 0.5}),
@@ -112,6 +115,9 @@ def test_parameters_of_objects_matter():
         (Lion(0.9), Lion(0.1)),
         (Lion(0.9, 0.99), Lion(0.9, 0.1)),
         (AdamW(), AdamW(weight_decay=0.0)),
+        (NAdam(), NAdam(momentum_decay=1.0)),
+        (RMSprop(), RMSprop(centered=True)),
+        (Muon(), Muon(last_layer=True)),
     ]:
         assert differ(fitted(solver=choice), fitted(solver=other))
 
@@ -124,6 +130,7 @@ def test_parameters_of_objects_matter():
         (SGD(), {"momentum": 0.5}),
         (SGD(), {"nesterovs_momentum": False}),
         (AdamW(), {"weight_decay": 0.1}),
+        (Muon(), {"epsilon": 0.1}),
     ],
     ids=repr,
 )
@@ -158,6 +165,14 @@ def test_weight_decay_is_that_of_every_object_without_its_own():
         ({"weight_decay": None}, "'weight_decay' parameter"),
         ({"clip_norm": 0.0}, "'clip_norm' parameter"),
         ({"clip_norm": "1"}, "'clip_norm' parameter"),
+        ({"ema_decay": 1.0}, "'ema_decay' parameter"),
+        ({"ema_decay": -0.1}, "'ema_decay' parameter"),
+        ({"solver": Muon(iterations=0)}, "'iterations' parameter of solver=Muon"),
+        ({"solver": Muon(iterations=2.5)}, "'iterations' parameter of solver=Muon"),
+        ({"solver": Muon(match_rms=0.2)}, "'match_rms' parameter of solver=Muon"),
+        ({"solver": RMSprop(rho=1.0)}, "'rho' parameter of solver=RMSprop"),
+        ({"solver": "RMSProp"}, r"Did you mean solver='rmsprop'\?"),
+        ({"solver": "MuonWithAuxAdam"}, r"Did you mean solver='muon'\?"),
     ],
     ids=str,
 )
@@ -194,7 +209,7 @@ def test_searches_go_inside_objects():
     assert best.solver.beta_2 == search.best_params_["solver__beta_2"]
     assert best.learning_rate.warmup == search.best_params_["learning_rate__warmup"]
     assert search.estimator.solver == Adam()
-    which = {"solver": ["sgd", Lion(), AdamW(weight_decay=0.1), "lbfgs"]}
+    which = {"solver": ["sgd", Lion(), AdamW(weight_decay=0.1), "muon", "lbfgs"]}
     assert GridSearchCV(classifier(max_iter=300), which, cv=2).fit(X, Y).score(X, Y) > 0.5
 
 
@@ -204,6 +219,10 @@ KINDS = {
     "adamw": {"solver": "adamw", "weight_decay": 0.5},
     "lion": {"solver": Lion(beta_2=0.9), "clip_norm": 0.01, "learning_rate_init": 1e-3},
     "sgd": {"solver": "sgd", "weight_decay": 0.5, "clip_norm": 0.1},
+    # It carries a number, and others parameters of matrices, of their steps and of averages.
+    "nadam": {"solver": NAdam(momentum_decay=0.5), "ema_decay": 0.8},
+    "muon": {"solver": Muon(last_layer=True), "hidden_layer_sizes": (9, 5), "ema_decay": 0.9},
+    "rmsprop": {"solver": RMSprop(momentum=0.5, centered=True), "activation": "prelu"},
 }
 
 
@@ -280,6 +299,7 @@ def test_clipping_saves_a_fit_from_divergence():
     [
         ({"weight_decay": 0.1}, r"weight_decay=0\.1 has no effect with solver='lbfgs'"),
         ({"clip_norm": 1.0}, r"clip_norm=1\.0 has no effect with solver='lbfgs'"),
+        ({"ema_decay": 0.9}, r"ema_decay=0\.9 has no effect with solver='lbfgs'"),
         ({"learning_rate": "cosine"}, r"learning_rate='cosine' has no effect with solver='lbfgs'"),
         ({"learning_rate": Cosine()}, r"learning_rate=Cosine\(\) has no effect"),
         ({"learning_rate": np.cos}, r"learning_rate=cos has no effect"),
@@ -301,6 +321,8 @@ def test_cuda_says_what_it_lacks():
         ({"solver": Lion()}, "solver='lion'"),
         ({"weight_decay": 0.1}, "weight_decay"),
         ({"clip_norm": 1.0}, "clip_norm"),
+        ({"solver": "muon"}, "solver='muon'"),
+        ({"ema_decay": 0.9}, "ema_decay"),
         ({"learning_rate": "cosine"}, "learning_rate='cosine'"),
         ({"learning_rate": np.cos}, "learning_rate=<function>"),
     ]:

@@ -28,6 +28,22 @@ MAX_SLAB_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
+class Averages:
+    """The weighted means of what each parameter was after all steps so far.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_parameters,)
+        What optimizers do not see, as running statistics, is as it is now.
+    weight : float
+        Sum of the weights of all steps, of which the last one has one.
+    """
+
+    values: FloatArray
+    weight: float
+
+
+@dataclass(frozen=True)
 class OptimizerState:
     """Everything an optimizer carries from one step to the next, as a copy of its own.
 
@@ -41,12 +57,18 @@ class OptimizerState:
         Number of updates made so far.
     learning_rate : float
         Learning rate that the next epoch will use.
+    numbers : tuple of float
+        The single numbers that it carries, in the registry entry's order.
+    averages : Averages or None
+        Where averages of the parameters are asked for. Without them averaging begins anew.
     """
 
     name: str
     vectors: FloatArray
     step: int
     learning_rate: float
+    numbers: tuple[float, ...] = ()
+    averages: Averages | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,11 @@ class FitTask:
         frozen, trained = self.optimizer.frozen_layers, self.network.n_connections
         if frozen >= trained:
             raise ValueError(f"frozen_layers must be below {trained}, got {frozen}.")
+        given, expected = len(self.optimizer_state.numbers), len(self.optimizer.entry.numbers)
+        if given != expected:
+            raise ValueError(
+                f"{self.optimizer.name} carries {expected} numbers from step to step, got {given}."
+            )
 
 
 @dataclass(frozen=True)
@@ -225,6 +252,10 @@ class Run(ABC):
     @abstractmethod
     def parameters_view(self, index: int) -> FloatArray:
         """Return a task's parameters for reading only, valid until the next `advance`."""
+
+    def averages(self, index: int) -> FloatArray | None:
+        """Return a copy of the averages of a task's parameters; None where none are asked for."""
+        return None
 
     @abstractmethod
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:

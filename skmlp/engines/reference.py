@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from skmlp.engines.base import (
     PER_BATCH,
+    Averages,
     Engine,
     EpochPlan,
     EpochResult,
@@ -26,6 +27,7 @@ from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
 from skmlp.network.optimizers import GROUPS
+from skmlp.network.orthogonal import orthogonalize
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import L2, Formula, HeadSpec, LayerSpec, NetworkSpec
@@ -159,6 +161,11 @@ class ReferenceRun(Run):
         self._parameters = [np.array(task.parameters, dtype=np.float64) for task in tasks]
         self._vectors = [np.array(task.optimizer_state.vectors, np.float64) for task in tasks]
         self._steps = [task.optimizer_state.step for task in tasks]
+        self._numbers = [task.optimizer_state.numbers for task in tasks]
+        self._averages = [
+            task.optimizer_state.averages or Averages(parameters.copy(), 0.0)
+            for task, parameters in zip(tasks, self._parameters, strict=True)
+        ]
 
     def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
         return [None if plan is None else self._advance(i, plan) for i, plan in enumerate(plans)]
@@ -211,6 +218,7 @@ class ReferenceRun(Run):
             counted += stop - start
             self._update(index, self._restricted(index, gradient), rate, decay)
             self._project(index)
+            self._average(index)
         return total / max(counted, 1)
 
     def _restricted(self, index: int, gradient: FloatArray) -> FloatArray:
@@ -237,22 +245,64 @@ class ReferenceRun(Run):
         self, index: int, gradient: FloatArray, learning_rate: float, decay_factor: float
     ) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
-        entry, states = optimizer.entry, self._vectors[index].T
+        entry, settings, step = optimizer.entry, optimizer.settings, self._steps[index]
+        states = self._vectors[index].T
         network = self._tasks[index].network
         layout, trained = layout_of(network), trained_from(network, optimizer.frozen_layers)
+        numbers = self._numbers[index] = entry.carry(settings, step, *self._numbers[index])
         first_intercept = layout.coef_offsets[-1]
-        for name, members in (
-            ("coefs", range(first_intercept)),
-            ("intercepts", range(first_intercept, layout.trained_size)),
-        ):
-            group = GROUPS[name]
-            rate = learning_rate * group.rate
-            constants = entry.constants(optimizer.settings, rate, self._steps[index])
-            keep = 1.0 - rate * decay_factor * group.decay * optimizer.weight_decay
+        groups = {
+            "coefs": range(first_intercept),
+            "intercepts": range(first_intercept, layout.trained_size),
+        }
+        rates = {name: learning_rate * GROUPS[name].rate for name in groups}
+        taken = self._matrix_members(index)
+        for name, members in groups.items():
+            constants = entry.constants(settings, rates[name], step, *numbers)
+            keep = 1.0 - rates[name] * decay_factor * GROUPS[name].decay * optimizer.weight_decay
             for i in filter(trained.__getitem__, members):
+                parameters[i] *= keep
+                if i in taken:
+                    continue
                 parameters[i], *states[i] = entry.update(
-                    keep * parameters[i], gradient[i], *states[i], constants
+                    parameters[i], gradient[i], *states[i], constants
                 )
+        for number in self._matrices(index):
+            self._update_matrix(index, number, gradient, rates["coefs"])
+
+    def _matrices(self, index: int) -> tuple[int, ...]:
+        """Return the numbers of the weight matrices that the optimizer takes as a whole."""
+        task = self._tasks[index]
+        return task.optimizer.taken_matrices(task.network)
+
+    def _matrix_members(self, index: int) -> set[int]:
+        offsets = layout_of(self._tasks[index].network).coef_offsets
+        return {i for n in self._matrices(index) for i in range(offsets[n], offsets[n + 1])}
+
+    def _update_matrix(
+        self, index: int, number: int, gradient: FloatArray, learning_rate: float
+    ) -> None:
+        optimizer = self._tasks[index].optimizer
+        matrices, settings = optimizer.entry.matrices, optimizer.settings
+        assert matrices is not None
+        layout = layout_of(self._tasks[index].network)
+        vectors = self._parameters[index], gradient, self._vectors[index][0]
+        weights, own, momentum = (layout.views(vector)[0][number] for vector in vectors)
+        constants = matrices.constants(settings)
+        direction, momentum[...] = matrices.accumulate(own, momentum, constants)
+        orthogonal = orthogonalize(direction, matrices.iterations(settings))
+        weights -= learning_rate * matrices.scale(settings, *weights.shape) * orthogonal
+
+    def _average(self, index: int) -> None:
+        decay = self._tasks[index].optimizer.ema_decay
+        if decay is None:
+            return
+        before, parameters = self._averages[index], self._parameters[index]
+        weight = decay * before.weight + 1.0
+        values = before.values + (parameters - before.values) / weight
+        untrained = layout_of(self._tasks[index].network).trained_size
+        values[untrained:] = parameters[untrained:]
+        self._averages[index] = Averages(values, weight)
 
     def parameters(self, index: int) -> FloatArray:
         return self._parameters[index].copy()
@@ -260,12 +310,19 @@ class ReferenceRun(Run):
     def parameters_view(self, index: int) -> FloatArray:
         return self._parameters[index]
 
+    def averages(self, index: int) -> FloatArray | None:
+        averaging = self._tasks[index].optimizer.ema_decay is not None
+        return self._averages[index].values.copy() if averaging else None
+
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
+        values = self.averages(index)
         return OptimizerState(
             self._tasks[index].optimizer.name,
             self._vectors[index].copy(),
             self._steps[index],
             learning_rate,
+            self._numbers[index],
+            None if values is None else Averages(values, self._averages[index].weight),
         )
 
     def retire(self, index: int) -> None:

@@ -15,11 +15,6 @@ from skmlp.network.penalties import PENALTIES, Penalty
 NORMALIZATIONS = ("layer", "batch")
 
 
-def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
-    if not is_valid:
-        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
-
-
 @dataclass(frozen=True)
 class Formula:
     """An entry of a registry with the values of its constants, in the entry's order."""
@@ -317,6 +312,9 @@ class OptimizerSpec:
     frozen_layers : int
         So many layers, from the input on, stay what they are. Batch normalization in them takes
         its running statistics, and leaves these as they are.
+    ema_decay : float or None
+        By which factor the weight of a step's parameters falls with each later step, in their
+        averages; None for no averages.
     """
 
     name: str
@@ -327,6 +325,7 @@ class OptimizerSpec:
     clip_value: float | None = None
     max_norm: float | None = None
     frozen_layers: int = 0
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         check("name", self.name, self.name in OPTIMIZERS, "an optimizer of the registry")
@@ -341,6 +340,8 @@ class OptimizerSpec:
         self.penalty_entry.check_constants(self.penalty.constants)
         frozen = self.frozen_layers
         check("frozen_layers", frozen, type(frozen) is int and frozen >= 0, "an int, not negative")
+        ema = self.ema_decay
+        check("ema_decay", ema, ema is None or 0.0 <= ema < 1.0, "None or in [0, 1)")
 
     @property
     def entry(self) -> Optimizer:
@@ -349,6 +350,21 @@ class OptimizerSpec:
     @property
     def penalty_entry(self) -> Penalty:
         return PENALTIES[self.penalty.name]
+
+    @property
+    def n_vectors(self) -> int:
+        """How many vectors as long as the parameters it keeps."""
+        return len(self.entry.states) + (self.ema_decay is not None)
+
+    def taken_matrices(self, network: NetworkSpec) -> tuple[int, ...]:
+        """Return the numbers of the weight matrices that it trains as a whole."""
+        taken = self.entry.taken_matrices(self.settings, network.n_connections)
+        return tuple(number for number in taken if number >= self.frozen_layers)
+
+
+def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
 
 
 def check_count(name: str, value: Any) -> None:

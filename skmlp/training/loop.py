@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,14 @@ SECONDS_PER_PLAN = 0.05
 
 @dataclass(frozen=True)
 class Best:
-    """The best parameters so far, and the validation score or training loss that says so."""
+    """The best parameters so far, and the validation score or training loss that says so.
+
+    Where averages are scored, these are they, and `raw` is where the training was.
+    """
 
     value: float
     parameters: FloatArray
+    raw: FloatArray | None = None
 
 
 Score = Callable[[FloatArray], float]
@@ -213,7 +217,8 @@ class Trainer:
         if not self._looks_at_epochs:
             self.patience.update(loss)
             return healthy
-        parameters = run.parameters_view(index)
+        raw, averages = run.parameters_view(index), run.averages(index)
+        parameters = raw if averages is None else averages
         value = loss
         if self._validation_score is not None:
             value = self._validation_score(parameters) if healthy else float("nan")
@@ -222,7 +227,7 @@ class Trainer:
             healthy = healthy and not math.isnan(value)
         # The loss of an epoch that leaves no numbers is nobody's best.
         if healthy and self.patience.update(value) and self._keeps_best:
-            self.best = Best(value, parameters.copy())
+            self.best = Best(value, parameters.copy(), None if averages is None else raw.copy())
         if healthy and self._probe is not None:
             self.history.measure(self._probe(parameters))
         return healthy
@@ -256,10 +261,20 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The parameters and optimizer state a fit ended with."""
+    """What a fit ended with.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+        The model's, or their averages where these are asked for.
+    optimizer_state : OptimizerState
+    raw : ndarray of shape (n_parameters,) or None
+        Where the training goes on if the model has averages.
+    """
 
     parameters: FloatArray
     optimizer_state: OptimizerState
+    raw: FloatArray | None = None
 
 
 def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
@@ -287,7 +302,13 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
 
 def finish(trainer: Trainer, run: Run, index: int) -> Outcome:
     """Return a trainer's outcome, with its best parameters where it kept any."""
-    state: Any = run.optimizer_state(index, trainer.learning_rate)
-    final = run.parameters(index) if trainer.best is None else trainer.best.parameters
+    state = run.optimizer_state(index, trainer.learning_rate)
+    final, averages = run.parameters(index), state.averages
+    raw = None if averages is None else final
+    final = final if averages is None else averages.values
+    if trainer.best is not None:
+        final, raw = trainer.best.parameters, trainer.best.raw
+    if averages is not None:  # averaging goes on with those that the model has
+        state = replace(state, averages=replace(averages, values=final.copy()))
     run.retire(index)
-    return Outcome(final, state)
+    return Outcome(final, state, raw)

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from itertools import product
 
 from skmlp.engines.cpu.formula_kernels import (
+    average_kernel,
+    carry_kernel,
     completion_kernel,
     constants_kernel,
+    descend_kernel,
     loss_kernel,
     output_kernel,
     update_kernel,
 )
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.matrix_kernels import direction_kernel
 from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.activations import ACTIVATIONS
@@ -37,6 +41,13 @@ def compile_all(dtype: str) -> None:
         constants_kernel(name)
         for decays in (False, True):
             update_kernel(name, dtype, decays=decays)
+        if OPTIMIZERS[name].numbers:
+            carry_kernel(name)
+        if OPTIMIZERS[name].matrices:
+            direction_kernel(name, dtype)
+    for decays in (False, True):
+        descend_kernel(dtype, decays=decays)
+    average_kernel(dtype)
     for penalty in PENALTIES:
         completion_kernel(penalty, dtype)
     projection_kernel(dtype)

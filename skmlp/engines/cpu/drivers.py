@@ -57,12 +57,15 @@ from skmlp.engines.cpu.tables import (
 from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
+    average_blocks,
     clipped,
     gradient_of_block,
+    make_directions,
     pack_for_block,
     penalized_loss,
     step_constants,
     sum_of_losses,
+    take_numbers,
     update_block,
 )
 
@@ -344,6 +347,14 @@ def complete_share(layers, model, blocks, inverse, team, thread):
 
 
 @jit(inline="always")
+def average_share(layers, model, blocks, team, thread):
+    """Average the parameters that a thread has updated."""
+    for layer in range(layers.shape[0] - 1):
+        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
+        average_blocks(layers, model, blocks, layer, begin, end, thread)
+
+
+@jit(inline="always")
 def rows_ahead(blocks, plan, after, team, thread):
     """Return the row numbers from position `after` on, and which of them the thread reads next."""
     order = pointer(plan.orders, after)
@@ -368,7 +379,7 @@ def train_on_batch(
     inverse, constants, step, dropout = step_data
     is_completed = model.complete != 0
     # One thread has each block's gradient and update at once. Where several compute gradients of
-    # parts, an update needs what others have computed; the norm is that of all blocks.
+    # parts, an update needs what others have computed; norms and directions are of all blocks.
     is_there = (blocks.parts > 1 and team.threads > 1) or is_completed
     order = plan.orders.reshape(plan.orders.size)
     loss = 0.0
@@ -388,16 +399,25 @@ def train_on_batch(
         if is_last:
             if is_completed:
                 complete_share(layers, model, blocks, inverse, team, thread)
-            if model.clip_norm > 0.0:
+            if model.clip_norm > 0.0 or model.matrices.kernel:
                 meeting += 1
                 meet(team, meeting)
+            if model.clip_norm > 0.0:
                 inverse = clipped(model, blocks, inverse)
+            if model.matrices.kernel:
+                make_directions(model, work, inverse, team, thread, meeting)
+                meeting += model.matrices.meetings
             data = ((inverse, is_completed), constants, is_there)
             update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
             if model.project:
                 meeting += 1
                 meet(team, meeting)
                 project_share(layers, model, work, team, thread)
+            if model.average:
+                if model.project:  # panels are shared out otherwise than blocks
+                    meeting += 1
+                    meet(team, meeting)
+                average_share(layers, model, blocks, team, thread)
         meeting += 1
         meet(team, meeting)
     return meeting, loss
@@ -429,6 +449,7 @@ def run_batches(
     if thread == 0:
         list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
+    take_numbers(model, thread)
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     meet(team, meeting)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import (
+    Averages,
     Engine,
     EpochPlan,
     EpochResult,
@@ -21,6 +22,8 @@ from skmlp.engines.base import (
 from skmlp.engines.cpu import drivers
 from skmlp.engines.cpu.crew import call
 from skmlp.engines.cpu.formula_kernels import (
+    average_kernel,
+    carry_kernel,
     completion_kernel,
     constants_kernel,
     update_kernel,
@@ -37,6 +40,7 @@ from skmlp.engines.cpu.layout import (
     set_statistics,
     with_addresses,
 )
+from skmlp.engines.cpu.matrix_kernels import list_matrices
 from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.projection import projection_kernel
@@ -44,9 +48,13 @@ from skmlp.engines.cpu.registers import TILE_ROWS
 from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.tables import (
     CONSTANTS_STRIDE,
+    GROUP,
     GROUP_FIELDS,
     GROUP_OF_COEFS,
     GROUP_OF_INTERCEPTS,
+    GROUP_OF_MATRICES,
+    NUMBERS_OF_OPTIMIZER,
+    NUMBERS_WEIGHT,
     ROW_CONSTANTS,
     Blocks,
     Model,
@@ -55,7 +63,7 @@ from skmlp.engines.cpu.tables import (
 from skmlp.engines.cpu.threads import effective_threads, share_out
 from skmlp.network.constraints import Bounds
 from skmlp.network.folding import folded
-from skmlp.network.optimizers import GROUPS
+from skmlp.network.optimizers import GROUPS, OPTIMIZERS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import L2, NetworkSpec, OptimizerSpec
 
@@ -87,13 +95,18 @@ def step_of(
 
     `is_bounded` says whether parameters have bounds.
     """
-    groups = {GROUP_OF_COEFS: GROUPS["coefs"], GROUP_OF_INTERCEPTS: GROUPS["intercepts"]}
+    groups = {
+        GROUP_OF_COEFS: GROUPS["coefs"],
+        GROUP_OF_INTERCEPTS: GROUPS["intercepts"],
+        GROUP_OF_MATRICES: GROUPS["coefs"],
+    }
     rates = sorted({group.rate for group in groups.values()})
     table = np.zeros((len(groups), GROUP_FIELDS))
     fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
     fields |= {"prepare": 0, "update": 0, "complete": 0, "project": 0, "first_layer": 0}
     fields |= {"clip_norm": 0.0, "clip_value": np.inf, "max_norm": np.inf}
     fields["penalty_constants"] = np.zeros(1)
+    fields |= {"carry": 0, "average": 0, "ema_decay": 0.0}
     row = ROW_CONSTANTS
     if optimizer is not None:
         decay = optimizer.weight_decay
@@ -112,6 +125,11 @@ def step_of(
             fields["complete"] = completion_kernel(optimizer.penalty.name, dtype)
         if is_bounded or optimizer.max_norm is not None:
             fields["project"] = projection_kernel(dtype)
+        if optimizer.entry.numbers:
+            fields["carry"] = carry_kernel(optimizer.name)
+        if optimizer.ema_decay is not None:
+            fields["average"] = average_kernel(dtype)
+            fields["ema_decay"] = float(optimizer.ema_decay)
         row += optimizer.entry.n_constants
     stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
     return {**fields, "constants": np.empty((threads, len(rates), stride))}
@@ -120,6 +138,20 @@ def step_of(
 def is_charged(optimizer: OptimizerSpec | None) -> bool:
     """Whether there is another penalty than L2, which updates know by themselves."""
     return optimizer is not None and optimizer.penalty != L2
+
+
+def numbers_of(
+    optimizer: OptimizerSpec | None, state: OptimizerState | None, threads: int
+) -> npt.NDArray[np.float64]:
+    """Return a row for each thread of what is carried from step to step; the first one counts."""
+    carried = () if state is None else state.numbers
+    size = NUMBERS_OF_OPTIMIZER + len(carried)
+    rows = np.zeros((threads, -(-size // CONSTANTS_STRIDE) * CONSTANTS_STRIDE))
+    is_averaged = optimizer is not None and optimizer.ema_decay is not None
+    if state is not None and state.averages is not None and is_averaged:
+        rows[0, NUMBERS_WEIGHT] = state.averages.weight
+    rows[0, NUMBERS_OF_OPTIMIZER:size] = carried
+    return rows
 
 
 class CpuTask:
@@ -185,7 +217,11 @@ class CpuTask:
         )
         largest = padded(blocks.largest, dtype)
         is_passed_on = parts > 1 and self.threads > 1
+        matrices = list_matrices(network, optimizer, self.layers, dtype)
         step = step_of(optimizer, alpha, dtype, self.threads, is_bounded=bounds is not None)
+        if optimizer is not None and matrices.kernel:
+            self.layers[list(optimizer.taken_matrices(network)), GROUP] = GROUP_OF_MATRICES
+            step["complete"] = completion_kernel(optimizer.penalty.name, dtype)
         is_completed = step["complete"] != 0
         is_whole = optimizer is None or self.slab_size < batch_size or is_passed_on or is_completed
         # A batch of one slab needs the rooms also where larger ones need the whole.
@@ -201,6 +237,12 @@ class CpuTask:
         panels_of_bounds = np.concatenate(packed) if packed else np.empty(0, dtype=dtype)
         if optimizer is not None:
             self._charge_frozen(network, parameters, optimizer)
+        self._numbers = numbers_of(optimizer, state, self.threads)
+        self._averages: FloatArray = np.empty(0, dtype=dtype)
+        if step["average"]:
+            averages = state.averages if state is not None else None
+            values = parameters if averages is None else averages.values
+            self._averages = self._packed(values, layout.parameters_size)
         self.model = Model(
             parameters=self._parameters,
             gradient=self._gradient,
@@ -212,6 +254,9 @@ class CpuTask:
             target_columns=network.target_columns,
             alpha=float(alpha),
             bounds=panels_of_bounds,
+            numbers=self._numbers,
+            averages=self._averages,
+            matrices=matrices,
             **step,
         )
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
@@ -272,6 +317,26 @@ class CpuTask:
         """Return a copy of the optimizer's state vectors."""
         vectors = [self._unpacked(vector) for vector in self._state_vectors()]
         return np.array(vectors, dtype=self._flat.dtype).reshape(-1, self._flat.size)
+
+    @property
+    def averages(self) -> FloatArray | None:
+        """A copy of the averages of the parameters as one flat vector; None without them."""
+        if not self._averages.size:
+            return None
+        return self._unpacked(self._averages, self._statistics)
+
+    def optimizer_state(self, name: str, learning_rate: float) -> OptimizerState:
+        """Return a copy of what the optimizer carries from step to step."""
+        carried, values = self._numbers[0].tolist(), self.averages
+        used = NUMBERS_OF_OPTIMIZER + len(OPTIMIZERS[name].numbers)
+        return OptimizerState(
+            name,
+            self.state_vectors(),
+            int(self.model.steps[0]),
+            learning_rate,
+            tuple(carried[NUMBERS_OF_OPTIMIZER:used]),
+            None if values is None else Averages(values, carried[NUMBERS_WEIGHT]),
+        )
 
     def _useful_threads(self, available: int) -> int:
         """Return how many threads pay for steps of this size."""
@@ -475,11 +540,11 @@ class CpuRun(Run):
     def parameters_view(self, index: int) -> FloatArray:
         return self._task(index).parameters
 
+    def averages(self, index: int) -> FloatArray | None:
+        return self._task(index).averages
+
     def optimizer_state(self, index: int, learning_rate: float) -> OptimizerState:
-        task = self._task(index)
-        return OptimizerState(
-            self._names[index], task.state_vectors(), int(task.model.steps[0]), learning_rate
-        )
+        return self._task(index).optimizer_state(self._names[index], learning_rate)
 
     def retire(self, index: int) -> None:
         self._tasks[index] = None

@@ -24,7 +24,7 @@ from skmlp.engines.cpu.tables import (
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.links import LINKS, Link
 from skmlp.network.losses import LOSSES, Loss
-from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.optimizers import OPTIMIZERS, descend
 from skmlp.network.penalties import PENALTIES
 
 # Compiled kernels must outlive every call of their address.
@@ -333,18 +333,35 @@ def _categorical_loss(loss: Loss, real: Any) -> Any:
 
 @cache
 def constants_kernel(name: str) -> int:
-    """``kernel(settings, learning_rate, step, out)``: the numbers that a step's updates share.
+    """Return the address of the kernel of what a step's updates share.
 
-    They are computed in double precision.
+    ``kernel(settings, learning_rate, step, numbers, out)``, all in double precision. `numbers` are
+    those that the optimizer carries from step to step, as they are in this one.
     """
     optimizer = OPTIMIZERS[name]
     constants = specialize(optimizer.constants, np.float64)
+    load_numbers = loader(float64, len(optimizer.numbers))
     doubles = types.CPointer(float64)
 
-    def step_constants(settings, learning_rate, step, out):
-        store_all(out, 1, 0, constants(settings, learning_rate, step))
+    def step_constants(settings, learning_rate, step, numbers, out):
+        carried = load_numbers(numbers, 1, 0)
+        store_all(out, 1, 0, constants(settings, learning_rate, step, *carried))
 
-    return address_of_kernel(step_constants, (doubles, float64, int64, doubles), name)
+    return address_of_kernel(step_constants, (doubles, float64, int64, doubles, doubles), name)
+
+
+@cache
+def carry_kernel(name: str) -> int:
+    """``kernel(settings, step, numbers)``: the numbers that are carried, from the step before."""
+    optimizer = OPTIMIZERS[name]
+    carry = specialize(optimizer.carry, np.float64)
+    load_numbers = loader(float64, len(optimizer.numbers))
+    doubles = types.CPointer(float64)
+
+    def carry_numbers(settings, step, numbers):
+        store_all(numbers, 1, 0, carry(settings, step, *load_numbers(numbers, 1, 0)))
+
+    return address_of_kernel(carry_numbers, (doubles, int64, doubles), name)
 
 
 def update_kernel(name: str, dtype: str, *, decays: bool = False) -> int:
@@ -361,6 +378,31 @@ def update_kernel(name: str, dtype: str, *, decays: bool = False) -> int:
     return _update_kernel(
         optimizer.update, len(optimizer.states), optimizer.n_constants, dtype, decays
     )
+
+
+def descend_kernel(dtype: str, *, decays: bool = False) -> int:
+    """Return the kernel that stands for `update_kernel` where the gradient is a direction.
+
+    The only one of the `constants` is the learning rate, and there is no state.
+    """
+    return _update_kernel(descend, 0, 1, dtype, decays)
+
+
+@cache
+def average_kernel(dtype: str) -> int:
+    """``kernel(averages, w, size, rate)``: ``averages += rate * (w - averages)``."""
+    real, array = types_of(dtype)
+
+    def average(averages, w, size, rate):
+        own = real(rate)
+        if rate == 1.0:
+            for i in range(size):
+                averages[i] = w[i]
+        else:
+            for i in range(size):
+                averages[i] += own * (w[i] - averages[i])
+
+    return address_of_kernel(average, (array, array, int64, float64), dtype)
 
 
 @cache

@@ -54,7 +54,9 @@ STATISTICS = 26  # address of the running means; the running variances follow
 # Of the inputs:
 NOISE = 27  # address of the kernel that adds noise
 DEVIATION = 28  # address of its standard deviation
-LAYER_FIELDS = 29
+# Of the coefficients that lead to the next layer:
+GROUP = 29  # of which group of parameters they are
+LAYER_FIELDS = 30
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
@@ -80,16 +82,33 @@ PACK_DELTAS = 2  # a panel of deltas, for all its blocks
 # Rows of the table of groups of parameters, and its columns.
 GROUP_OF_COEFS = 0
 GROUP_OF_INTERCEPTS = 1
+GROUP_OF_MATRICES = 2  # coefficients whose gradient is replaced by a direction
 GROUP_ALPHA = 0  # strength of the L2 penalty
 GROUP_DECAY = 1  # weight decay per unit of the learning rate
 GROUP_CONSTANTS = 2  # which of the thread's rows of constants
 GROUP_FIELDS = 3
 
-# A row of constants: the learning rate times the factor of the weight decay, and what the optimizer
-# makes of the learning rate.
+# A row of constants: the learning rate times the factor of the weight decay, the learning rate, and
+# what the optimizer makes of it.
 ROW_DECAY = 0
-ROW_CONSTANTS = 1
+ROW_RATE = 1
+ROW_CONSTANTS = 2
 CONSTANTS_STRIDE = 16  # doubles: two cache lines, so that threads do not disturb each other
+
+
+# A row of what a thread carries from step to step: the weight of the averages of the parameters,
+# and the numbers that the optimizer has besides its vectors.
+NUMBERS_WEIGHT = 0
+NUMBERS_OF_OPTIMIZER = 1
+
+# Columns of the table of matrices of which an optimizer takes the gradient as a whole.
+MATRIX_PANELS = 0  # offset in the vector of parameters
+MATRIX_PANEL_ROWS = 1
+MATRIX_FAN_IN = 2
+MATRIX_FAN_OUT = 3
+MATRIX_LD = 4  # how far apart the rows of its copies lie
+MATRIX_LINES = 5  # offset in the addresses of their rows
+MATRIX_FIELDS = 6
 
 
 class Slab(NamedTuple):
@@ -129,6 +148,28 @@ class Workspace(NamedTuple):
     zeros: Any
 
 
+class Matrices(NamedTuple):
+    """Weight matrices of which an optimizer takes the gradient as a whole.
+
+    `table` is the table of matrices, and `scales` has a factor of each one's direction. `constants`
+    are those of what is accumulated of the gradient. `room` is scratch memory, `lines` are the
+    addresses of rows in it, and `squares` has a sum for each row of a matrix. `kernel` and
+    `descend` are addresses of kernels, zero where there is no such matrix: the first one makes
+    directions of gradients, in `iterations` and with `meetings` for all matrices together.
+    """
+
+    table: Integers
+    scales: Any
+    constants: Any
+    room: Any
+    lines: Integers
+    squares: Any
+    kernel: int
+    descend: int
+    iterations: int
+    meetings: int
+
+
 class Model(NamedTuple):
     """What a step reads and writes besides the workspace.
 
@@ -145,6 +186,11 @@ class Model(NamedTuple):
     between `bounds`, if there are any, which has all the lower and then all the upper ones in
     panels, and norms of a unit's incoming weights at most `max_norm`. `prepare`, `update`,
     `complete` and `project` are addresses of kernels.
+    `numbers` (threads, stride) has what each
+    thread carries from step to step, where the first one's row is what counts between calls;
+    `carry` is the address of a kernel, zero if the optimizer has no such numbers. `averages` is a
+    vector like `parameters`, of whose averages the address `average` of a kernel is; it is zero
+    where there are none.
     """
 
     parameters: Any
@@ -170,6 +216,12 @@ class Model(NamedTuple):
     bounds: Any
     penalty_constants: Any
     first_layer: int
+    numbers: Any
+    carry: int
+    averages: Any
+    average: int
+    ema_decay: float
+    matrices: Matrices
 
 
 class Blocks(NamedTuple):

@@ -14,11 +14,14 @@ from skmlp.engines.cpu.tables import (
     BLOCK_PANEL,
     BLOCK_TAIL,
     EXTRA_SUMS,
+    GROUP,
     GROUP_ALPHA,
     GROUP_CONSTANTS,
     GROUP_DECAY,
-    GROUP_OF_COEFS,
     GROUP_OF_INTERCEPTS,
+    GROUP_OF_MATRICES,
+    NUMBERS_OF_OPTIMIZER,
+    NUMBERS_WEIGHT,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
@@ -27,6 +30,7 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_UNITS,
     ROW_CONSTANTS,
     ROW_DECAY,
+    ROW_RATE,
     packed_table,
 )
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
@@ -142,10 +146,13 @@ def update_group(model, group, place, size, scaling, constants, penalty):
     row = int(model.groups[group, GROUP_CONSTANTS])
     own = advance(constants, row * model.constants.shape[2])
     keep = 1.0 - own[ROW_DECAY] * model.groups[group, GROUP_DECAY]
+    kernel, first = model.update, ROW_CONSTANTS
+    if group == GROUP_OF_MATRICES:  # in place of the gradient there is a direction
+        kernel, first, inverse = model.matrices.descend, ROW_RATE, 1.0
     parameters, gradient, state = place
     numbers = (model.parameters.size, size, alpha, inverse, keep)
-    data = (parameters, gradient, state, *numbers, advance(own, ROW_CONSTANTS), penalty)
-    call_kernel(model.update, data)
+    data = (parameters, gradient, state, *numbers, advance(own, first), penalty)
+    call_kernel(kernel, data)
 
 
 @inner
@@ -175,12 +182,19 @@ def update_block(layers, model, blocks, layer, block, scaling, constants, gradie
         place = advance(parameters, size), advance(gradient, size), advance(state, size)
         update_group(model, GROUP_OF_INTERCEPTS, place, tail * width, scaling, constants, penalty)
     place = parameters, gradient, state
-    update_group(model, GROUP_OF_COEFS, place, size, scaling, constants, penalty)
+    update_group(model, layers[layer, GROUP], place, size, scaling, constants, penalty)
     if in_last < lanes and parameters[width - 1] != 0.0:
         # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
             for j in range(width - lanes + in_last, width):
                 parameters[i * width + j] = 0.0
+
+
+@inner
+def take_numbers(model, thread):
+    """Take over what counts of the numbers that are carried from step to step."""
+    for i in range(model.numbers.shape[1]):
+        model.numbers[thread, i] = model.numbers[0, i]
 
 
 @inner
@@ -190,14 +204,51 @@ def step_constants(model, learning_rate, decay, step, thread):
     The weight decay is multiplied by `decay`.
     """
     _, rates, stride = model.constants.shape
+    carried = pointer(model.numbers, thread * model.numbers.shape[1])
+    carried[NUMBERS_WEIGHT] = model.ema_decay * carried[NUMBERS_WEIGHT] + 1.0
+    carried = advance(carried, NUMBERS_OF_OPTIMIZER)
+    if model.carry:
+        call_kernel(model.carry, (pointer(model.settings, 0), step, carried))
     constants = pointer(model.constants, thread * rates * stride)
     for i in range(rates):
         row = advance(constants, i * stride)
         rate = learning_rate * model.rates[i]
-        row[ROW_DECAY] = rate * decay
+        row[ROW_DECAY], row[ROW_RATE] = rate * decay, rate
         settings = pointer(model.settings, 0)
-        call_kernel(model.prepare, (settings, rate, step, advance(row, ROW_CONSTANTS)))
+        call_kernel(model.prepare, (settings, rate, step, carried, advance(row, ROW_CONSTANTS)))
     return constants
+
+
+@inner
+def make_directions(model, work, inverse, team, thread, meeting):
+    """Replace the gradients of whole matrices, all threads together."""
+    matrices = model.matrices
+    call_kernel(
+        matrices.kernel,
+        (
+            *(pointer(matrices.table, 0), matrices.table.shape[0], pointer(matrices.scales, 0)),
+            *(pointer(matrices.constants, 0), matrices.iterations, pointer(matrices.lines, 0)),
+            *(pointer(matrices.room, 0), pointer(matrices.squares, 0), pointer(work.zeros, 0)),
+            *(pointer(model.gradient, 0), pointer(model.state, 0), inverse),
+            *(pointer(team.board, 0), team.threads, thread, meeting),
+        ),
+    )
+
+
+@inner
+def average_blocks(layers, model, blocks, layer, begin, end, thread):
+    """Move the averages of some blocks of a layer, in their sequence, towards the parameters."""
+    rate = 1.0 / model.numbers[thread, NUMBERS_WEIGHT]
+    lanes = lane_count(pointer(model.parameters, 0))
+    for i in range(begin, end):
+        block = blocks.sequence[i]
+        offset = blocks.table[block, BLOCK_OFFSET]
+        columns = layers[layer + 1, PRODUCT_UNITS]
+        _, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+        rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+        size = (rows + blocks.table[block, BLOCK_TAIL]) * vectors * lanes
+        places = pointer(model.averages, offset), pointer(model.parameters, offset)
+        call_kernel(model.average, (*places, size, rate))
 
 
 @jit(inline="always")

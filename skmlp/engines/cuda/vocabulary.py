@@ -94,6 +94,8 @@ def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
     for name in ("clip_value", "max_norm", "frozen_layers"):
         if getattr(optimizer, name):
             lacking.append(name)
+    if optimizer.ema_decay is not None:
+        lacking.append("ema_decay")
     return lacking
 
 
