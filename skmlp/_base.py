@@ -1,7 +1,7 @@
 """What the classifier and the regressor share: fitting, resuming and prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -37,7 +37,7 @@ from skmlp._fitted import (
     fitted_extras,
     fitted_network,
 )
-from skmlp._networks import custom_choices, describe_network, register_custom
+from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
@@ -67,7 +67,6 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
-from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.parameters import FloatArray, layout_of
@@ -90,11 +89,17 @@ class Targets:
         The output layer that they ask for.
     stratify : ndarray or None
         What early stopping's split should be stratified by.
+    scored : ndarray of shape (n_samples, n_columns)
+        What the outputs of held-out samples are compared with.
+    weight : ndarray of shape (n_samples,) or None
+        What each sample counts in the loss.
     """
 
     matrix: npt.NDArray[Any]
     heads: tuple[HeadSpec, ...]
     stratify: npt.NDArray[Any] | None
+    scored: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None = None
 
 
 def offers_partial_fit(estimator: Any) -> bool:
@@ -118,7 +123,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
     device_: str
     device_reason_: str
     _network: NetworkSpec
-    _custom: tuple[Custom, ...]
+    _custom: tuple[CustomChoice, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -205,8 +210,24 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         """Validate X and y, bound the norms of the rows of X, and encode the targets."""
 
     @abstractmethod
+    def _weighed(
+        self, targets: Targets, sample_weight: npt.NDArray[np.float64] | None, resumes: bool
+    ) -> Targets:
+        """Return the targets with what depends on the weights of samples."""
+
+    def _calibrate(
+        self,
+        network: NetworkSpec,
+        outputs_of: Callable[[NetworkSpec], FloatArray],
+        targets: npt.NDArray[Any],
+        sample_weight: npt.NDArray[np.float64] | None,
+    ) -> None:
+        """Learn from held-out samples what is not trained; `outputs_of` computes a network's."""
+
+    @abstractmethod
     def _validation_score(
         self,
+        network: NetworkSpec,
         targets: npt.NDArray[Any],
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
@@ -252,6 +273,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         X, X_norm, targets = self._prepare(X, y, reset=reset, incremental=incremental)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
+        targets = self._weighed(targets, sample_weight, resumes)
         with compilation_announced(self.verbose):
             return self._learn(X, X_norm, targets, sample_weight, hidden, resumes, incremental)
 
@@ -280,7 +302,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
-        data = engine.load(X, targets.matrix, sample_weight, network, dtype)
+        data = engine.load(X, targets.matrix, targets.weight, network, dtype)
         start = self._start(network, dtype, resumes, X)
         if not resumes:
             self._forget()
@@ -291,7 +313,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         self.out_activation_ = links if len(links) > 1 else links[0]
         self._network = network
         self._drop(("_custom",))
-        if custom := custom_choices(self.activation):
+        if custom := custom_choices(self.activation, self.loss):
             self._custom = custom
         self.device_, self.device_reason_ = choice
         self._random_state = start.random_state
@@ -303,7 +325,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 *(engine, network, optimizer, schedule, data, start, targets, sample_weight),
                 incremental,
             )
-        if overflows(engine, network, data, parameters, X_norm, sample_weight):
+        if overflows(engine, network, data, parameters, X_norm, targets.weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         layout = layout_of(network)
         self.coefs_, self.intercepts_ = layout.views(parameters)
@@ -363,12 +385,20 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         incremental: bool,
     ) -> tuple[FloatArray, Sequence[Remark]]:
         rows: IndexArray = np.arange(len(targets.matrix))
-        score = None
+        score: Callable[[FloatArray], float] | None = None
         if self.early_stopping:
             rows, held_out = split_rows(
                 len(rows), self.validation_fraction, start.random_state, targets.stratify
             )
-            score = self._scorer(engine, network, data, targets, sample_weight, held_out)
+            weight = held_out_weight(self, targets.weight, sample_weight, held_out)
+            scored = targets.scored[held_out]
+
+            def score(parameters: FloatArray) -> float:
+                outputs = engine.outputs(network, parameters, data, held_out)
+                if not np.isfinite(outputs).all():
+                    return float("nan")
+                return self._validation_score(network, scored, outputs, weight)
+
         task = FitTask(
             network=network,
             optimizer=optimizer,
@@ -394,6 +424,12 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         [outcome] = train(engine, [trainer])
         remarks = stochastic_remarks(self, trainer, incremental=incremental)
         self._remember(trainer, outcome, schedule)
+        if self.early_stopping:
+
+            def outputs_of(other: NetworkSpec) -> FloatArray:
+                return engine.outputs(other, outcome.parameters, data, held_out)
+
+            self._calibrate(network, outputs_of, scored, weight)
         return outcome.parameters, remarks
 
     def _effective_batch_size(self, n_train: int) -> int:
@@ -405,39 +441,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
                 f"{n_train} training samples). It is going to be clipped."
             )
         return int(min(self.batch_size, n_train))
-
-    def _scorer(
-        self,
-        engine: Engine,
-        network: NetworkSpec,
-        data: Any,
-        targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
-        rows: IndexArray,
-    ) -> Any:
-        """Return a function that scores parameters on the held-out rows."""
-        held_out = targets.matrix[rows]
-        weight = None if sample_weight is None else sample_weight[rows]
-        if weight is not None:
-            assert sample_weight is not None
-            for part, weights in (
-                ("held out", weight),
-                ("trained on", np.delete(sample_weight, rows)),
-            ):
-                if not weights.any():
-                    raise ValueError(
-                        f"sample_weight is zero for all samples {part} under early_stopping. "
-                        f"Change validation_fraction={self.validation_fraction} or random_state, "
-                        "or leave out samples without weight."
-                    )
-
-        def score(parameters: FloatArray) -> float:
-            outputs = engine.outputs(network, parameters, data, rows)
-            if not np.isfinite(outputs).all():
-                return float("nan")
-            return self._validation_score(held_out, outputs, weight)
-
-        return score
 
     def _remember(self, trainer: Trainer, outcome: Outcome, schedule: Schedule) -> None:
         """Set the fitted attributes of the stochastic solvers."""
@@ -468,8 +471,10 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         """Return the network's outputs, shape (n_samples, n_outputs)."""
         return self._compute(X)[1]
 
-    def _compute(self, X: Any) -> tuple[NetworkSpec, FloatArray]:
-        """Return the fitted network and its outputs."""
+    def _compute(
+        self, X: Any, change: Callable[[NetworkSpec], NetworkSpec] | None = None
+    ) -> tuple[NetworkSpec, FloatArray]:
+        """Return the fitted network and its outputs, or those of what `change` makes of it."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
         check_prediction(self)
@@ -483,13 +488,14 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             )
         network = fitted_network(self, units)
         extras = fitted_extras(self, network)
+        computed = network if change is None else change(network)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
-        device = choose_for_prediction(self.device, flops, network)
+        device = choose_for_prediction(self.device, flops, computed)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
-            data = engine.load(X, None, None, network, dtype)
-            outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
+            data = engine.load(X, None, None, computed, dtype)
+            outputs = engine.predict(computed, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
         return network, outputs
@@ -517,3 +523,28 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
 
 
 stochastic_only = available_if(offers_partial_fit)
+
+
+def held_out_weight(
+    estimator: Any,
+    training_weight: npt.NDArray[np.float64] | None,
+    sample_weight: npt.NDArray[np.float64] | None,
+    rows: IndexArray,
+) -> npt.NDArray[np.float64] | None:
+    """Return the weights of held-out rows in the score, which are those that the user gave.
+
+    Raises
+    ------
+    ValueError
+        If they are all zero, or those of the rows that are trained on are.
+    """
+    weight = None if sample_weight is None else sample_weight[rows]
+    trained_on = None if training_weight is None else np.delete(training_weight, rows)
+    for part, weights in (("held out", weight), ("trained on", trained_on)):
+        if weights is not None and not weights.any():
+            raise ValueError(
+                f"sample_weight is zero for all samples {part} under early_stopping. "
+                f"Change validation_fraction={estimator.validation_fraction} or random_state, "
+                "or leave out samples without weight."
+            )
+    return weight

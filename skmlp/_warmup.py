@@ -19,6 +19,7 @@ from skmlp._solvers import STOCHASTIC_SOLVERS
 from skmlp._validation import DTYPES, HIDDEN_ACTIVATIONS, resolve_dtype
 from skmlp.engines.cuda.discovery import INSTALL, MINIMUM_CAPABILITY, discover
 from skmlp.engines.listeners import compilations_told_to
+from skmlp.losses import CLASSIFIER_LOSSES, Quantile
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.specs import NORMALIZATIONS
 
@@ -197,15 +198,16 @@ def use_everything(dtype: str) -> None:
     Each formula has kernels of its own, whatever it is used beside: one after the other is enough.
     """
     dense = np.random.default_rng(0).standard_normal((20, 3))
+    numbers = np.arange(len(dense))
+    for estimator, y in estimators({**PLAIN, "dtype": dtype}, numbers):
+        estimator.fit(dense, y).predict(dense)
     for parameters, X in product(variants(), (dense, csr_array(dense))):
-        for estimator, y in estimators({**PLAIN, **parameters, "dtype": dtype}, len(dense)):
-            estimator.fit(X, y).predict(X)
+        MLPRegressor(**PLAIN, **parameters, dtype=dtype).fit(X, numbers / len(numbers)).predict(X)
 
 
 PLAIN: dict[str, Any] = {
     "hidden_layer_sizes": (2,),
     "solver": "sgd",
-    "validation_fraction": 0.2,
     "max_iter": 1,
     "random_state": 0,
 }
@@ -213,7 +215,6 @@ PLAIN: dict[str, Any] = {
 
 def variants() -> Iterator[dict[str, Any]]:
     """Yield parameters that choose kernels."""
-    yield {"early_stopping": True}
     yield {"solver": "lbfgs"}
     for activation in sorted(HIDDEN_ACTIVATIONS):
         yield {"activation": activation}
@@ -227,10 +228,12 @@ def variants() -> Iterator[dict[str, Any]]:
             yield {"solver": solver, "weight_decay": weight_decay, "clip_norm": 1.0}
 
 
-def estimators(parameters: dict[str, Any], n_samples: int) -> Iterator[tuple[Any, Any]]:
+def estimators(
+    parameters: dict[str, Any], numbers: npt.NDArray[np.int_]
+) -> Iterator[tuple[Any, Any]]:
     """Yield an estimator and targets for every loss and output activation."""
-    numbers = np.arange(n_samples)
-    for n_classes in (2, 3):
-        yield MLPClassifier(**parameters), numbers % n_classes
-    for loss in REGRESSION_LINKS:
-        yield MLPRegressor(loss, **parameters), numbers / n_samples
+    for loss, n_classes in product(CLASSIFIER_LOSSES, (2, 3)):
+        yield MLPClassifier(loss=loss, **parameters), numbers % n_classes
+    yield MLPClassifier(label_smoothing=0.1, **parameters), numbers % 3
+    for choice in (*REGRESSION_LINKS, Quantile((0.1, 0.5, 0.9))):
+        yield MLPRegressor(choice, **parameters), (numbers + 1) / len(numbers)

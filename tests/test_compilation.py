@@ -23,7 +23,7 @@ from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines import folders
 from skmlp.engines.cpu import compilation, disk_cache
 from skmlp.engines.cpu.compilation import inner, jit
-from skmlp.engines.cpu.formula_kernels import loss_kernel
+from skmlp.engines.cpu.loss_kernels import loss_kernel
 from skmlp.engines.cpu.map_kernels import value_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES
@@ -174,7 +174,7 @@ from itertools import product
 import numpy as np
 from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp.engines.cpu import formula_kernels as kernels
+from skmlp.engines.cpu import formula_kernels as kernels, loss_kernels
 from dataclasses import replace
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.specs import NORMALIZATIONS, plain_network
@@ -192,8 +192,8 @@ for dtype in {dtypes}:
                 if normalization != "batch":
                     stages_of(layer, dtype, backward=False)
     for loss, output_activation in LOSSES:
-        kernels.loss_kernel(loss, output_activation, dtype)
-        kernels.output_kernel(output_activation, dtype)
+        loss_kernels.loss_kernel(loss, output_activation, dtype)
+        loss_kernels.output_kernel(output_activation, dtype)
     for optimizer in OPTIMIZERS:
         kernels.update_kernel(optimizer, dtype)
         kernels.update_kernel(optimizer, dtype, decays=True)

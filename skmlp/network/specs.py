@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from skmlp.network.activations import Activation, activation_entry
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.losses import Loss, loss_entry
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 
 NORMALIZATIONS = ("layer", "batch")
@@ -115,21 +115,23 @@ class HeadSpec:
     def __post_init__(self) -> None:
         check_count("units", self.units)
         check("loss", self.loss, type(self.loss) is Formula, "a Formula")
-        key = self.loss.name, self.link
-        is_known = isinstance(self.link, str) and key in LOSSES
-        check("loss and link", key, is_known, "a pair of the registry of losses")
         self.entry.check_constants(self.loss.constants)
-        per_target = self.entry.units_per_target
+        per_target = self.units_per_target
         check("units", self.units, self.units % per_target == 0, f"a multiple of {per_target}")
 
     @property
     def entry(self) -> Loss:
-        return LOSSES[self.loss.name, self.link]
+        return loss_entry(self.loss.name, self.link)
+
+    @property
+    def units_per_target(self) -> int:
+        """How many raw predictions belong to one target."""
+        return self.entry.units_with(len(self.loss.constants))
 
     @property
     def target_columns(self) -> int:
         """Columns of the targets: class numbers take one, whatever the number of classes."""
-        return 1 if self.entry.is_categorical else self.units // self.entry.units_per_target
+        return 1 if self.entry.is_categorical else self.units // self.units_per_target
 
 
 @dataclass(frozen=True)
