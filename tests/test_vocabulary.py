@@ -77,7 +77,7 @@ def test_two_parameters_may_be_meant():
 
 @pytest.mark.parametrize("name", ["label_smooth", "class_weights"])
 def test_some_parameters_are_those_of_the_classifier_only(name):
-    with pytest.raises(TypeError, match="Did you mean '(label_smoothing|class_weight)'"):
+    with pytest.raises(TypeError, match=r"Did you mean '(label_smoothing|class_weight)'"):
         MLPClassifier(**{name: 0})
     with pytest.raises(TypeError, match=rf"'{name}'\. Parameters are: loss, "):
         MLPRegressor(**{name: 0})

@@ -6,9 +6,9 @@ A registry may have more entries: what stands here is what every kernel is compi
 from collections.abc import Sequence
 
 from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.losses import CUSTOM_LOSSES, LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import HeadSpec, NetworkSpec, OptimizerSpec
 
 # An entry's code is its place.
 KNOWN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "exp")
@@ -60,6 +60,14 @@ def shown(activation: str) -> str:
     return "Custom(...)" if activation in CUSTOM_ACTIVATIONS else repr(activation)
 
 
+def shown_loss(head: HeadSpec) -> str:
+    """Return the parameter that asks for a head's loss, as users write it."""
+    if (head.loss.name, head.link) in CUSTOM_LOSSES:
+        return "loss=Custom(...)"
+    is_smoothed = head.loss.name == "smoothed_log_loss"
+    return "label_smoothing of several classes" if is_smoothed else f"loss={head.loss.name!r}"
+
+
 def cannot_compute(lacking: Sequence[str]) -> str:
     """Return the sentence that names what is lacking."""
     return f"CUDA cannot yet compute {', '.join(lacking)}."
@@ -109,7 +117,7 @@ def what_is_lacking(
     if len(network.heads) > 1:
         lacking.append("several targets of classes")
     lacking += [
-        f"loss={head.loss.name!r}"
+        shown_loss(head)
         for head in network.heads
         if (head.loss.name, head.link) not in KNOWN_LOSSES
     ]
