@@ -1,7 +1,7 @@
 """What the classifier and the regressor share: fitting, resuming and prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -45,9 +45,17 @@ from skmlp._fitted import (
     fitted_extras,
     fitted_network,
 )
-from skmlp._held_out import Given, Samples, Targets, Watched, Watching
+from skmlp._held_out import (
+    Given,
+    Samples,
+    Targets,
+    Watched,
+    Watching,
+    loss_of,
+    outputs_of,
+)
 from skmlp._initial import is_given
-from skmlp._networks import custom_choices, describe_network, register_custom
+from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._records import Recording
@@ -82,7 +90,6 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
-from skmlp.activations import Custom
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.constraints import Bounds
@@ -130,7 +137,7 @@ class BaseMLP(
     # What runs the epochs; a learning-rate range test takes another one.
     _make_trainer: Any = Trainer
     _network: NetworkSpec
-    _custom: tuple[Custom, ...]
+    _custom: tuple[CustomChoice, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -252,8 +259,26 @@ class BaseMLP(
     @abstractmethod
     def _prepare_validation(
         self, X_val: Any, y_val: Any, targets: Targets
-    ) -> tuple[Any, Any, npt.NDArray[Any]]:
-        """Validate samples to validate with; return X, y, and y as the engines take it."""
+    ) -> tuple[Any, Any, npt.NDArray[Any], npt.NDArray[Any]]:
+        """Validate samples to validate with.
+
+        Returns X, y, y as the engines take it, and as outputs are compared with it.
+        """
+
+    @abstractmethod
+    def _weighed(
+        self, targets: Targets, sample_weight: npt.NDArray[np.float64] | None, resumes: bool
+    ) -> Targets:
+        """Return the targets with what depends on the weights of samples."""
+
+    def _calibrate(
+        self,
+        network: NetworkSpec,
+        outputs_of: Callable[[NetworkSpec], FloatArray],
+        targets: npt.NDArray[Any],
+        sample_weight: npt.NDArray[np.float64] | None,
+    ) -> None:
+        """Learn from held-out samples what is not trained; `outputs_of` computes a network's."""
 
     def check_parameters(self) -> None:
         check_related_parameters(self)
@@ -311,9 +336,10 @@ class BaseMLP(
         )
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
+        targets = self._weighed(targets, sample_weight, resumes)
         # Scorers see data frames as they are, since predictions look at the names.
         shown_X = given_X if hasattr(self, "feature_names_in_") else X
-        samples = Samples(shown_X, targets.y, targets.matrix, sample_weight)
+        samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, sample_weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
         with compilation_announced(self.verbose):
             remarks = self._learn(
@@ -324,12 +350,12 @@ class BaseMLP(
 
     def _validation_samples(self, given: Given, targets: Targets) -> tuple[Any, Samples]:
         """Return what `fit` was given to validate with: X, and what scorers are given."""
-        X, y, matrix = self._prepare_validation(given.X_val, given.y_val, targets)
+        X, y, matrix, scored = self._prepare_validation(given.X_val, given.y_val, targets)
         weight = given.sample_weight_val
         if weight is not None:
             weight = check_sample_weight(weight, X, "sample_weight_val")
         has_names = hasattr(self, "feature_names_in_")
-        return X, Samples(given.X_val if has_names else X, y, matrix, weight)
+        return X, Samples(given.X_val if has_names else X, y, matrix, scored, weight)
 
     def _learn(
         self,
@@ -364,7 +390,7 @@ class BaseMLP(
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
-        data = engine.load(X, targets.matrix, sample_weight, network, dtype)
+        data = engine.load(X, targets.matrix, targets.weight, network, dtype)
         start = self._start(network, dtype, resumes, X)
         if not resumes:
             self._forget()
@@ -379,7 +405,7 @@ class BaseMLP(
         self.out_activation_ = links if len(links) > 1 else links[0]
         self._network = network
         self._drop(("_custom",))
-        if custom := custom_choices(self.activation):
+        if custom := custom_choices(self.activation, self.loss):
             self._custom = custom
         self.device_, self.device_reason_ = choice
         self._random_state = start.random_state
@@ -391,7 +417,7 @@ class BaseMLP(
                 *(engine, network, optimizer, schedule, data, start, bounds, targets),
                 *(sample_weight, incremental, watched),
             )
-        if overflows(engine, network, data, parameters, X_norm, sample_weight):
+        if overflows(engine, network, data, parameters, X_norm, targets.weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         self._set_parameters(layout_of(network), parameters)
         return remarks
@@ -456,9 +482,11 @@ class BaseMLP(
         watched: Watched,
     ) -> tuple[FloatArray, Sequence[Remark]]:
         rows: IndexArray = np.arange(len(targets.matrix))
-        score = loss = None
+        held_out = score = loss = None
         if self.early_stopping:
-            rows, score, loss = self._watch(engine, network, data, start, targets, watched)
+            rows, held_out = self._rows_to_watch(engine, network, data, start, targets, watched)
+            loss = loss_of(engine, network, held_out)
+            score = self._scorer(engine, network, held_out, loss)
         task = FitTask(
             network=network,
             optimizer=optimizer,
@@ -500,6 +528,14 @@ class BaseMLP(
         self._drop(("_raw",))
         if outcome.raw is not None:
             self._raw = outcome.raw
+        if held_out is not None:
+            parameters = outcome.parameters
+            self._calibrate(
+                network,
+                lambda other: outputs_of(engine, other, held_out)(parameters),
+                held_out.targets,
+                held_out.sample_weight,
+            )
         return outcome.parameters, remarks
 
     def _effective_batch_size(self, n_train: int) -> int:
@@ -542,8 +578,10 @@ class BaseMLP(
         """Return the network's outputs, shape (n_samples, n_outputs)."""
         return self._compute(X)[1]
 
-    def _compute(self, X: Any) -> tuple[NetworkSpec, FloatArray]:
-        """Return the fitted network and its outputs."""
+    def _compute(
+        self, X: Any, change: Callable[[NetworkSpec], NetworkSpec] | None = None
+    ) -> tuple[NetworkSpec, FloatArray]:
+        """Return the fitted network and its outputs, or those of what `change` makes of it."""
         if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
             check_is_fitted(self)
         check_prediction(self)
@@ -557,13 +595,14 @@ class BaseMLP(
             )
         network = fitted_network(self, units)
         extras = fitted_extras(self, network)
+        computed = network if change is None else change(network)
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
-        device = choose_for_prediction(self.device, flops, network)
+        device = choose_for_prediction(self.device, flops, computed)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
-            data = engine.load(X, None, None, network, dtype)
-            outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
+            data = engine.load(X, None, None, computed, dtype)
+            outputs = engine.predict(computed, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
         check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
         return network, outputs

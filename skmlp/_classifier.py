@@ -1,14 +1,18 @@
 """The multilayer perceptron classifier."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 
 from skmlp._base import BaseMLP, stochastic_only
+from skmlp._class_weight import check_not_balanced, class_weights
 from skmlp._drafts import draft_of
+from skmlp._formulas import name_of
 from skmlp._held_out import Given, Targets
 from skmlp._labels import (
     LEARN_ALL,
@@ -32,9 +36,20 @@ from skmlp._targets import (
     check_decodable,
     decode_labels,
     encode_labels,
+    has_probabilities,
     heads_of,
     is_correct,
     probabilities_of_targets,
+    scores_of_targets,
+    targets_of,
+    threshold_of,
+)
+from skmlp._temperature import (
+    check_can_be_fitted,
+    find_temperature,
+    fitted_temperature,
+    probabilities_at,
+    without_links,
 )
 from skmlp._validation import (
     as_numpy,
@@ -44,13 +59,42 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
+from skmlp.network.specs import NetworkSpec
+
+
+def learns_probabilities(estimator: Any) -> bool:
+    """Whether a classifier predicts probabilities: what was fitted counts, then the parameter."""
+    network = vars(estimator).get("_network")
+    if type(network) is NetworkSpec:
+        return has_probabilities(network)
+    return name_of(estimator.loss) not in ("hinge", "squared_hinge")
+
+
+def offers_probabilities(estimator: Any) -> bool:
+    """Whether there are probabilities; raises scikit-learn's `AttributeError` if not."""
+    if not learns_probabilities(estimator):
+        raise AttributeError(
+            f"probability estimates are not available for loss={estimator.loss!r}. Use "
+            "decision_function, or loss='log_loss'."
+        )
+    return True
+
+
+def offers_scores(estimator: Any) -> bool:
+    """Whether there are scores; raises scikit-learn's `AttributeError` if not."""
+    if learns_probabilities(estimator):
+        raise AttributeError(
+            f"decision_function is not available for loss={estimator.loss!r}. Use predict_proba, "
+            "or loss='hinge'."
+        )
+    return True
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes the log loss of binary, multiclass or multilabel targets, or of several targets of
-    classes at once, by minibatch gradient descent or L-BFGS.
+    Minimizes the log loss, or another one, of binary, multiclass or multilabel targets, or of
+    several targets of classes at once, by minibatch gradient descent or L-BFGS.
 
     Parameters
     ----------
@@ -315,6 +359,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `warm_start` and `partial_fit` go on from where the training was, not from its averages,
         unless others have been assigned. Running statistics of batches and `loss_curve_` are
         those of the training. None averages nothing. No effect with 'lbfgs'.
+    loss : str or object of `skmlp.losses`, default='log_loss'
+        What to minimize:
+
+        - 'log_loss': the cross-entropy;
+        - 'focal': the same with little weight for samples that are well classified, or
+          ``skmlp.losses.Focal(gamma=...)``;
+        - 'squared_error': half the squared error of the probabilities of all classes (Brier);
+        - 'hinge' and 'squared_hinge': those of support vector machines, each class against all
+          others, as in scikit-learn's `SGDClassifier`. There are no probabilities then, but a
+          `decision_function`.
+    label_smoothing : float, default=0.0
+        Share of each label's probability that is spread evenly over all classes, in [0, 1): over
+        the two values of each label where targets are binary or multilabel. No effect with
+        other losses than 'log_loss' and 'focal'.
+    class_weight : dict, 'balanced', list or None, default=None
+        Weights of the classes, by which those of the samples are multiplied in `fit` and
+        `partial_fit`; the score of `early_stopping` goes without them. 'balanced' gives all classes
+        the same total weight; `partial_fit` does not take it. Of a dict ``{class: weight}``
+        missing classes have weight one. For multilabel and several targets it is a list with a dict
+        for each column of y, whose weights are multiplied.
+    temperature : float or 'fit', default=1.0
+        What the scores are divided by that become probabilities, in `predict_proba` and
+        `predict_log_proba` only. 'fit' finds the positive number with the smallest log loss on
+        the samples that `early_stopping` holds out, from 0.01 to 100.
 
     Attributes
     ----------
@@ -361,7 +429,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of output units.
     out_activation_ : str, or list of str
         Activation of the output layer: 'logistic' for binary and multilabel targets,
-        'softmax' for more classes; with several targets that of each one.
+        'softmax' for more classes, 'identity' with hinge losses; with several targets that of each
+        one.
+    temperature_ : float
+        What `predict_proba` divides scores by. Assigning to it changes what it predicts.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -374,9 +445,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Notes
     -----
-    With `p` the softmax (or logistic) of the last layer, the minimized loss is
+    With `p` the softmax (or logistic) of the last layer, the minimized loss is by default
     ``(sum_i w_i * -log p[i, y_i] + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``. The losses of
-    several targets are added up.
+    several targets are added up. The user guide (``docs/guide/losses.md``) has the formulas of
+    all losses.
 
     Several targets with classes of their own are the columns of y, of shape (n_samples,
     n_targets), where scikit-learn's `type_of_target` finds 'multiclass-multioutput': not all of
@@ -391,6 +463,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     .. [2] Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward
        neural networks", AISTATS.
     .. [3] Kingma & Ba (2014), "Adam: a method for stochastic optimization", arXiv:1412.6980.
+    .. [4] Lin et al. (2017), "Focal loss for dense object detection", ICCV.
+    .. [5] Guo, Pleiss, Sun & Weinberger (2017), "On calibration of modern neural networks", ICML.
 
     Examples
     --------
@@ -420,7 +494,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
-    loss = "log_loss"
+    temperature_: float
     classes_: npt.NDArray[Any] | list[npt.NDArray[Any]]
     _label_binarizer: Binarizer
 
@@ -475,6 +549,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_time: float | None = None,
         monitor: str | Sequence[str] | None = None,
         ema_decay: float | None = None,
+        loss: Any = "log_loss",
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        temperature: float | str = 1.0,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -526,6 +604,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             monitor=monitor,
             ema_decay=ema_decay,
         )
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.temperature = temperature
+
+    def check_parameters(self) -> None:
+        super().check_parameters()
+        check_can_be_fitted(self)
 
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
@@ -604,6 +690,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : MLPClassifier
             The estimator after one more epoch.
         """
+        check_not_balanced(self.class_weight)
         draft = draft_of(self)
         y = check_sparse("y", as_numpy("y", y))
         classes = check_sparse("classes", as_numpy("classes", classes))
@@ -622,12 +709,34 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The most probable class (of each target), or for multilabel targets one for every
-            label whose probability exceeds one half.
+            label whose probability exceeds one half. Of scores the largest, or the positive ones.
         """
         network, outputs = self._compute(X)
         check_decodable(self, network)
-        return decode_labels(self._label_binarizer, outputs)
+        return decode_labels(self._label_binarizer, outputs, threshold_of(network))
 
+    @available_if(offers_scores)
+    def decision_function(self, X: Any) -> FloatArray | list[FloatArray]:
+        """Predict scores, of a network that was fitted with a hinge loss.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data to predict for.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes), or list of such arrays
+            The score of each class (or label) against all others; of two classes, that of the
+            second. With several targets an array for each one.
+        """
+        network, outputs = self._compute(X)
+        check_decodable(self, network)
+        return cast(
+            "FloatArray | list[FloatArray]", scores_of_targets(self._label_binarizer, outputs)
+        )
+
+    @available_if(offers_probabilities)
     def predict_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict class probabilities.
 
@@ -642,12 +751,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Probability of each class, in the order of `classes_`, in the precision of the
             fitted weights; with several targets an array for each one.
         """
-        network, outputs = self._compute(X)
+        temperature = fitted_temperature(self)
+        if temperature == 1.0:
+            network, outputs = self._compute(X)
+        else:
+            network, raw = self._compute(X, without_links)
+            outputs = probabilities_at(network, raw, temperature)
         if len(network.heads) == 1:
             return both_columns(outputs)
         check_decodable(self, network)
         return probabilities_of_targets(self._label_binarizer, outputs)
 
+    @available_if(offers_probabilities)
     def predict_log_proba(self, X: Any) -> FloatArray | list[FloatArray]:
         """Predict the logarithm of the class probabilities.
 
@@ -706,30 +821,63 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self._label_binarizer = fit_binarizer(y)
             self.classes_ = classes_of(self._label_binarizer)
-        matrix = encode_labels(self._label_binarizer, y)
-        heads = heads_of(self._label_binarizer)
+        labels = encode_labels(self._label_binarizer, y)
+        heads = heads_of(self._label_binarizer, self.loss, self.label_smoothing)
+        matrix = targets_of(self._label_binarizer, labels, heads, self.label_smoothing)
         stratify = None
         if stratifies and self.early_stopping and not uses_lbfgs(self):
-            stratify = classes_to_stratify(matrix, heads[0].units, self.validation_fraction)
-        return X, X_norm, Targets(y, matrix, heads, stratify)
+            stratify = classes_to_stratify(labels, heads[0].units, self.validation_fraction)
+        self.temperature_ = 1.0 if self.temperature == "fit" else float(self.temperature)
+        return X, X_norm, Targets(y, matrix, heads, stratify, labels)
 
     def _prepare_validation(
         self, X_val: Any, y_val: Any, targets: Targets
-    ) -> tuple[Any, Any, npt.NDArray[Any]]:
+    ) -> tuple[Any, Any, npt.NDArray[Any], npt.NDArray[Any]]:
         X_val, y_val = check_validation_samples(self, X_val, y_val, y_numeric=False)
         y_val = as_column_or_matrix(y_val)
         binarizer = self._label_binarizer
         check_same_classes(binarizer, y_val, warm_start=False, name="y_val", remedy=LEARN_ALL)
-        return X_val, y_val, encode_labels(binarizer, y_val)
+        labels = encode_labels(binarizer, y_val)
+        matrix = targets_of(binarizer, labels, targets.heads, self.label_smoothing)
+        return X_val, y_val, matrix, labels
+
+    def _weighed(
+        self, targets: Targets, sample_weight: npt.NDArray[np.float64] | None, resumes: bool
+    ) -> Targets:
+        if not self.class_weight:  # None, or a dict without classes
+            return replace(targets, weight=sample_weight)
+        weight = class_weights(
+            self.class_weight, self._label_binarizer, targets.scored, sample_weight
+        )
+        if sample_weight is not None:
+            weight = weight * sample_weight
+        if not weight.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} leaves no sample any weight. Give a class "
+                "that y has a positive one."
+            )
+        return replace(targets, weight=weight)
+
+    def _calibrate(
+        self,
+        network: NetworkSpec,
+        outputs_of: Callable[[NetworkSpec], FloatArray],
+        targets: npt.NDArray[Any],
+        sample_weight: npt.NDArray[np.float64] | None,
+    ) -> None:
+        if self.temperature == "fit" and has_probabilities(network):
+            raw = outputs_of(without_links(network))
+            self.temperature_ = find_temperature(network, raw, targets, sample_weight)
 
     def _validation_score(
         self,
+        network: NetworkSpec,
         targets: npt.NDArray[Any],
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
         """Return the accuracy, as `score` does."""
-        correct = is_correct(self._label_binarizer, outputs, targets)
+        correct = is_correct(self._label_binarizer, outputs, targets, threshold_of(network))
         return float(np.average(correct, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import Averages, OptimizerState
-from skmlp.losses import loss_formula
+from skmlp.losses import assumed_head
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
-from skmlp.network.specs import HeadSpec, NetworkSpec
+from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
@@ -188,7 +188,7 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     network = vars(estimator).get("_network")
     if network is None:
         link: Any = getattr(estimator, "out_activation_", None)
-        head = HeadSpec(units[-1], loss_formula(estimator.loss), link)
+        head = assumed_head(estimator.loss, units[-1], link)
         return describe_network(estimator, units[0], units[1:-1], (head,), drops=False)
     if type(network) is not NetworkSpec:
         raise ValueError(f"_network must be that of the fit, but is {shown(network)}. Fit again.")

@@ -119,12 +119,18 @@ class Targets:
         The output layer that they ask for.
     stratify : ndarray or None
         What early stopping's split should be stratified by.
+    scored : ndarray of shape (n_samples, n_columns)
+        What the outputs of held-out samples are compared with.
+    weight : ndarray of shape (n_samples,) or None
+        What each sample counts in the loss.
     """
 
     y: Any
     matrix: npt.NDArray[Any]
     heads: tuple[HeadSpec, ...]
     stratify: npt.NDArray[Any] | None
+    scored: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +143,16 @@ class Samples:
         As scorers are given them: y as in `fit`, X a data frame where that of the fit was one.
     matrix : ndarray of shape (n_samples, n_columns)
         Targets as the engines take them.
+    scored : ndarray of shape (n_samples, n_columns)
+        What outputs are compared with.
     sample_weight : ndarray of shape (n_samples,) or None
+        What each sample counts in the score.
     """
 
     X: Any
     y: Any
     matrix: npt.NDArray[Any]
+    scored: npt.NDArray[Any]
     sample_weight: npt.NDArray[np.float64] | None
 
 
@@ -166,7 +176,8 @@ class HeldOut:
 
     @property
     def targets(self) -> npt.NDArray[Any]:
-        return self.samples.matrix if self.rows is None else self.samples.matrix[self.rows]
+        """What outputs are compared with."""
+        return self.samples.scored if self.rows is None else self.samples.scored[self.rows]
 
     @property
     def sample_weight(self) -> npt.NDArray[np.float64] | None:
@@ -208,13 +219,14 @@ class Watching(ABC):
     @abstractmethod
     def _validation_score(
         self,
+        network: NetworkSpec,
         targets: npt.NDArray[Any],
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
         """Score the network's outputs on the rows that early stopping watches."""
 
-    def _watch(
+    def _rows_to_watch(
         self,
         engine: Engine,
         network: NetworkSpec,
@@ -222,20 +234,16 @@ class Watching(ABC):
         start: Start,
         targets: Targets,
         watched: Watched,
-    ) -> tuple[IndexArray, Score, Score]:
-        """Return the rows to train on, and functions for the score and loss of the others."""
+    ) -> tuple[IndexArray, HeldOut]:
+        """Return the numbers of the rows to train on, and those to watch."""
         if watched.validation is None:
             rows, numbers = self._split(targets, start, watched)
-            self._check_weights(watched.samples.sample_weight, rows, numbers)
-            held_out = HeldOut(data, watched.samples, numbers)
-        else:
-            rows = np.arange(len(targets.matrix))
-            X, samples = watched.validation
-            dtype = start.parameters.dtype.name
-            loaded = engine.load(X, samples.matrix, samples.sample_weight, network, dtype)
-            held_out = HeldOut(loaded, samples)
-        loss = loss_of(engine, network, held_out)
-        return rows, self._scorer(engine, network, held_out, loss), loss
+            self._check_weights(watched.samples.sample_weight, targets.weight, rows, numbers)
+            return rows, HeldOut(data, watched.samples, numbers)
+        X, samples = watched.validation
+        dtype = start.parameters.dtype.name
+        loaded = engine.load(X, samples.matrix, samples.sample_weight, network, dtype)
+        return np.arange(len(targets.matrix)), HeldOut(loaded, samples)
 
     def _split(
         self, targets: Targets, start: Start, watched: Watched
@@ -253,17 +261,16 @@ class Watching(ABC):
     def _check_weights(
         self,
         sample_weight: npt.NDArray[np.float64] | None,
+        training_weight: npt.NDArray[np.float64] | None,
         train: IndexArray,
         held_out: IndexArray,
     ) -> None:
         """Refuse weights that are zero for all rows of a part of the split."""
-        if sample_weight is None:
-            return
-        for part, weights in (
-            ("held out", sample_weight[held_out]),
-            ("trained on", sample_weight[train]),
+        for part, weights, rows in (
+            ("held out", sample_weight, held_out),
+            ("trained on", training_weight, train),
         ):
-            if not weights.any():
+            if weights is not None and not weights[rows].any():
                 raise ValueError(
                     f"sample_weight is zero for all samples {part} under early_stopping. "
                     f"Change validation_fraction={self.validation_fraction} or random_state, "
@@ -279,7 +286,9 @@ class Watching(ABC):
         outputs = outputs_of(engine, network, held_out)
         if self.scoring is None:
             targets, weight = held_out.targets, held_out.sample_weight
-            return outputs_scored(outputs, lambda o: self._validation_score(targets, o, weight))
+            return outputs_scored(
+                outputs, lambda o: self._validation_score(network, targets, o, weight)
+            )
         make_estimator = partial(self._with_parameters, network)
         return estimator_scored(self.scoring, make_estimator, held_out, outputs)
 

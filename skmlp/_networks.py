@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from skmlp import activations, losses
 from skmlp._choices import Choice, text_of
 from skmlp._formulas import FormulaChoice, formula_of, name_of
 from skmlp._solvers import uses_lbfgs
-from skmlp.activations import Custom
 from skmlp.network.activations import activation_entry
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
@@ -76,28 +76,31 @@ def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
 
 def activation_formula(choice: str | FormulaChoice) -> Formula:
     """Return what a name, or an object of `skmlp.activations`, stands for."""
-    if isinstance(choice, Custom):
+    if isinstance(choice, activations.Custom):
         return choice.formula()
     name = name_of(choice)
     assert name is not None
     return formula_of(choice, activation_entry(name).constants)
 
 
-def custom_choices(activation: Any) -> tuple[Custom, ...]:
-    """Return the activations among these that are made of users' functions."""
+CustomChoice = activations.Custom | losses.Custom
+
+
+def custom_choices(activation: Any, loss: Any) -> tuple[CustomChoice, ...]:
+    """Return what among activations and loss is made of users' functions."""
     given = [activation] if isinstance(activation, str | Choice) else activation
-    return tuple(choice for choice in given if isinstance(choice, Custom))
+    return tuple(choice for choice in (*given, loss) if isinstance(choice, CustomChoice))
 
 
 def register_custom(choices: Any) -> None:
-    """Make activations of users' functions known, which a pickled network refers to by name.
+    """Make formulas of users' functions known, which a pickled network refers to by name.
 
     Raises
     ------
     ValueError
         If they are anything else.
     """
-    if not (isinstance(choices, tuple) and all(isinstance(c, Custom) for c in choices)):
+    if not (isinstance(choices, tuple) and all(isinstance(c, CustomChoice) for c in choices)):
         raise ValueError(f"_custom must be a tuple of Custom, but is {choices!r}.")
     for choice in choices:
         choice.formula()

@@ -81,6 +81,7 @@ def is_one(value: Any, option: Any) -> bool:
 
 
 BOTH = ("MLPClassifier", "MLPRegressor")
+CLASSIFIER = ("MLPClassifier",)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ class Parameter:
         Whether scikit-learn does not have it.
     estimators : tuple of str
         The classes that have it.
+    key : str
+        What it stands under in the table, where another one has its name.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Parameter:
     values: Mapping[str, str] = field(default_factory=dict)
     is_added: bool = False
     estimators: tuple[str, ...] = BOTH
+    key: str = ""
 
 
 STOCHASTIC = not_with("solver", "lbfgs")
@@ -151,12 +155,12 @@ MONITOR = OneOf({SECONDS, *MONITORS})
 
 # In the order of the signatures.
 PARAMETERS: dict[str, Parameter] = {
-    parameter.name: parameter
+    parameter.key or parameter.name: parameter
     for parameter in (
         Parameter(
             "loss",
             "squared_error",
-            "{'squared_error', 'poisson', 'gaussian_nll'} or object",
+            "str or object of `skmlp.losses`",
             [OneOf(REGRESSION_LINKS, losses.CLASSES)],
             "What to minimize",
             estimators=("MLPRegressor",),
@@ -171,6 +175,13 @@ PARAMETERS: dict[str, Parameter] = {
                 "quadratic gaussian regsquarederror",
                 "poisson": "poissonnllloss poissonnll poissondeviance countpoisson",
                 "gaussian_nll": "gaussiannllloss normal nll mve meanvariance heteroscedastic",
+                "laplace_nll": "laplacenllloss laplace",
+                "absolute_error": "mae l1 l1loss meanabsoluteerror lad absolute regabsoluteerror",
+                "huber": "huberloss smoothl1 smoothl1loss",
+                "log_cosh": "logcosherror",
+                "quantile": "pinball quantileloss quantileregression regquantileerror",
+                "gamma": "gammadeviance reggamma",
+                "tweedie": "tweediedeviance regtweedie",
             },
         ),
         Parameter(
@@ -765,13 +776,80 @@ PARAMETERS: dict[str, Parameter] = {
             ),
             is_added=True,
         ),
+        Parameter(
+            "loss",
+            "log_loss",
+            "str or object of `skmlp.losses`",
+            [OneOf(losses.CLASSIFIER_LOSSES, losses.CLASSIFIER_CLASSES)],
+            "What to minimize",
+            values={
+                "log_loss": "crossentropy crossentropyloss bce bceloss bcewithlogitsloss "
+                "binarycrossentropy categoricalcrossentropy sparsecategoricalcrossentropy "
+                "deviance logistic nllloss negativeloglikelihood logloss",
+                "focal": "focalloss binaryfocalcrossentropy categoricalfocalcrossentropy",
+                "hinge": "hingeloss hingeembeddingloss categoricalhinge multimarginloss svm",
+                "squared_hinge": "squaredhingeloss",
+                "squared_error": "brier brierscore brierloss",
+            },
+            is_added=True,
+            estimators=CLASSIFIER,
+            key="loss of MLPClassifier",
+        ),
+        Parameter(
+            "label_smoothing",
+            0.0,
+            "float",
+            [SHARE],
+            "Share of each label's probability that is spread evenly over all classes",
+            applies_to=(only_with("loss", "log_loss", "focal", losses.Focal),),
+            synonyms=(Synonyms("ls_eps label_smooth smoothing label_smoothing_eps"),),
+            is_added=True,
+            estimators=CLASSIFIER,
+        ),
+        Parameter(
+            "class_weight",
+            None,
+            "dict, 'balanced', list or None",
+            [dict, list, StrOptions({"balanced"}), None],
+            "Weights of the classes",
+            synonyms=(Synonyms("class_weights classes_weight balance_classes auto_class_weights"),),
+            is_added=True,
+            estimators=CLASSIFIER,
+        ),
+        Parameter(
+            "temperature",
+            1.0,
+            "float or 'fit'",
+            [Interval(Real, 0, None, closed="neither"), StrOptions({"fit"})],
+            "What the scores are divided by that become probabilities",
+            applies_to=(only_with("loss", "log_loss", "focal", "squared_error", losses.Focal),),
+            synonyms=(Synonyms("temperature_scaling softmax_temperature"),),
+            is_added=True,
+            estimators=CLASSIFIER,
+        ),
+        Parameter(
+            "y_scale",
+            None,
+            "{None, 'standard'}",
+            [StrOptions({"standard"}), None],
+            "What is done to y before the fit, and undone in predictions",
+            synonyms=(
+                Synonyms(
+                    "scale_y normalize_y standardize_y target_scaler y_scaler scale_target "
+                    "target_transform y_transform",
+                    "y_scale='standard' gives each target mean zero and variance one.",
+                ),
+            ),
+            is_added=True,
+            estimators=("MLPRegressor",),
+        ),
     )
 }
 
 
 def parameters_of(estimator: str) -> dict[str, Parameter]:
     """Return the parameters that the estimator of this name has."""
-    return {name: entry for name, entry in PARAMETERS.items() if estimator in entry.estimators}
+    return {entry.name: entry for entry in PARAMETERS.values() if estimator in entry.estimators}
 
 
 def constraints_of(estimator: str) -> dict[str, list[Any]]:
@@ -786,9 +864,9 @@ def ineffective_remarks(estimator: Any) -> list[Remark]:
     """
     remarks = []
     for entry in PARAMETERS.values():
-        if not (entry.is_added and entry.applies_to):
+        if not (entry.is_added and entry.applies_to and hasattr(estimator, entry.name)):
             continue
-        value = getattr(estimator, entry.name, entry.default)
+        value = getattr(estimator, entry.name)
         if same(value, entry.default):
             continue
         for condition in entry.applies_to:

@@ -1,7 +1,7 @@
 """The multilayer perceptron regressor."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +13,15 @@ from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
 from skmlp._sklearn_compat import _fit_context
+from skmlp._target_scale import (
+    Scaling,
+    check_can_be_scaled,
+    fitted_scaling,
+    scaling_of,
+    scaling_to_go_on_with,
+)
 from skmlp._validation import (
+    as_numpy,
     check_dense_target,
     check_numeric_target,
     check_target_domain,
@@ -21,32 +29,41 @@ from skmlp._validation import (
     check_X_y,
 )
 from skmlp._vocabulary import answers_keywords
-from skmlp.losses import loss_entry, loss_formula
-from skmlp.network.losses import LOSSES, REGRESSION_LINKS
+from skmlp.losses import needs_positive, regression_head
+from skmlp.network.losses import CUSTOM_LOSSES
 from skmlp.network.parameters import FloatArray
-from skmlp.network.specs import HeadSpec
+from skmlp.network.specs import HeadSpec, NetworkSpec
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor: a drop-in for scikit-learn's, in Numba kernels.
 
-    Minimizes half the squared error, half the Poisson deviance, or the negative log-likelihood
-    of a normal distribution whose variance is learned too, by minibatch gradient descent or
-    L-BFGS.
+    Minimizes half the squared error or another loss, with which it predicts means, medians,
+    quantiles or distributions, by minibatch gradient descent or L-BFGS.
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'gaussian_nll'} or object, default='squared_error'
-        What to minimize: the name of a loss or an object of `skmlp.losses`:
+    loss : str or object of `skmlp.losses`, default='squared_error'
+        What to minimize: the name of a loss or an object, which may have parameters:
 
         - 'squared_error': half the squared error;
+        - 'absolute_error': the absolute error, for medians;
+        - 'huber': squared for small errors, linear for large ones, or ``Huber(delta=...)``;
+        - 'log_cosh': the logarithm of the hyperbolic cosine of the error, its smooth kin;
+        - 'quantile': the pinball loss for the median, ``Quantile(0.9)`` for another quantile, or
+          ``Quantile((0.1, 0.5, 0.9))`` for several that do not cross;
         - 'poisson': half the Poisson deviance for counts and rates, ``y >= 0``, whose output is
           the exponential of the last layer;
+        - 'gamma': half the gamma deviance for positive amounts, with the same output;
+        - 'tweedie': half the Tweedie deviance for amounts that may be zero, or
+          ``Tweedie(power=...)``, with the same output;
         - 'gaussian_nll': the negative log-likelihood of a normal distribution, ``(v + (y - m) **
           2 * exp(-v) + log(2 * pi)) / 2``. With `k` targets the first `k` output units are the
           means `m`, the other `k` the logarithms of the variances `v`. `predict` gives the means,
           and the standard deviations with ``return_std=True``. Scale y: the variances start at
-          about one.
+          about one;
+        - 'laplace_nll': the same of a Laplace distribution, whose mean is a median;
+        - ``Custom(value, gradient)``: functions of your own.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Number of units in each hidden layer. ``()`` leaves hidden layers out, which makes the
         network a linear regression.
@@ -307,6 +324,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         `warm_start` and `partial_fit` go on from where the training was, not from its averages,
         unless others have been assigned. Running statistics of batches and `loss_curve_` are
         those of the training. None averages nothing. No effect with 'lbfgs'.
+    y_scale : {None, 'standard'}, default=None
+        What is done to y before the fit, and undone in predictions. 'standard' takes away the mean
+        of each target and divides by its standard deviation, both weighted by `sample_weight`;
+        losses are then those of scaled targets. Fits that go on from an earlier one, by
+        `partial_fit` or `warm_start`, scale as the first one did. Not for losses that need y to
+        be positive.
 
     Attributes
     ----------
@@ -317,8 +340,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Score on the samples held out, or given as `X_val`, after every epoch: R2, or what
-        `scoring` says; None without `early_stopping`.
+        Score on the samples held out, or given as `X_val`, after every epoch: what `scoring`
+        says, or else what `score` returns, which is R2, with quantiles the part of the pinball loss
+        that is explained; None without `early_stopping`.
     validation_loss_curve_ : list of float, or None
         Validation loss of every epoch, without penalty; None unless `scoring` or `monitor` asks
         for it. Not set by 'lbfgs'.
@@ -348,10 +372,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_layers_ : int
         Number of layers, input and output included.
     n_outputs_ : int
-        Number of output units: one for each target, two with 'gaussian_nll'.
+        Number of output units: one for each target, two with 'gaussian_nll' and 'laplace_nll', and
+        as many as quantiles.
     out_activation_ : str
-        Activation of the output layer: 'identity', 'exp' for the Poisson loss, or 'gaussian',
-        which makes means and standard deviations of means and logarithms of variances.
+        Activation of the output layer: 'identity'; 'exp' for the Poisson, gamma and Tweedie losses;
+        'gaussian' and 'laplace', which make means and standard deviations of means and logarithms
+        of variances; or 'increasing', which makes several quantiles of one and of what each is
+        above the one before.
+    y_mean_, y_scale_ : ndarray of shape (n_targets,)
+        What is taken away from each target and what it is divided by, with ``y_scale='standard'``.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -365,9 +394,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Notes
     -----
     With `p` the output of the last layer, the minimized loss is ``(sum_i w_i sum_k l(y_ik, p_ik)
-    + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``, where `l` is ``(y - p) ** 2 / 2``,
-    ``y * log(y / p) - y + p`` or the negative log-likelihood above. The losses of several targets
-    are added up.
+    + alpha / 2 * sum(coefs ** 2)) / sum_i w_i``, where `l` is by default ``(y - p) ** 2 / 2``.
+    The losses of several targets are added up. The user guide (``docs/guide/losses.md``) has the
+    formulas of all losses.
 
     References
     ----------
@@ -399,6 +428,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> mean, std = model.fit(X_train, y_train / 100).predict(X_test, return_std=True)
     >>> mean.shape, std.shape
     ((50,), (50,))
+
+    Three quantiles of each:
+
+    >>> from skmlp.losses import Quantile
+    >>> model = MLPRegressor(Quantile((0.1, 0.5, 0.9)), max_iter=500, tol=0.001, random_state=1)
+    >>> model.set_params(y_scale='standard').fit(X_train, y_train).predict(X_test).shape
+    (50, 3)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPRegressor")
@@ -455,6 +491,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_time: float | None = None,
         monitor: str | Sequence[str] | None = None,
         ema_decay: float | None = None,
+        y_scale: str | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -507,6 +544,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             ema_decay=ema_decay,
         )
         self.loss = loss
+        self.y_scale = y_scale
+
+    def check_parameters(self) -> None:
+        super().check_parameters()
+        check_can_be_scaled(self)
 
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
@@ -529,7 +571,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Training data. Dense float32 and float64 arrays, read-only, strided and
             memory-mapped ones included, are not copied; sparse data stay sparse.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Target values; not negative for the Poisson loss.
+            Target values; not negative for the Poisson and Tweedie losses, positive for gamma's.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, not all zero. None means ones.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
@@ -594,12 +636,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Data to predict for.
         return_std : bool, default=False
             Whether to return the standard deviations too, of a network that was fitted with
-            ``loss='gaussian_nll'``.
+            ``loss='gaussian_nll'`` or 'laplace_nll'.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in the precision of the fitted weights: the means of a distribution.
+            With several quantiles there is one more axis, (n_samples, n_quantiles) or (n_samples,
+            n_targets, n_quantiles), along which they do not decrease.
         y_std : ndarray of the same shape
             Standard deviations, with `return_std` only. They are those of the noise in y, as the
             network has learned it, and do not tell how sure the means are.
@@ -610,21 +654,60 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             If `return_std` and the loss was another one.
         """
         network, outputs = self._compute(X)
+        scaling = fitted_scaling(self, network)
         n_targets = network.target_columns
-        if outputs.shape[1] == n_targets and not return_std:
-            return outputs.ravel() if n_targets == 1 else outputs
         head = network.head
-        if return_std and head.link != "gaussian":
+        is_plain = outputs.shape[1] == n_targets and not head.entry.has_any_number
+        if is_plain and scaling is None and not return_std:
+            return outputs.ravel() if n_targets == 1 else outputs
+        has_deviations = head.entry.link.units_per_target == 2
+        if return_std and not has_deviations:
             raise ValueError(
                 f"return_std={return_std!r} asks for standard deviations, but this network was "
-                f"fitted with loss={head.loss.name!r} and has none. Fit with loss='gaussian_nll', "
-                "or leave return_std out."
+                f"fitted with loss={shown_loss(head)} and has none. Fit with "
+                "loss='gaussian_nll', or leave return_std out."
             )
+        # The first output of every target, the second of every target, and so on.
+        blocks = outputs.reshape(len(outputs), -1, n_targets)
+        means = blocks[:, :1] if has_deviations else blocks
+        if scaling is not None:
+            means = scaling.undone(means)
+        if head.entry.has_any_number:
+            values = np.ascontiguousarray(means.swapaxes(1, 2))
+            return values[:, 0] if n_targets == 1 else values
         shape = len(outputs) if n_targets == 1 else (len(outputs), n_targets)
-        values = outputs[:, :n_targets].copy().reshape(shape)
+        values = np.ascontiguousarray(means).reshape(shape)
         if not return_std:
             return values
-        return values, outputs[:, n_targets:].copy().reshape(shape)
+        deviations = blocks[:, 1] if scaling is None else scaling.stretched(blocks[:, 1])
+        return values, np.ascontiguousarray(deviations).reshape(shape)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return how well y is predicted: R2, averaged over the targets.
+
+        A network of quantiles is not judged by its distance from means. Its score is the part of
+        the pinball loss that it explains, `sklearn.metrics.d2_pinball_score`, averaged over
+        targets and quantiles.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, not all zero. None means ones.
+
+        Returns
+        -------
+        score : float
+            At most one.
+        """
+        network = vars(self).get("_network")
+        if type(network) is not NetworkSpec or network.head.loss.name != "quantile":
+            return float(super().score(X, y, sample_weight))
+        predicted, levels = np.asarray(self.predict(X)), network.head.loss.constants
+        return explained_pinball(as_numpy("y", y), predicted, levels, sample_weight)
 
     def _prepare(
         self, X: Any, y: Any, *, reset: bool, incremental: bool, stratifies: bool
@@ -634,13 +717,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         check_numeric_target(y)
         y = as_column_or_matrix(y)
         matrix = y.reshape(len(y), -1)
-        head = self._head(matrix.shape[1])
-        check_target_domain(matrix, head.entry.domain_minimum, self.loss, head.entry.domain)
-        return X, X_norm, Targets(y, matrix, (head,), None)
+        head = regression_head(self.loss, matrix.shape[1])
+        check_target_domain(matrix, head.entry, self.loss)
+        return X, X_norm, Targets(y, matrix, (head,), None, matrix)
 
     def _prepare_validation(
         self, X_val: Any, y_val: Any, targets: Targets
-    ) -> tuple[Any, Any, npt.NDArray[Any]]:
+    ) -> tuple[Any, Any, npt.NDArray[Any], npt.NDArray[Any]]:
         check_dense_target(y_val)
         X_val, y_val = check_validation_samples(self, X_val, y_val, y_numeric=True)
         check_numeric_target(y_val, "y_val")
@@ -651,37 +734,93 @@ class MLPRegressor(RegressorMixin, BaseMLP):
                 f"y_val has {matrix.shape[1]} targets, but y has {targets.matrix.shape[1]}. Pass "
                 "those of the same targets."
             )
-        entry = targets.heads[0].entry
-        check_target_domain(matrix, entry.domain_minimum, self.loss, entry.domain, "y_val")
+        check_target_domain(matrix, targets.heads[0].entry, self.loss, "y_val")
         if len(matrix) < 2 and self.scoring is None:
             raise ValueError(
                 "X_val has a single sample, for which R2 is not defined. Pass more, or use "
                 "scoring='loss'."
             )
-        return X_val, y_val, matrix
+        if "y_scale_" in vars(self):
+            matrix = Scaling(self.y_mean_, self.y_scale_).done(matrix)
+        return X_val, y_val, matrix, matrix
 
-    def _head(self, n_targets: int) -> HeadSpec:
-        loss = loss_formula(self.loss)
-        link = REGRESSION_LINKS[loss.name]
-        return HeadSpec(n_targets * LOSSES[loss.name, link].units_per_target, loss, link)
+    def _weighed(
+        self, targets: Targets, sample_weight: npt.NDArray[np.float64] | None, resumes: bool
+    ) -> Targets:
+        scaling = self._scaling(targets.matrix, sample_weight, resumes)
+        self._drop(("y_mean_", "y_scale_"))
+        if scaling is None:
+            return replace(targets, weight=sample_weight)
+        self.y_mean_, self.y_scale_ = scaling
+        # Scores do not depend on the scale.
+        matrix = scaling.done(targets.matrix)
+        return replace(targets, matrix=matrix, scored=matrix, weight=sample_weight)
+
+    def _scaling(
+        self,
+        matrix: npt.NDArray[Any],
+        sample_weight: npt.NDArray[np.float64] | None,
+        resumes: bool,
+    ) -> Scaling | None:
+        """Return how y is scaled: as in the fit that this one goes on from, or by itself."""
+        if resumes and "_network" in vars(self):
+            return scaling_to_go_on_with(self, matrix.shape[1])
+        return None if self.y_scale is None else scaling_of(matrix, sample_weight)
 
     def _validation_score(
         self,
+        network: NetworkSpec,
         targets: npt.NDArray[Any],
         outputs: FloatArray,
         sample_weight: npt.NDArray[np.float64] | None,
     ) -> float:
-        """Return R2, averaged over the targets; NaN where its squares overflow."""
+        """Return what `score` does; NaN where squares overflow."""
         values = outputs[:, : targets.shape[1]]  # of a distribution the means
         with np.errstate(over="ignore", invalid="ignore"):
-            score = r_squared(targets, values, sample_weight)
+            if network.head.loss.name == "quantile":
+                blocks = outputs.reshape(len(outputs), -1, targets.shape[1])
+                levels = network.head.loss.constants
+                score = explained_pinball(targets, blocks.swapaxes(1, 2), levels, sample_weight)
+            else:
+                score = r_squared(targets, values, sample_weight)
         return score if np.isfinite(score) else float("nan")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        with suppress(ValueError):  # of a loss that is none, which a fit refuses
-            tags.target_tags.positive_only = loss_entry(self.loss).domain_minimum >= 0
+        tags.target_tags.positive_only = needs_positive(self.loss)
         return tags
+
+
+def shown_loss(head: HeadSpec) -> str:
+    """Return a fitted loss as users write it; one of their own has a name for machines."""
+    is_own = (head.loss.name, head.link) in CUSTOM_LOSSES
+    return "Custom(...)" if is_own else repr(head.loss.name)
+
+
+def explained_pinball(
+    targets: npt.NDArray[Any],
+    predicted: FloatArray,
+    levels: Sequence[float],
+    sample_weight: Any,
+) -> float:
+    """Return the part of the pinball loss that is explained, averaged over targets and quantiles.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_samples,) or (n_samples, n_targets)
+    predicted : ndarray of shape (n_samples[, n_targets][, n_levels])
+    levels : sequence of float
+    sample_weight : array-like of shape (n_samples,) or None
+    """
+    from sklearn.metrics import d2_pinball_score
+
+    n_samples = len(predicted)
+    values = predicted.reshape(n_samples, -1, len(levels))
+    scores = [
+        d2_pinball_score(targets, values[:, :, k], sample_weight=sample_weight, alpha=level)
+        for k, level in enumerate(levels)
+    ]
+    return float(np.mean(scores))
 
 
 def r_squared(

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from skmlp._formulas import name_of
 from skmlp._labels import Binarizer, all_of, check_binarizer, classes_of
+from skmlp.losses import Focal
+from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import Formula, HeadSpec, NetworkSpec
 
@@ -66,14 +69,93 @@ def n_outputs(binarizer: "LabelBinarizer") -> int:
     return len(binarizer.classes_)
 
 
-def heads_of(binarizer: Binarizer) -> tuple[HeadSpec, ...]:
-    """Return the output layer that the classes need."""
-    loss = Formula("log_loss")
-    return tuple(HeadSpec(n_outputs(one), loss, link_of(one)) for one in all_of(binarizer))
+def heads_of(binarizer: Binarizer, loss: Any, label_smoothing: float) -> tuple[HeadSpec, ...]:
+    """Return the output layer that the classes need.
+
+    Parameters
+    ----------
+    binarizer : LabelBinarizer or list
+    loss : str or Focal
+    label_smoothing : float
+    """
+    return tuple(head_of(one, loss, float(label_smoothing)) for one in all_of(binarizer))
+
+
+def head_of(binarizer: "LabelBinarizer", loss: Any, smoothing: float) -> HeadSpec:
+    """Return the output units of one target, or of multilabel targets."""
+    units = n_outputs(binarizer)
+    name = str(name_of(loss))
+    if (name, "identity") in LOSSES and LOSSES[name, "identity"].for_classes:
+        return HeadSpec(units, Formula(name), "identity")
+    miss = smoothing / units
+    smoothed = (1.0 - smoothing + miss, miss)
+    is_categorical = binarizer.y_type_ == "multiclass"
+    if name == "focal":
+        gamma = float(loss.gamma if isinstance(loss, Focal) else Focal().gamma)
+        constants = (gamma, *smoothed) if is_categorical else (gamma,)
+        return HeadSpec(units, Formula(name, constants), link_of(binarizer))
+    if name == "log_loss" and is_categorical and smoothing > 0.0:
+        return HeadSpec(units, Formula("smoothed_log_loss", smoothed), "softmax")
+    return HeadSpec(units, Formula(name), link_of(binarizer))
 
 
 def link_of(binarizer: "LabelBinarizer") -> str:
     return "softmax" if binarizer.y_type_ == "multiclass" else "logistic"
+
+
+def targets_of(
+    binarizer: Binarizer,
+    labels: npt.NDArray[Any],
+    heads: tuple[HeadSpec, ...],
+    label_smoothing: float,
+) -> npt.NDArray[Any]:
+    """Return labels as the losses of the heads take them, the same array where they are so.
+
+    Parameters
+    ----------
+    binarizer : LabelBinarizer or list
+    labels : ndarray of shape (n_samples, n_columns)
+        As `encode_labels` has them.
+    heads : tuple of HeadSpec
+    label_smoothing : float
+    """
+    parts = list(labels.T[:, :, np.newaxis]) if isinstance(binarizer, list) else [labels]
+    wanted = [
+        targets_of_head(one, part, head, label_smoothing)
+        for one, part, head in zip(all_of(binarizer), parts, heads, strict=True)
+    ]
+    if len(wanted) == 1:
+        return wanted[0]
+    is_same = all(own is part for own, part in zip(wanted, parts, strict=True))
+    return labels if is_same else np.hstack(wanted)
+
+
+def targets_of_head(
+    binarizer: "LabelBinarizer", labels: npt.NDArray[Any], head: HeadSpec, smoothing: float
+) -> npt.NDArray[Any]:
+    if head.link == "identity" and binarizer.y_type_ == "multiclass":
+        return labels == np.arange(head.units)  # each class against all others
+    if head.link == "logistic" and head.loss.name in ("log_loss", "focal") and smoothing > 0.0:
+        return np.where(labels, 1.0 - 0.5 * smoothing, 0.5 * smoothing)
+    return labels
+
+
+def has_probabilities(network: NetworkSpec) -> bool:
+    """Whether a classifier's outputs are probabilities; otherwise they are scores."""
+    return network.heads[0].link != "identity"
+
+
+def threshold_of(network: NetworkSpec) -> float:
+    """Return above which output a label is predicted."""
+    return 0.5 if has_probabilities(network) else 0.0
+
+
+def scores_of_targets(binarizer: Binarizer, outputs: FloatArray) -> Any:
+    """Return scores as `decision_function` does: of two classes those of the second."""
+    if isinstance(binarizer, list):
+        parts = zip(binarizer, outputs_of_targets(binarizer, outputs), strict=True)
+        return [scores_of_targets(one, part.copy()) for one, part in parts]
+    return outputs.ravel() if binarizer.y_type_ == "binary" else outputs
 
 
 def outputs_of_targets(binarizers: list["LabelBinarizer"], outputs: FloatArray) -> list[FloatArray]:
@@ -105,17 +187,20 @@ def both_columns(outputs: FloatArray) -> FloatArray:
     return probability
 
 
-def decode_labels(binarizer: Binarizer, outputs: FloatArray) -> Any:
-    """Turn the network's outputs into predicted labels, sparse if they were fitted as such."""
+def decode_labels(binarizer: Binarizer, outputs: FloatArray, threshold: float = 0.5) -> Any:
+    """Turn the network's outputs into predicted labels, sparse if they were fitted as such.
+
+    Outputs above the threshold mean a label, where it is not the largest one that does.
+    """
     if isinstance(binarizer, list):
         parts = zip(binarizer, outputs_of_targets(binarizer, outputs), strict=True)
-        return np.column_stack([decode_labels(*pair) for pair in parts])
+        return np.column_stack([decode_labels(*pair, threshold) for pair in parts])
     if binarizer.y_type_ == "multiclass":
         return np.asarray(binarizer.classes_.take(outputs.argmax(axis=1)))
     if is_binary(binarizer) and not binarizer.sparse_input_:
-        return np.asarray(binarizer.classes_.take(outputs[:, 0] > 0.5))
+        return np.asarray(binarizer.classes_.take(outputs[:, 0] > threshold))
     scores = outputs.ravel() if outputs.shape[1] == 1 else outputs
-    return binarizer.inverse_transform(scores)
+    return binarizer.inverse_transform(scores, threshold)
 
 
 def are_equal(predicted: npt.NDArray[Any], y: Any) -> npt.NDArray[np.bool_]:
@@ -142,7 +227,7 @@ def are_equal(predicted: npt.NDArray[Any], y: Any) -> npt.NDArray[np.bool_]:
 
 
 def is_correct(
-    binarizer: Binarizer, outputs: FloatArray, targets: npt.NDArray[Any]
+    binarizer: Binarizer, outputs: FloatArray, targets: npt.NDArray[Any], threshold: float
 ) -> npt.NDArray[Any]:
     """Return which samples `decode_labels` gives the label they were encoded from.
 
@@ -150,9 +235,10 @@ def is_correct(
     """
     if isinstance(binarizer, list):
         parts = zip(binarizer, outputs_of_targets(binarizer, outputs), targets.T, strict=True)
-        return np.mean([is_correct(one, part, y[:, np.newaxis]) for one, part, y in parts], axis=0)
+        own = [is_correct(one, part, y[:, np.newaxis], threshold) for one, part, y in parts]
+        return np.mean(own, axis=0)
     if binarizer.y_type_ == "multiclass":
         return np.asarray(outputs.argmax(axis=1) == targets[:, 0])
     if len(binarizer.classes_) == 1:  # predicted whatever the output is
         return np.ones(len(targets), dtype=bool)
-    return np.asarray(((outputs > 0.5) == targets).all(axis=1))
+    return np.asarray(((outputs > threshold) == targets).all(axis=1))

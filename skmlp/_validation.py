@@ -20,6 +20,7 @@ from skmlp._sparse import check_sparse
 from skmlp._vocabulary import value_hint
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import euclidean_norm
+from skmlp.network.losses import Loss
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.schedules import SCHEDULES
@@ -119,11 +120,6 @@ def check_related_parameters(estimator: Any) -> None:
         )
     if is_zero(estimator.n_jobs):
         raise ValueError("n_jobs=0 has no meaning. Use None, a positive number, or -1 for all.")
-    if "loss" in vars(estimator) and hasattr(type(estimator), "loss"):
-        raise ValueError(
-            f"loss={estimator.loss!r} was assigned, but {type(estimator).__name__} has no such "
-            f"parameter: it minimizes {type(estimator).loss!r}. Delete the attribute."
-        )
 
 
 def monitors_of(estimator: Any) -> tuple[str, ...]:
@@ -486,19 +482,19 @@ def check_sample_weight(
     return weight
 
 
-def check_target_domain(
-    targets: npt.NDArray[Any], minimum: float, loss: str, domain: str, name: str = "y"
-) -> None:
+def check_target_domain(targets: npt.NDArray[Any], entry: Loss, loss: Any, name: str = "y") -> None:
     """Refuse targets outside the domain of the loss.
 
     Raises
     ------
     ValueError
-        If a target is below `minimum`.
+        If a target is too small.
     """
     smallest = targets.min()
-    if smallest < minimum:
+    if smallest < entry.domain_minimum or (
+        entry.domain_is_open and smallest == entry.domain_minimum
+    ):
         raise ValueError(
-            f"loss={loss!r} needs {domain} as {name}, got a smallest value of {smallest:g}. Use "
-            "loss='squared_error' or shift the targets."
+            f"loss={loss!r} needs {entry.domain} as {name}, got a smallest value of {smallest:g}. "
+            "Use loss='squared_error' or shift the targets."
         )

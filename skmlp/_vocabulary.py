@@ -37,11 +37,6 @@ class Synonyms(NamedTuple):
 # What others offer and we do not.
 NOT_OFFERED = (
     Synonyms(
-        "class_weight class_weights",
-        "There are no class weights here. Give the samples weights instead: fit(X, y, "
-        "sample_weight=sklearn.utils.class_weight.compute_sample_weight('balanced', y)).",
-    ),
-    Synonyms(
         "validation_data validation_set validation eval_set val_data X_val y_val X_valid y_valid",
         "Validation data are passed to fit: fit(X, y, X_val=..., y_val=...), with "
         "early_stopping=True.",
@@ -87,7 +82,12 @@ def other_values(parameter: str) -> Mapping[str, str]:
     """Return what others call the values of a parameter."""
     from skmlp._parameters import PARAMETERS
 
-    return PARAMETERS[parameter].values if parameter in PARAMETERS else {}
+    found: dict[str, str] = {}
+    for entry in PARAMETERS.values():
+        if entry.name == parameter:  # estimators may have different ones of that name
+            for value, names in entry.values.items():
+                found[value] = f"{found.get(value, '')} {names}"
+    return found
 
 
 def keyword_hint(keyword: str, names: Collection[str]) -> str:

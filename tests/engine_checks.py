@@ -66,8 +66,9 @@ def make_problem(network, n_samples, seed=0, *, density=None):
         X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
     columns = []
     for head in network.heads:
+        first = int(head.entry.domain_is_open)
         n_values = head.units if head.entry.is_categorical else 2
-        columns.append(rng.integers(n_values, size=(n_samples, head.target_columns)))
+        columns.append(first + rng.integers(n_values, size=(n_samples, head.target_columns)))
     targets = np.hstack(columns).astype(float)
     return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
 

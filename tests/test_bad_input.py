@@ -929,13 +929,6 @@ def test_weights_that_are_nan_do_not_predict(fitted, name):
         model.predict(X)
 
 
-def test_the_loss_of_a_classifier_is_no_parameter(data):
-    model = MLPClassifier(**SMALL)
-    model.loss = "squared_error"
-    with pytest.raises(ValueError, match=r"loss='squared_error' was assigned.*'log_loss'.*Delete"):
-        model.fit(data["X"], data["classes"])
-
-
 def test_another_number_of_outputs_is_named(make_problem):
     X, y = make_problem("multi_regression")
     model = MLPRegressor(hidden_layer_sizes=(4,)).partial_fit(X, y)

@@ -23,7 +23,7 @@ from skmlp._engine import COMPILING, compilation_announced, cpu_engine
 from skmlp.engines import folders
 from skmlp.engines.cpu import compilation, disk_cache
 from skmlp.engines.cpu.compilation import inner, jit
-from skmlp.engines.cpu.formula_kernels import loss_kernel
+from skmlp.engines.cpu.loss_kernels import loss_kernel
 from skmlp.engines.cpu.map_kernels import value_kernel
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.losses import LOSSES

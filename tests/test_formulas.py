@@ -8,14 +8,15 @@ import mpmath
 import numpy as np
 import pytest
 from engine_checks import RATES, SETTINGS
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 
 from skmlp.engines.cpu.compilation import specialize
 from skmlp.engines.formulas import rebind
 from skmlp.network.activations import ACTIVATIONS, softmax
-from skmlp.network.links import LINKS
-from skmlp.network.losses import LOSSES, clip_probability
+from skmlp.network.links import LINKS, log_softmax
+from skmlp.network.loss_formulas import clip_probability
+from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 
 POINTS = np.array([-30.0, -3.0, -1.0, -0.1, 1e-3, 0.1, 0.7, 1.0, 3.0, 20.0])
@@ -81,7 +82,7 @@ def test_names_are_keys(registry):
         assert entry.name in (key, key[0])
 
 
-@pytest.mark.parametrize("registry", [ACTIVATIONS, LOSSES, OPTIMIZERS])
+@pytest.mark.parametrize("registry", [ACTIVATIONS, OPTIMIZERS])
 def test_every_formula_stands_in_the_table_of_the_documentation(registry):
     page = Path(__file__).parents[1] / "docs" / "design" / "numerics.md"
     rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
@@ -222,20 +223,51 @@ def test_linear_and_logistic_unit_of_course_material():
     assert ACTIVATIONS["logistic"].value(z) == pytest.approx(0.73, abs=5e-3)
 
 
+def tweedie(y, p):
+    with mpmath.workdps(50):  # half of scikit-learn's `mean_tweedie_deviance` with power 1.5
+        y, p = mpmath.mpf(float(y)), mpmath.mpf(float(p))
+        return float(2 * (p**0.5 + y / p**0.5 - 2 * y**0.5))
+
+
+# Of target and output, with the default of the constants, if there are any.
 LOSS_EXPECTED = {
     ("log_loss", "softmax"): lambda y, p: -np.log(p),
     ("log_loss", "logistic"): lambda y, p: -special.xlogy(y, p) - special.xlogy(1 - y, 1 - p),
+    ("smoothed_log_loss", "softmax"): lambda y, p: -(0.9 if y else 0.05) * np.log(p),
+    ("focal", "softmax"): lambda y, p: -(0.9 if y else 0.05) * (1 - p) ** 2 * np.log(p),
+    ("focal", "logistic"): lambda y, p: (
+        -(y * (1 - p) ** 2 * np.log(p) + (1 - y) * p**2 * np.log1p(-p))
+    ),
+    ("squared_error", "softmax"): lambda y, p: (y - p) ** 2 / 2,
+    ("squared_error", "logistic"): lambda y, p: (y - p) ** 2,
+    ("hinge", "identity"): lambda y, p: max(0.0, 1 - p if y else 1 + p),
+    ("squared_hinge", "identity"): lambda y, p: max(0.0, 1 - p if y else 1 + p) ** 2,
     ("squared_error", "identity"): lambda y, p: (y - p) ** 2 / 2,
+    ("absolute_error", "identity"): lambda y, p: np.abs(y - p),
+    ("huber", "identity"): lambda y, p: special.huber(1.0, y - p),
+    ("log_cosh", "identity"): lambda y, p: float(mpmath.log(mpmath.cosh(y - p))),
+    ("quantile", "identity"): lambda y, p: 0.5 * np.abs(y - p),
+    ("quantile", "increasing"): lambda y, p: 0.1 * max(y - p, 0) + 0.9 * max(p - y, 0),
     ("poisson", "exp"): special.kl_div,
+    ("gamma", "exp"): lambda y, p: np.log(p / y) + y / p - 1,
+    ("tweedie", "exp"): tweedie,
+    ("gaussian_nll", "gaussian"): lambda y, m, s: -stats.norm.logpdf(y, m, s),
+    ("laplace_nll", "laplace"): lambda y, m, s: -stats.laplace.logpdf(y, m, s / np.sqrt(2)),
 }
 
 
 def targets_of(key):
     """Return some targets that a loss accepts."""
-    if LOSSES[key].is_categorical:
-        return [1.0]
-    targets = [0.0, 1.0] if key[1] == "logistic" else [-2.0, 0.0, 1.0, 1.5, 7.0]
-    return [target for target in targets if target >= LOSSES[key].domain_minimum]
+    loss = LOSSES[key]
+    if loss.is_categorical:
+        return [0.0, 1.0] if loss.takes_raw else [1.0]
+    targets = [0.0, 1.0] if loss.for_classes else [-2.0, 0.0, 1.0, 1.5, 7.0]
+    is_open, minimum = loss.domain_is_open, loss.domain_minimum
+    return [target for target in targets if target > minimum or target == minimum > is_open - 1]
+
+
+def test_every_loss_has_an_independent_formula():
+    assert LOSS_EXPECTED.keys() == LOSSES.keys()
 
 
 def check_precision_of(compiled, dtype):
@@ -244,18 +276,68 @@ def check_precision_of(compiled, dtype):
 
 
 def defaults_of(loss):
-    return [constant.default for constant in loss.constants]
+    """Return the constants of one output."""
+    constants = loss.constants[:1] if loss.has_any_number else loss.constants
+    return [constant.default for constant in constants]
+
+
+def n_raw_of(loss):
+    """Return how many raw predictions the formulas take."""
+    return loss.link.units_per_target
 
 
 @pytest.mark.parametrize("key", LOSS_EXPECTED, ids="-".join)
 def test_loss_against_scipy(key):
-    for target in targets_of(key):
-        for raw in np.linspace(-4, 4, 9):
-            activation = "logistic" if key[1] == "softmax" else key[1]
-            output = ACTIVATIONS[activation].value(raw)
-            value = LOSSES[key].value(target, raw, output, EPSILON)
-            expected = LOSS_EXPECTED[key](target, output)
-            assert value == pytest.approx(expected, rel=1e-12, abs=1e-13)
+    loss = LOSSES[key]
+    points = product(np.linspace(-4, 4, 9), repeat=n_raw_of(loss))
+    for target, raw in product(targets_of(key), points):
+        # Of a softmax the probability of one class.
+        outputs = special.expit(raw[0]) if loss.is_categorical else loss.link.value(*raw)
+        known = raw if n_raw_of(loss) > 1 else (*raw, outputs)
+        if loss.is_categorical:
+            known = np.log(outputs), outputs
+        value = loss.value(target, *known, EPSILON, *defaults_of(loss))
+        expected = LOSS_EXPECTED[key](target, *np.atleast_1d(outputs))
+        assert value == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+@pytest.mark.parametrize("key", LOSSES, ids="-".join)
+def test_losses_of_large_raw_predictions_are_finite(key):
+    """Where the formula is, in logarithms: far on the right side, and far on either."""
+    loss, constants = LOSSES[key], defaults_of(LOSSES[key])
+    if loss.is_categorical:
+        scores = np.array([[1e300], [-1e300], [0.0]])
+        log_softmax(scores, np.empty(1), np.empty(1))
+        assert_array_equal(scores[:, 0], [0.0, -2e300, -1e300])
+        known = [(-1e300, 0.0), (0.0, 1.0)]
+    elif n_raw_of(loss) > 1:
+        known = [(target, -1e4) for target in targets_of(key)] + [(0.0, 1e4), (1e150, 700.0)]
+    else:
+        # Deviances grow as the mean does, or as its inverse.
+        known = [(5.0,)] if loss.link.exponent else [(raw,) for raw in (-1e150, -40.0, 40.0, 1e150)]
+        with np.errstate(over="ignore"):
+            known = [(*raw, loss.link.value(*raw)) for raw in known]
+    for target, raw in product(targets_of(key), known):
+        if n_raw_of(loss) > 1 and raw[1] < 0 and raw[0] != target:
+            continue  # a density that vanishes
+        known_to_gradient = raw if loss.takes_raw or n_raw_of(loss) > 1 else raw[1:]
+        with np.errstate(over="ignore"):  # on the way
+            value = loss.value(target, *raw, EPSILON, *constants)
+            gradient = loss.gradient(target, *known_to_gradient, *constants)
+        assert np.isfinite([value, *np.ravel(gradient)]).all()
+
+
+def test_tweedie_deviances_tend_to_those_of_poisson_and_gamma():
+    entry = LOSSES["tweedie", "exp"]
+    for power, limit in ((1 + 1e-9, "poisson"), (2 - 1e-9, "gamma")):
+        for target, raw in product([1e-3, 1.0, 700.0], [-5.0, 0.1, 6.0]):
+            arguments = target, raw, np.exp(raw)
+            expected = LOSSES[limit, "exp"]
+            value = entry.value(*arguments, EPSILON, power)
+            assert value == pytest.approx(expected.value(*arguments, EPSILON), rel=1e-7, abs=1e-9)
+            known = arguments if expected.takes_raw else (arguments[0], arguments[2])
+            gradient = entry.gradient(*arguments, power)
+            assert gradient == pytest.approx(expected.gradient(*known), rel=1e-7, abs=1e-9)
 
 
 def test_gaussian_loss_is_that_of_scipy():
@@ -281,16 +363,18 @@ def test_gaussian_loss_of_large_targets_is_finite():
 def test_loss_gradient_against_central_differences(key):
     """By every raw prediction of a target."""
     loss, constants = LOSSES[key], defaults_of(LOSSES[key])
-    several = loss.units_per_target > 1
+    several = n_raw_of(loss) > 1
     step = 1e-5
 
     def value(target, raw):
         inputs = raw if several else (*raw, loss.link.value(*raw))
         return loss.value(target, *inputs, EPSILON, *constants)
 
-    points = product(np.linspace(-3, 3, 7), repeat=loss.units_per_target)
+    # Next to whole numbers, where some losses have kinks.
+    points = product(np.linspace(-3, 3, 7) + 0.01, repeat=n_raw_of(loss))
     for target, raw in product(targets_of(key), map(np.array, points)):
-        inputs = raw if several else [loss.link.value(*raw)]
+        inputs = raw if several or loss.takes_raw else []
+        inputs = inputs if several else [*inputs, loss.link.value(*raw)]
         gradient = np.atleast_1d(loss.gradient(target, *inputs, *constants))
         for derivative, shift in zip(gradient, np.eye(len(raw)) * step, strict=True):
             expected = (value(target, raw + shift) - value(target, raw - shift)) / (2 * step)
@@ -310,7 +394,12 @@ def test_links_are_bounded_as_they_say(name, dtype):
             compiled = specialize(link.value, dtype)
             outputs = np.ravel(compiled(*raw[: link.units_per_target].astype(dtype)))
             check_precision_of(compiled, dtype)
-        bound = max(1.0, np.abs(raw).max(), np.exp(link.exponent * np.abs(raw).max()))
+            if link.is_cumulative:
+                increment = specialize(link.increment, dtype)
+                outputs = np.append(outputs, outputs[0] + increment(dtype(raw[1])))
+                check_precision_of(increment, dtype)
+        size = np.abs(raw)
+        bound = np.sum(1.0 + np.maximum(size, np.exp(link.exponent * size)))
         assert (np.abs(outputs) <= (1 + 1e-4) * bound).all()
         assert np.isfinite(outputs).all()
 
@@ -320,11 +409,11 @@ def test_links_are_bounded_as_they_say(name, dtype):
 def test_compiled_loss_is_the_python_loss(key, dtype):
     loss = LOSSES[key]
     constants = [dtype(value) for value in defaults_of(loss)]
-    n_raw = loss.units_per_target
+    n_raw = n_raw_of(loss)
     epsilon = np.finfo(dtype).eps
     for numbers in product([0.1, 0.5, 0.9], repeat=2):
         given = [dtype(number) for number in numbers]
-        inputs = given[:1] if n_raw == 1 else given
+        inputs = given[:1] if n_raw == 1 and not loss.takes_raw else given
         for formula, arguments in (
             (loss.value, (dtype(1), *given, epsilon, *constants)),
             (loss.gradient, (dtype(1), *inputs, *constants)),
@@ -339,18 +428,25 @@ def test_compiled_loss_is_the_python_loss(key, dtype):
     "key", [key for key, loss in LOSSES.items() if loss.is_categorical], ids="-".join
 )
 def test_softmax_loss_gradient_against_central_differences(key):
-    loss = LOSSES[key]
+    loss, constants = LOSSES[key], defaults_of(LOSSES[key])
     raw, label, step = np.array([0.3, -1.2, 2.0]), 1, 1e-5
+    is_label = (np.arange(3) == label).astype(float)
 
     def value(scores):
-        probability = softmax_of(scores)
-        return loss.value(1.0, scores[label], probability[label], EPSILON)
+        p = softmax_of(scores)
+        if loss.takes_raw:
+            known = zip(is_label, np.log(p), p, strict=True)
+            return sum(loss.value(*own, EPSILON, *constants) for own in known)
+        return loss.value(1.0, scores[label], p[label], EPSILON, *constants)
 
-    probability = softmax_of(raw)
+    p = softmax_of(raw)
+    known = (is_label, np.log(p), p) if loss.takes_raw else (is_label, p)
+    gradient = np.array([loss.gradient(*own, *constants) for own in zip(*known, strict=True)])
+    if loss.takes_raw:
+        gradient -= p * gradient.sum()
     for k, shift in enumerate(np.eye(3) * step):
         expected = (value(raw + shift) - value(raw - shift)) / (2 * step)
-        gradient = loss.gradient(float(k == label), probability[k])
-        assert gradient == pytest.approx(expected, abs=1e-9)
+        assert gradient[k] == pytest.approx(expected, abs=1e-9)
 
 
 def test_probability_is_clipped_at_both_ends_and_nan_is_not():

@@ -1,8 +1,6 @@
 """The regressor's losses: as names, as objects, and what a Gaussian likelihood predicts."""
 
 import pickle
-from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.metrics import r2_score
+from sklearn.linear_model import QuantileRegressor
+from sklearn.metrics import d2_pinball_score, mean_pinball_loss, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,19 +17,30 @@ from sklearn.utils import get_tags
 
 import skmlp.engines.cpu.engine
 from skmlp import MLPRegressor, losses
-from skmlp._formulas import FormulaChoice
-from skmlp._parameters import PARAMETERS
-from skmlp._sklearn_compat import Interval
 from skmlp.engines.cpu import CpuEngine
-from skmlp.losses import CLASSES, GaussianNLL, Poisson, SquaredError, loss_entry, loss_formula
+from skmlp.losses import (
+    CLASSES,
+    Custom,
+    Focal,
+    GaussianNLL,
+    Huber,
+    LaplaceNLL,
+    Poisson,
+    Quantile,
+    SquaredError,
+    Tweedie,
+    loss_entry,
+    loss_formula,
+)
 from skmlp.network.bounds import cannot_overflow
-from skmlp.network.constants import Constant
-from skmlp.network.losses import LOSSES, REGRESSION_LINKS, Loss
+from skmlp.network.losses import LOSSES, REGRESSION_LINKS
 from skmlp.network.parameters import layout_of
 from skmlp.network.specs import Formula, plain_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+# Those that have names.
+CHOICES = [choice for choice in CLASSES if choice is not Custom]
 SMALL = {"hidden_layer_sizes": (6,), "max_iter": 8, "random_state": 0}
 
 
@@ -230,15 +240,15 @@ def test_deviations_that_overflow_are_a_divergence(X, y, unchanged):
 
 
 def test_every_loss_has_a_class():
-    assert {choice._name for choice in CLASSES} == set(REGRESSION_LINKS)
-    assert {choice.__name__ for choice in CLASSES} == set(losses.__all__)
-    for choice in CLASSES:
+    assert {choice._name for choice in CHOICES} == set(REGRESSION_LINKS)
+    assert {choice.__name__ for choice in (*CHOICES, Custom, Focal)} == set(losses.__all__)
+    for choice in CHOICES:
         constants = loss_entry(choice()).constants
         assert list(choice().get_params()) == [constant.name for constant in constants]
         assert loss_formula(choice()) == loss_formula(choice._name)
 
 
-@pytest.mark.parametrize("choice", CLASSES)
+@pytest.mark.parametrize("choice", CHOICES)
 def test_an_object_is_as_good_as_its_name(X, y, choice):
     by_name = MLPRegressor(choice._name, **SMALL).fit(X, np.abs(y))
     model = clone(MLPRegressor(choice(), **SMALL)).fit(X, np.abs(y))
@@ -252,6 +262,9 @@ def test_an_object_is_as_good_as_its_name(X, y, choice):
 
 def test_only_counts_need_to_be_positive(X, y):
     for loss, expected in (
+        ("gamma", True),
+        (Tweedie(1.0), True),
+        (Quantile(None), False),
         ("poisson", True),
         (Poisson(), True),
         ("gaussian_nll", False),
@@ -262,6 +275,9 @@ def test_only_counts_need_to_be_positive(X, y):
         assert get_tags(MLPRegressor(loss)).target_tags.positive_only is expected
     with pytest.raises(ValueError, match=r"loss=Poisson\(\) needs non-negative numbers as y"):
         MLPRegressor(Poisson(), **SMALL).fit(X, y)
+    for loss in ("gamma", Tweedie(2.0)):
+        with pytest.raises(ValueError, match=r"loss=.* needs positive numbers as y, got .* of 0\."):
+            MLPRegressor(loss, **SMALL).fit(X, np.abs(y) * (y > 0))
 
 
 def test_searches(X, y):
@@ -292,36 +308,6 @@ def test_other_values(X, y, unchanged, value, hint):
         model.fit(X, y)
 
 
-class Huber(FormulaChoice):
-    _name = "huber"
-    _parameter_constraints: ClassVar = {"delta": [Interval(Real, 0, None, closed="neither")]}
-
-    def __init__(self, delta=1.0):
-        self.delta = delta
-
-
-def huber(target, raw, output, epsilon, delta):
-    error = abs(target - output)
-    return 0.5 * error * error if error < delta else delta * (error - 0.5 * delta)
-
-
-def huber_gradient(target, output, delta):
-    return min(max(output - target, -delta), delta)
-
-
-@pytest.fixture
-def with_huber(monkeypatch):
-    """Add a loss with a constant, as whoever adds one would."""
-    delta = (Constant("delta", 1.0, 0.0, closed="neither"),)
-    entry = Loss("huber", "identity", huber, huber_gradient, "real numbers", constants=delta)
-    monkeypatch.setitem(LOSSES, ("huber", "identity"), entry)
-    monkeypatch.setitem(REGRESSION_LINKS, "huber", "identity")
-    [constraint] = PARAMETERS["loss"].constraints
-    monkeypatch.setattr(constraint, "classes", (*constraint.classes, Huber))
-    monkeypatch.setattr(constraint, "options", {*constraint.options, "huber"})
-
-
-@pytest.mark.usefixtures("with_huber")
 def test_parameters_of_a_loss(X, y, unchanged):
     """They reach the formulas, are searched in depth, and stay with what was fitted."""
     assert loss_formula("huber") == loss_formula(Huber()) == Formula("huber", (1.0,))
@@ -352,3 +338,218 @@ def test_cuda_says_what_is_lacking(X, y, unchanged):
     assert model.device_reason_ == "CUDA cannot yet compute loss='gaussian_nll'."
     model.set_params(device="cuda")
     assert len(model.predict(X, return_std=True)) == 2
+
+
+# --- Quantiles ---
+
+
+def test_several_quantiles(X, Y):
+    """One more axis for them, along which they do not decrease, and each is where it belongs."""
+    levels = (0.1, 0.3, 0.5, 0.9)
+    model = MLPRegressor(Quantile(levels), 20, max_iter=400, tol=1e-6, random_state=0)
+    model.set_params(learning_rate_init=0.02, y_scale="standard")
+    predicted = model.fit(X, Y).predict(X)
+    assert predicted.shape == (80, 3, 4)
+    assert predicted.flags.c_contiguous
+    assert (np.diff(predicted, axis=2) >= 0).all()
+    assert model.n_outputs_ == 12
+    assert model.out_activation_ == "increasing"
+    assert_allclose((predicted >= Y[:, :, np.newaxis]).mean(axis=(0, 1)), levels, atol=0.08)
+    expected = [d2_pinball_score(Y, predicted[:, :, k], alpha=q) for k, q in enumerate(levels)]
+    assert model.score(X, Y) == pytest.approx(np.mean(expected))
+    single = MLPRegressor(Quantile((0.5,)), **SMALL).fit(X, Y[:, 0])
+    assert single.predict(X).shape == (80, 1)
+    # The first output is the raw prediction: one level is as good as a number.
+    alone = MLPRegressor(Quantile(0.5), **SMALL).fit(X, Y[:, 0])
+    assert_array_equal(single.predict(X)[:, 0], alone.predict(X))
+
+
+def test_a_linear_quantile_is_that_of_scikit_learn(X, y):
+    data = 3 * X[:, :1]
+    expected = QuantileRegressor(quantile=0.8, alpha=0).fit(data, y).predict(data)
+    model = MLPRegressor(Quantile(0.8), (), solver="sgd", alpha=0, random_state=0)
+    model.set_params(batch_size=80, learning_rate_init=0.05, learning_rate="cosine", tol=0)
+    predicted = model.set_params(max_iter=3000, n_iter_no_change=10**6).fit(data, y).predict(data)
+
+    def loss(outputs):
+        return mean_pinball_loss(y, outputs, alpha=0.8)
+
+    assert loss(predicted) == pytest.approx(loss(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [Quantile(0.9), Quantile((0.2, 0.9)), LaplaceNLL()])
+@pytest.mark.parametrize("y_scale", [None, "standard"])
+def test_early_stopping_watches_the_score(X, Y, loss, y_scale):
+    first = MLPRegressor(loss, **SMALL).fit(X, Y)
+    model = clone(first).set_params(init=(first.coefs_, first.intercepts_), early_stopping=True)
+    model.set_params(max_iter=9, validation_fraction=0.3, y_scale=y_scale).fit(X, Y, np.ones(80))
+    _, rows = train_test_split(np.arange(80), test_size=0.3, random_state=np.random.RandomState(0))
+    score = model.score(X[rows], Y[rows], np.ones(24))
+    assert model.best_validation_score_ == pytest.approx(score, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "levels", [(), (0.5, 0.5), (0.9, 0.1), (0.0, 0.5), 1.0, (0.1, "0.5"), [[0.1]], None, "half"]
+)
+def test_other_levels(X, y, unchanged, levels):
+    model = MLPRegressor(**SMALL).fit(X, y).set_params(loss=Quantile(levels))
+    with (
+        unchanged(model=model),
+        pytest.raises(ValueError, match=r"'quantile'.*strictly increasing"),
+    ):
+        model.fit(X, y)
+
+
+# --- Every loss ---
+
+
+@pytest.mark.parametrize("number", range(len(CHOICES)))
+def test_weights_are_repetitions_and_resuming_goes_on(number, X, Y):
+    """Together with sparse data, both precisions and several targets."""
+    loss = Quantile((0.3, 0.6)) if CHOICES[number] is Quantile else CHOICES[number]
+    loss = loss() if isinstance(loss, type) else loss
+    dtype = ("float64", "float32")[number % 2]
+    targets, weight = np.abs(Y) + 0.1, np.arange(80) % 3
+    settings = {**SMALL, "max_iter": 20, "solver": "lbfgs", "alpha": 0.1, "dtype": dtype}
+    model = MLPRegressor(loss, **settings).fit(X, targets, weight)
+    again = np.repeat(np.arange(80), weight)
+    repeated = clone(model).set_params(alpha=0.1).fit(X[again], targets[again])
+    tolerance = 1e-6 if dtype == "float64" else 0.02
+    assert model.loss_ == pytest.approx(repeated.loss_, rel=tolerance)
+    sgd = MLPRegressor(loss, **{**settings, "solver": "sgd", "max_iter": 3})
+    whole = clone(sgd).fit(sparse.csr_array(X), targets)
+    for _ in range(3):
+        sgd.partial_fit(sparse.csr_array(X), targets)
+    assert sgd.loss_curve_ == whole.loss_curve_
+    assert sgd.predict(X).dtype == dtype
+
+
+# --- Functions of users ---
+
+SHARPNESS = 3.0
+
+
+def asymmetric(y, p):
+    return (y - p) ** 2 if p > y else SHARPNESS * (y - p) ** 2
+
+
+def asymmetric_gradient(y, p):
+    return 2 * (p - y) if p > y else 2 * SHARPNESS * (p - y)
+
+
+def half_square(y, p):
+    return 0.5 * (y - p) * (y - p)
+
+
+def difference(y, p):
+    return p - y
+
+
+def of_one(y):
+    return y
+
+
+def without_number(y, p):
+    return None if p > y else 1.0
+
+
+def test_custom_losses(X, y, monkeypatch):
+    like_squared = MLPRegressor(Custom(half_square, difference), **SMALL).fit(X, y)
+    squared = MLPRegressor(**SMALL).fit(X, y)
+    assert_allclose(like_squared.loss_curve_, squared.loss_curve_, rtol=1e-14)
+    model = MLPRegressor(Custom(asymmetric, asymmetric_gradient), **SMALL, solver="lbfgs")
+    model.set_params(alpha=0.0).fit(X, y)
+    assert model.loss_ == pytest.approx(np.mean([*map(asymmetric, y, model.predict(X))]), rel=1e-9)
+    expected = model.predict(X)
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.predict(X), expected)
+    with pytest.raises(ValueError, match=r"fitted with loss=Custom\(\.\.\.\) and has none"):
+        model.predict(X, return_std=True)
+    # Other numbers outside are another loss, and what was fitted stays.
+    monkeypatch.setitem(globals(), "SHARPNESS", 9.0)
+    assert clone(model).fit(X, y).predict(X).mean() > expected.mean()
+    assert_array_equal(again.predict(X), expected)
+    with pytest.raises(ValueError, match=r"CUDA cannot yet compute loss=Custom\(\.\.\.\)\."):
+        clone(model).set_params(device="cuda").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (of_one, "of_one must take 2 arguments"),
+        (without_number, "for target=-1000.0, prediction=-2.3 it returns None"),
+        (np.add, ".*no plain function"),
+    ],
+)
+def test_functions_that_are_no_losses(X, y, unchanged, function, match):
+    model = MLPRegressor(**SMALL).fit(X, y).set_params(loss=Custom(half_square, function))
+    message = rf"The gradient of loss=Custom\(\.\.\.\) cannot be compiled: {match}"
+    with unchanged(model=model), pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+
+
+# --- Scaled targets ---
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "gaussian_nll", Quantile((0.1, 0.9))])
+def test_y_scale(X, Y, loss, weighted):
+    """As who scales by hand, with weights and several targets, one of them constant."""
+    weight = np.arange(80.0) % 3 if weighted else None
+    targets = np.column_stack([1e6 * Y[:, 0] - 5e6, np.full(80, 3.3)])
+    scaler = StandardScaler().fit(targets, sample_weight=weight)
+    expected = MLPRegressor(loss, **SMALL).fit(X, scaler.transform(targets), weight)
+    model = MLPRegressor(loss, **SMALL, y_scale="standard").fit(X, targets, weight)
+    assert_allclose(model.y_mean_, scaler.mean_)
+    assert_allclose(model.y_scale_, scaler.scale_)
+    assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-9)
+    ours, theirs = model.predict(X), expected.predict(X)
+    shape = (1, 2, 1) if ours.ndim == 3 else (1, 2)
+    scale, mean = scaler.scale_.reshape(shape), scaler.mean_.reshape(shape)
+    assert_allclose(ours, theirs * scale + mean, rtol=1e-7)
+    if loss == "gaussian_nll":
+        deviations = model.predict(X, return_std=True)[1]
+        assert_allclose(deviations, expected.predict(X, return_std=True)[1] * scaler.scale_)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), ours)
+
+
+def test_resumed_fits_keep_the_first_scale(X, y, unchanged):
+    model = MLPRegressor(**SMALL, y_scale="standard").partial_fit(X[:40], 10 * y[:40])
+    scale = model.y_scale_
+    model.partial_fit(X[40:], 10 * y[40:] + 1e3)
+    assert_array_equal(model.y_scale_, scale)
+    warm = MLPRegressor(**SMALL, y_scale="standard", warm_start=True).fit(X, y).fit(X, 2 * y)
+    assert_allclose(warm.y_scale_, [y.std()])
+    for name, values in (
+        ("y_scale_", [np.array([-1.0]), np.ones(2), 1.0, np.array([np.nan])]),
+        ("y_mean_", [None, np.array(["a"])]),
+    ):
+        for value in values:
+            other = pickle.loads(pickle.dumps(warm))
+            setattr(other, name, value)
+            for use in (lambda m: m.predict(X), lambda m: m.fit(X, y)):
+                with pytest.raises(ValueError, match=f"{name} must .* fit again"):
+                    use(other)
+    warm.set_params(y_scale=None)
+    with unchanged(model=warm), pytest.raises(ValueError, match="y_scale=None, but y was scaled"):
+        warm.fit(X, y)
+    plain = warm.set_params(warm_start=False).fit(X, y)
+    assert not hasattr(plain, "y_mean_")
+    plain.set_params(y_scale="standard")
+    with pytest.raises(ValueError, match="y_scale='standard', but y was not scaled"):
+        plain.partial_fit(X, y)
+
+
+def test_what_cannot_be_scaled(X, y, unchanged):
+    model = MLPRegressor(**SMALL).fit(X, y).set_params(y_scale="standard")
+    for loss in ("poisson", Tweedie(1.2)):
+        model.set_params(loss=loss)
+        message = r"y_scale='standard' makes some targets negative, which loss=.* does not take"
+        with unchanged(model=model), pytest.raises(ValueError, match=message):
+            model.fit(X, np.abs(y))
+    model.set_params(loss="huber")
+    with unchanged(model=model), pytest.raises(ValueError, match="y_scale='standard' cannot scale"):
+        model.fit(X, 1.5e308 * np.sign(y))
+    # Large ones that have a variance can be.
+    model.fit(X, 1e300 * y)
+    assert np.isfinite(model.predict(X)).all()

@@ -75,12 +75,25 @@ def test_two_parameters_may_be_meant():
         MLPClassifier(betas=(0.9, 0.99))
 
 
-def test_the_loss_is_a_parameter_of_the_regressor_only():
+@pytest.mark.parametrize("name", ["label_smooth", "class_weights"])
+def test_some_parameters_are_those_of_the_classifier_only(name):
+    with pytest.raises(TypeError, match=r"Did you mean '(label_smoothing|class_weight)'"):
+        MLPClassifier(**{name: 0})
+    with pytest.raises(TypeError, match=rf"'{name}'\. Parameters are: loss, "):
+        MLPRegressor(**{name: 0})
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_losses_have_other_names(estimator):
     for name in ("criterion", "objective", "loss_fn"):
         with pytest.raises(TypeError, match="Did you mean 'loss'"):
-            MLPRegressor(**{name: "mse"})
-        with pytest.raises(TypeError, match=rf"'{name}'\. Parameters are: hidden_layer_sizes, "):
-            MLPClassifier(**{name: "mse"})
+            estimator(**{name: "mse"})
+    theirs = {"CrossEntropyLoss": "log_loss", "Brier": "squared_error", "FocalLoss": "focal"}
+    if estimator is MLPRegressor:
+        theirs = {"MAE": "absolute_error", "SmoothL1Loss": "huber", "pinball": "quantile"}
+    for name, ours in theirs.items():
+        with pytest.raises(ValueError, match=f"Did you mean loss='{ours}'"):
+            estimator(loss=name).fit(X, Y)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,6 @@ def test_the_loss_is_a_parameter_of_the_regressor_only():
     [
         ("wd", r"alpha=weight_decay\*batch_size"),
         ("kernel_regularizer", r"alpha=2\*l2\*batch_size"),
-        ("class_weight", "compute_sample_weight"),
         ("callbacks", "partial_fit"),
         ("validation_data", "early_stopping=True"),
     ],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -576,13 +576,18 @@ def apply_link(head: HeadSpec, raw: FloatArray) -> FloatArray:
         scores = raw.T.copy()
         link.value(scores, np.empty(len(raw)))
         return scores.T
+    if link.is_cumulative:
+        first, *others = blocks_of(head, raw)
+        parts = [elementwise(link.value)(first)]
+        parts += [elementwise(link.increment)(other) for other in others]
+        return np.hstack(list(accumulate(parts)))
     outputs = elementwise(link.value, link.units_per_target)(*blocks_of(head, raw))
     return np.hstack(outputs) if isinstance(outputs, tuple) else outputs
 
 
 def blocks_of(head: HeadSpec, raw: FloatArray) -> list[FloatArray]:
     """Return the first raw prediction of every target, the second of every target, and so on."""
-    return np.split(raw, head.entry.units_per_target, axis=1)
+    return np.split(raw, head.units_per_target, axis=1)
 
 
 def loss_and_delta(
@@ -603,14 +608,50 @@ def loss_and_delta_of_head(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the loss of each sample and target, and its derivative."""
     loss, constants = head.entry, head.loss.constants
-    if loss.units_per_target > 1:
+    if loss.has_any_number:
+        return loss_and_delta_of_outputs(head, targets, raw, output)
+    if head.units_per_target > 1:
         blocks = blocks_of(head, raw)
         values = elementwise(loss.value)(targets, *blocks, EPSILON, *constants)
-        gradient = elementwise(loss.gradient, loss.units_per_target)
+        gradient = elementwise(loss.gradient, head.units_per_target)
         return values, np.hstack(gradient(targets, *blocks, *constants))
     if loss.is_categorical:
         targets = np.eye(head.units)[targets[:, 0].astype(int)]
+        if loss.takes_raw:
+            return loss_and_delta_of_classes(head, targets, raw, output)
     values = elementwise(loss.value)(targets, raw, output, EPSILON, *constants)
     if loss.is_categorical:
         values = np.where(targets == 1, values, 0.0)
-    return values, elementwise(loss.gradient)(targets, output, *constants)
+    known = (raw, output) if loss.takes_raw else (output,)
+    return values, elementwise(loss.gradient)(targets, *known, *constants)
+
+
+def loss_and_delta_of_classes(
+    head: HeadSpec, targets: FloatArray, raw: FloatArray, output: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the losses of all classes of each sample, and the derivative of their sum."""
+    loss, constants = head.entry, head.loss.constants
+    shifted = raw - raw.max(axis=1, keepdims=True)
+    log_output = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    values = elementwise(loss.value)(targets, log_output, output, EPSILON, *constants)
+    slopes = elementwise(loss.gradient)(targets, log_output, output, *constants)
+    # d log p_k / d z_j = [j = k] - p_j
+    return values, slopes - output * slopes.sum(axis=1, keepdims=True)
+
+
+def loss_and_delta_of_outputs(
+    head: HeadSpec, targets: FloatArray, raw: FloatArray, output: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the loss of outputs that are made of each other, and its derivative."""
+    loss, link = head.entry, head.entry.link
+    raws, outputs = blocks_of(head, raw), blocks_of(head, output)
+    pairs = list(zip(outputs, head.loss.constants, strict=True))
+    value, gradient = elementwise(loss.value), elementwise(loss.gradient)
+    values = sum(value(targets, own, own, EPSILON, constant) for own, constant in pairs)
+    by_output = [gradient(targets, own, constant) for own, constant in pairs]
+    # A raw prediction moves its own output and all after it.
+    deltas = []
+    for number, own in enumerate(raws):
+        moved = sum(by_output[number:])
+        deltas.append(moved if number == 0 else moved * elementwise(link.increment_slope)(own))
+    return values, np.hstack(deltas)

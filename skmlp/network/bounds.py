@@ -63,7 +63,8 @@ def cannot_overflow(
         if not max(raw_norm, norm) < SAFE_SHARE * largest:
             return False
     raw_norm = parameter_norm * (norm + 1.0)
-    if not raw_norm < SAFE_SHARE * largest:
+    # Outputs that are sums of several raw predictions have room for these.
+    if not raw_norm * max(head.units_per_target for head in network.heads) < SAFE_SHARE * largest:
         return False
     exponent = max(head.entry.link.exponent for head in network.heads)
     return exponent * raw_norm < SAFE_EXPONENT_SHARE * math.log(largest)

@@ -1,4 +1,4 @@
-"""Activations made of users' functions.
+"""Activations and losses made of users' functions.
 
 A function is taken apart into its code and all that it refers to, so that what is compiled, and
 kept on disk, is found again by what it computes and never by its name.
@@ -9,12 +9,14 @@ import dis
 import hashlib
 import math
 from collections.abc import Callable
+from itertools import product
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, Activation
+from skmlp.network.losses import CUSTOM_LINK, CUSTOM_LOSSES, Loss
 
 # What engines have functions of their own for, and what every compiler knows.
 ELEMENTARY = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh}
@@ -22,8 +24,7 @@ ELEMENTARY = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "tanh": np.tanh}
 IN_NUMPY = ModuleType("elementary")
 vars(IN_NUMPY).update(ELEMENTARY)
 BUILTINS = {"abs": abs, "min": min, "max": max}
-ROLES = ("value", "derivative")
-# What a function is tried with: it must take any number.
+# What a function is tried with: it must take any numbers.
 TRIED = (-1e3, -2.3, -0.4, 0.0, 0.6, 3.1, 1e3)
 # How a function would end with an exception, which kernels cannot pass on.
 RAISING = {"RAISE_VARARGS", "LOAD_ASSERTION_ERROR"}
@@ -38,16 +39,12 @@ def custom_activation(value: Callable[[float], float], derivative: Callable[[flo
     ValueError
         If a function cannot be compiled by every engine.
     """
-    parts = Resolver("value").resolve(value), Resolver("derivative").resolve(derivative)
-    for part, role in zip(parts, ROLES, strict=True):
-        check_returns_numbers(part.function, role)
-    digest = hashlib.blake2b(repr([part.description for part in parts]).encode(), digest_size=12)
-    name = f"custom-{digest.hexdigest()}"
+    name, parts = resolve_all("activation", ("z",), value=value, derivative=derivative)
     if name not in CUSTOM_ACTIVATIONS:
         CUSTOM_ACTIVATIONS[name] = Activation(
             name,
-            parts[0].function,
-            parts[1].function,
+            parts[0],
+            parts[1],
             derivative_takes_input=True,
             growth=None,
             reference="the user's",
@@ -55,25 +52,80 @@ def custom_activation(value: Callable[[float], float], derivative: Callable[[flo
     return name
 
 
-def check_returns_numbers(function: Callable[[float], Any], role: str) -> None:
+def custom_loss(
+    value: Callable[[float, float], float], gradient: Callable[[float, float], float]
+) -> str:
+    """Make an entry of two functions of target and raw prediction, and return its name.
+
+    Raises
+    ------
+    ValueError
+        If a function cannot be compiled by every engine.
+    """
+    arguments = "target", "prediction"
+    name, parts = resolve_all("loss", arguments, value=value, gradient=gradient)
+    if (name, CUSTOM_LINK) not in CUSTOM_LOSSES:
+        CUSTOM_LOSSES[name, CUSTOM_LINK] = Loss(
+            name,
+            CUSTOM_LINK,
+            of_raw_prediction(parts[0]),
+            parts[1],
+            domain="real numbers",
+            reference="the user's",
+        )
+    return name
+
+
+def of_raw_prediction(function: FunctionType) -> Callable[..., float]:
+    """Return a function that is called as the value of a loss is."""
+
+    def value(target: float, raw: float, output: float, epsilon: float) -> float:
+        return function(target, raw)
+
+    return value
+
+
+def resolve_all(
+    parameter: str, arguments: tuple[str, ...], **functions: Any
+) -> tuple[str, list[FunctionType]]:
+    """Return a name for what some functions of these arguments compute, and the functions.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be compiled by every engine.
+    """
+    parts = []
+    for role, function in functions.items():
+        what = f"{role} of {parameter}=Custom(...)"
+        parts.append(Resolver(what, len(arguments)).resolve(function))
+    for role, part in zip(functions, parts, strict=True):
+        what = f"{role} of {parameter}=Custom(...)"
+        check_returns_numbers(part.function, what, arguments)
+    digest = hashlib.blake2b(repr([part.description for part in parts]).encode(), digest_size=12)
+    return f"custom-{digest.hexdigest()}", [part.function for part in parts]
+
+
+def check_returns_numbers(
+    function: Callable[..., Any], what: str, arguments: tuple[str, ...]
+) -> None:
     """Refuse a function that does not return a real number for some.
 
     Engines look again, when they compile it.
     """
-    for z in TRIED:
+    for numbers in product(TRIED, repeat=len(arguments)):
+        given = ", ".join(f"{name}={z}" for name, z in zip(arguments, numbers, strict=True))
         try:
             with np.errstate(all="ignore"):
-                found = function(np.float64(z))
+                found = function(*map(np.float64, numbers))
         except Exception as error:
-            refuse(role, f"for z={z} it raises {error!r}", error)
+            refuse(what, f"for {given} it raises {error!r}", error)
         if not isinstance(found, bool | int | float | np.bool_ | np.integer | np.floating):
-            refuse(role, f"for z={z} it returns {found!r}, which is no real number")
+            refuse(what, f"for {given} it returns {found!r}, which is no real number")
 
 
-def refuse(role: str, reason: str, cause: Exception | None = None) -> NoReturn:
-    raise ValueError(
-        f"The {role} of activation=Custom(...) cannot be compiled: {reason}. {OFFERED}"
-    ) from cause
+def refuse(what: str, reason: str, cause: Exception | None = None) -> NoReturn:
+    raise ValueError(f"The {what} cannot be compiled: {reason}. {OFFERED}") from cause
 
 
 class Resolved:
@@ -95,12 +147,14 @@ class Resolver:
 
     Parameters
     ----------
-    role : str
+    what : str
         What the outermost one is, for messages.
+    n_arguments : int
+        How many arguments that one takes.
     """
 
-    def __init__(self, role: str) -> None:
-        self._role = role
+    def __init__(self, what: str, n_arguments: int) -> None:
+        self._what, self._n_arguments = what, n_arguments
         self._under_way: list[Any] = []
 
     def resolve(self, function: Any) -> Resolved:
@@ -117,8 +171,10 @@ class Resolver:
             self._refuse(f"{function.__name__} calls itself")
         self._under_way.append(function)
         code = function.__code__
-        if len(self._under_way) == 1 and (code.co_argcount != 1 or code.co_flags & 0x0C):
-            self._refuse(f"{function.__name__} must take one argument")
+        is_outermost, n_arguments = len(self._under_way) == 1, self._n_arguments
+        if is_outermost and (code.co_argcount != n_arguments or code.co_flags & 0x0C):
+            number = "one argument" if n_arguments == 1 else f"{n_arguments} arguments"
+            self._refuse(f"{function.__name__} must take {number}")
         if code.co_kwonlyargcount or function.__defaults__ or function.__kwdefaults__:
             self._refuse(f"{function.__name__} has arguments with defaults")
         names: dict[str, Any] = {}
@@ -163,7 +219,7 @@ class Resolver:
             self._refuse(f"it uses {name}.{member}" if member else f"it uses the module {name}")
 
     def _refuse(self, reason: str) -> NoReturn:
-        refuse(self._role, reason)
+        refuse(self._what, reason)
 
 
 def constants_of(resolver: Resolver, code: CodeType) -> tuple[Any, ...]:

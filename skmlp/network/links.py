@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from numpy import exp
+from numpy import exp, log
 
-from skmlp.network.activations import exponential, identity, logistic, softmax
+from skmlp.network.activations import exponential, identity, larger, logistic, softmax
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class Link:
         Raw predictions that belong to one target.
     is_categorical : bool
         Whether the outputs are the probabilities of the classes of one target.
+    increment, increment_slope : callable or None
+        ``increment(raw)`` and its derivative, where a target has any number of raw predictions:
+        `value` makes the first output of the first one, and every further output is the one before
+        it plus the increment.
     exponent : float
-        Outputs are no larger than ``max(|raw|, exp(exponent * |raw|))``; zero where none is larger
-        than its raw prediction, or than one. Bounds on a network's outputs are made of it.
+        Outputs are no larger than the sum of ``1 + max(|raw|, exp(exponent * |raw|))`` over the
+        raw predictions of the target. Bounds on a network's outputs are made of it.
     reference : str
         Where the formula comes from.
     n_spreads : int
@@ -48,13 +52,56 @@ class Link:
     value: Callable[..., Any]
     units_per_target: int = 1
     is_categorical: bool = False
+    increment: Callable[..., float] | None = None
+    increment_slope: Callable[..., float] | None = None
     exponent: float = 0.0
     reference: str = ""
     n_spreads: int = 0
 
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether each output of a target is made of the one before it."""
+        return self.increment is not None
+
+
+def softplus(z: float) -> float:
+    # log(1 + exp(z)), which neither overflows nor hides NaN.
+    return (z if z > 0.0 else 0.0) + log(1.0 + exp(-abs(z)))
+
 
 def mean_and_deviation(mean: float, log_variance: float) -> tuple[float, float]:
     return mean, exp(0.5 * log_variance)
+
+
+def log_softmax(scores: Any, largest: Any, total: Any) -> None:
+    """Turn the scores of several samples into logarithms of probabilities, in place.
+
+    They are finite for all finite scores.
+
+    Parameters
+    ----------
+    scores : array of shape (n_classes, n_samples)
+        Overwritten. Samples lie side by side, as for `skmlp.network.activations.softmax`.
+    largest, total : array of shape (n_samples,)
+        Overwritten; scratch memory.
+    """
+    classes, samples = scores.shape
+    for i in range(samples):
+        largest[i] = scores[0, i]
+        total[i] = 0.0
+    for k in range(1, classes):
+        for i in range(samples):
+            largest[i] = larger(scores[k, i], largest[i])
+    for k in range(classes):
+        for i in range(samples):
+            scores[k, i] = scores[k, i] - largest[i]
+            total[i] += exp(scores[k, i])
+    for i in range(samples):
+        total[i] = log(total[i])
+    # In a pass of its own: to subtract the sum of both would lose digits of large scores.
+    for k in range(classes):
+        for i in range(samples):
+            scores[k, i] = scores[k, i] - total[i]
 
 
 LINKS: dict[str, Link] = {
@@ -76,6 +123,20 @@ LINKS: dict[str, Link] = {
             exponent=0.5,
             reference="Nix & Weigend (1994), IEEE International Conference on Neural Networks",
             n_spreads=1,
+        ),
+        Link(
+            "laplace",
+            mean_and_deviation,
+            units_per_target=2,
+            exponent=0.5,
+            reference="as the Gaussian's, with the variance of a Laplace distribution",
+        ),
+        Link(
+            "increasing",
+            identity,
+            increment=softplus,
+            increment_slope=logistic,
+            reference='Park et al. (2022), AISTATS, "Learning quantile functions without crossing"',
         ),
     )
 }

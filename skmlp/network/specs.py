@@ -8,11 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from skmlp.network.activations import Activation, activation_entry
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.losses import Loss, loss_entry
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 from skmlp.network.penalties import PENALTIES, Penalty
 
 NORMALIZATIONS = ("layer", "batch")
+
+
+def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -126,21 +131,23 @@ class HeadSpec:
     def __post_init__(self) -> None:
         check_count("units", self.units)
         check("loss", self.loss, type(self.loss) is Formula, "a Formula")
-        key = self.loss.name, self.link
-        is_known = isinstance(self.link, str) and key in LOSSES
-        check("loss and link", key, is_known, "a pair of the registry of losses")
         self.entry.check_constants(self.loss.constants)
-        per_target = self.entry.units_per_target
+        per_target = self.units_per_target
         check("units", self.units, self.units % per_target == 0, f"a multiple of {per_target}")
 
     @property
     def entry(self) -> Loss:
-        return LOSSES[self.loss.name, self.link]
+        return loss_entry(self.loss.name, self.link)
+
+    @property
+    def units_per_target(self) -> int:
+        """How many raw predictions belong to one target."""
+        return self.entry.units_with(len(self.loss.constants))
 
     @property
     def target_columns(self) -> int:
         """Columns of the targets: class numbers take one, whatever the number of classes."""
-        return 1 if self.entry.is_categorical else self.units // self.entry.units_per_target
+        return 1 if self.entry.is_categorical else self.units // self.units_per_target
 
 
 @dataclass(frozen=True)
@@ -360,11 +367,6 @@ class OptimizerSpec:
         """Return the numbers of the weight matrices that it trains as a whole."""
         taken = self.entry.taken_matrices(self.settings, network.n_connections)
         return tuple(number for number in taken if number >= self.frozen_layers)
-
-
-def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
-    if not is_valid:
-        raise ValueError(f"{name} must be {expected}, but is {value!r}.")
 
 
 def check_count(name: str, value: Any) -> None:

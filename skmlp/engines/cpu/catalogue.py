@@ -9,10 +9,9 @@ from skmlp.engines.cpu.formula_kernels import (
     completion_kernel,
     constants_kernel,
     descend_kernel,
-    loss_kernel,
-    output_kernel,
     update_kernel,
 )
+from skmlp.engines.cpu.loss_kernels import loss_kernel, output_kernel
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.matrix_kernels import direction_kernel
 from skmlp.engines.cpu.projection import projection_kernel

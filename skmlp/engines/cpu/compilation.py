@@ -61,8 +61,8 @@ def specialize(formula: Any, dtype: Any) -> Any:
     return rebind(formula, dtype, elementary, inlined)
 
 
-def check_compiles(function: Any, scalar: Any, what: str) -> None:
-    """Compile a user's function of one number, and refuse what kernels could not call.
+def check_compiles(function: Any, scalars: tuple[Any, ...], what: str) -> None:
+    """Compile a user's function of numbers of some types, and refuse what kernels could not call.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def check_compiles(function: Any, scalar: Any, what: str) -> None:
         If it cannot be compiled, or does not return a real number whatever it is given.
     """
     try:
-        function.compile((scalar,))
+        function.compile(scalars)
     except NumbaError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"{what} cannot be compiled: {reason}") from error

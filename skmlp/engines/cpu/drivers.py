@@ -32,6 +32,7 @@ from skmlp.engines.cpu.tables import (
     EXTRAS,
     HEAD_FIRST,
     HEAD_KERNEL,
+    HEAD_TARGETS,
     HEAD_UNITS,
     INTERCEPTS,
     LD,
@@ -552,7 +553,7 @@ def predict_piece(layers, source, heads, work, parameters, order, out):
                 heads[head, HEAD_KERNEL],
                 (
                     *(advance(raw, first), ld, rows, heads[head, HEAD_UNITS]),
-                    *(advance(target, first), columns, scratch),
+                    *(heads[head, HEAD_TARGETS], advance(target, first), columns, scratch),
                 ),
             )
 

@@ -6,13 +6,14 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.formula_kernels import loss_kernel, output_kernel
+from skmlp.engines.cpu.loss_kernels import loss_kernel, output_kernel
 from skmlp.engines.cpu.tables import (
     HEAD_CONSTANTS,
     HEAD_FIELDS,
     HEAD_FIRST,
     HEAD_KERNEL,
     HEAD_TARGET,
+    HEAD_TARGETS,
     HEAD_UNITS,
     Integers,
 )
@@ -39,6 +40,7 @@ def head_table(network: NetworkSpec, kernels: list[int]) -> Integers:
     table[:, HEAD_UNITS] = [head.units for head in heads]
     table[:, HEAD_FIRST] = starts([head.units for head in heads])
     table[:, HEAD_TARGET] = starts([head.target_columns for head in heads])
+    table[:, HEAD_TARGETS] = [head.target_columns for head in heads]
     table[:, HEAD_CONSTANTS] = starts([len(head.loss.constants) for head in heads])
     return table
 

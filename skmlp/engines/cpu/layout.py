@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.formula_kernels import group_scratch_size
+from skmlp.engines.cpu.loss_kernels import group_scratch_size
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,

@@ -99,7 +99,7 @@ def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
     )
     if entry.name in CUSTOM_ACTIVATIONS:
         for role, formula in (("value", value), ("derivative", derivative)):
-            check_compiles(formula, real, f"The {role} of activation=Custom(...)")
+            check_compiles(formula, (real,), f"The {role} of activation=Custom(...)")
     return value, derivative
 
 

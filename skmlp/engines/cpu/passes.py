@@ -54,6 +54,7 @@ from skmlp.engines.cpu.tables import (
     HEAD_FIRST,
     HEAD_KERNEL,
     HEAD_TARGET,
+    HEAD_TARGETS,
     HEAD_UNITS,
     KEPT,
     LAYER_FIELDS,
@@ -291,8 +292,8 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
             heads[head, HEAD_KERNEL],
             (
                 *(own_raw, ld, own_targets, model.target_columns, weights, source.is_weighted),
-                *(rows_used, last - first, heads[head, HEAD_UNITS], constants, head),
-                *(losses, scratch),
+                *(rows_used, last - first, heads[head, HEAD_UNITS], heads[head, HEAD_TARGETS]),
+                *(constants, head, losses, scratch),
             ),
         )
 

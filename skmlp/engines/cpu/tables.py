@@ -64,7 +64,8 @@ HEAD_FIRST = 1  # first unit
 HEAD_UNITS = 2
 HEAD_TARGET = 3  # first column of the targets
 HEAD_CONSTANTS = 4  # offset in the constants of all heads
-HEAD_FIELDS = 5
+HEAD_TARGETS = 5  # columns of the targets
+HEAD_FIELDS = 6
 
 # Columns of the table of blocks.
 BLOCK_PANEL = 0

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
 from skmlp.network.constraints import Bounds
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.losses import CUSTOM_LOSSES, LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
-from skmlp.network.specs import L2, NetworkSpec, OptimizerSpec
+from skmlp.network.specs import L2, HeadSpec, NetworkSpec, OptimizerSpec
 
 # An entry's code is its place.
 KNOWN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "exp")
@@ -59,6 +59,14 @@ def optimizer_code(optimizer: OptimizerSpec) -> int:
 def shown(activation: str) -> str:
     """Return an activation as users write it; those of their own have names for machines."""
     return "Custom(...)" if activation in CUSTOM_ACTIVATIONS else repr(activation)
+
+
+def shown_loss(head: HeadSpec) -> str:
+    """Return the parameter that asks for a head's loss, as users write it."""
+    if (head.loss.name, head.link) in CUSTOM_LOSSES:
+        return "loss=Custom(...)"
+    is_smoothed = head.loss.name == "smoothed_log_loss"
+    return "label_smoothing of several classes" if is_smoothed else f"loss={head.loss.name!r}"
 
 
 def cannot_compute(lacking: Sequence[str]) -> str:
@@ -124,7 +132,7 @@ def what_is_lacking(
     if len(network.heads) > 1:
         lacking.append("several targets of classes")
     lacking += [
-        f"loss={head.loss.name!r}"
+        shown_loss(head)
         for head in network.heads
         if (head.loss.name, head.link) not in KNOWN_LOSSES
     ]
