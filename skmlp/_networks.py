@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from skmlp._choices import Choice, text_of
-from skmlp._formulas import FormulaChoice, formula_of, name_of
 from skmlp._solvers import uses_lbfgs
-from skmlp.activations import Custom
-from skmlp.network.activations import activation_entry
+from skmlp.activations import Custom, activation_formula
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
 
@@ -49,6 +47,8 @@ def describe_network(
         LayerSpec(units, activation_formula(activation), estimator.normalization, dropout)
         for units, activation, dropout in zip(hidden, activations, dropouts, strict=True)
     )
+    if drops and uses_lbfgs(estimator):
+        check_derivatives(layers)
     return NetworkSpec(InputSpec(n_features, input_dropout), layers, tuple(heads))
 
 
@@ -70,13 +70,21 @@ def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
     return list(value)
 
 
-def activation_formula(choice: str | FormulaChoice) -> Formula:
-    """Return what a name, or an object of `skmlp.activations`, stands for."""
-    if isinstance(choice, Custom):
-        return choice.formula()
-    name = name_of(choice)
-    assert name is not None
-    return formula_of(choice, activation_entry(name).constants)
+def check_derivatives(layers: Sequence[LayerSpec]) -> None:
+    """Refuse activations whose derivative is another function's, for 'lbfgs'.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for layer in layers:
+        if layer.entry.surrogate:
+            raise ValueError(
+                f"activation={layer.activation.name!r} does not go with solver='lbfgs', which "
+                "compares losses with their gradient: the derivative of this one is another "
+                "function's. Use solver='adam' or 'sgd', or activation='logistic'."
+            )
 
 
 def custom_choices(activation: Any) -> tuple[Custom, ...]:

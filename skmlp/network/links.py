@@ -14,7 +14,8 @@ from typing import Any
 
 from numpy import exp
 
-from skmlp.network.activations import exponential, identity, logistic, softmax
+from skmlp.network.activations import softmax
+from skmlp.network.elementwise import exponential, identity, logistic
 
 
 @dataclass(frozen=True)
