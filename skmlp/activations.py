@@ -391,9 +391,7 @@ def activation_formula(choice: str | FormulaChoice) -> Formula:
     return formula_of(name, activation_entry(name).constants)
 
 
-def evaluate(
-    activation: str | FormulaChoice, z: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def evaluate(activation: str | FormulaChoice, z: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Compute an activation and its derivative, number by number in plain Python.
 
     Parameters

@@ -224,8 +224,10 @@ def softmax_of_row_backward(a: Any, delta: Any) -> None:
         delta[k] = a[k] * (delta[k] - mean)
 
 
-# How steep and where it starts to bend: numbers beyond leave no digit in single precision.
-POSITIVE = {"low": 1e-6, "high": 1e6}
+def positive(name: str) -> Constant:
+    """Return a constant whose products and quotients stay numbers of single precision."""
+    return Constant(name, 1.0, low=1e-6, high=1e6)
+
 
 ACTIVATIONS: dict[str, Activation] = {
     entry.name: entry
@@ -333,7 +335,7 @@ ACTIVATIONS: dict[str, Activation] = {
             ew.celu,
             ew.celu_derivative,
             ("z if z > 0 else alpha * (exp(z / alpha) - 1)", "1 if a > 0 else a / alpha + 1"),
-            constants=(Constant("alpha", 1.0, **POSITIVE),),
+            constants=(positive("alpha"),),
             reference="Barron (2017), arXiv:1704.07483, eq. 2",
         ),
         Activation(
@@ -377,7 +379,7 @@ ACTIVATIONS: dict[str, Activation] = {
             ew.softplus_derivative,
             ("log(1 + exp(beta * z)) / beta", "1 / (1 + exp(-beta * z))"),
             derivative_takes_input=True,
-            constants=(Constant("beta", 1.0, **POSITIVE),),
+            constants=(positive("beta"),),
             growth=at_most_softplus,
             reference="Dugas et al. (2000), Incorporating second-order functional knowledge, NIPS",
         ),

@@ -95,13 +95,11 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
 
 def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
     """Return an activation's value and derivative, compiled in one precision."""
-    real = NUMBA_TYPES[dtype]
-    value, derivative = (
-        specialize(formula, np.dtype(dtype).type) for formula in (entry.value, entry.derivative)
-    )
+    real: Any = np.dtype(dtype).type
+    value, derivative = (specialize(formula, real) for formula in (entry.value, entry.derivative))
     if entry.name in CUSTOM_ACTIVATIONS:
         for role, formula in (("value", value), ("derivative", derivative)):
-            check_compiles(formula, real, f"The {role} of activation=Custom(...)")
+            check_compiles(formula, NUMBA_TYPES[dtype], f"The {role} of activation=Custom(...)")
     return value, derivative
 
 
