@@ -91,12 +91,14 @@ def numerical_gradient(model, head, X, y, weights):
 
 
 def covering_cases():
-    """Return all combinations for the kinds of maps, and one for every other activation."""
+    """Return all heads with the kinds of maps, and one with every other activation."""
     named = [name for name in DRAWN if name in DIFFERENTIABLE]  # a blend has no name
-    every = list(product(HEADS, named, [False, True], [0.0, 0.7]))
+    beside = [(False, 0.0), (True, 0.7)]
+    every = [(*pair, *beside[i % 2]) for i, pair in enumerate(product(HEADS, named))]
+    relu = [(head, "relu", *pair) for head in HEADS for pair in product([False, True], [0.0, 0.7])]
     others = [name for name in DIFFERENTIABLE if name not in DRAWN]
     one_each = [(HEADS[i % len(HEADS)], name, i % 2 == 0, 0.7) for i, name in enumerate(others)]
-    return every + one_each
+    return sorted({*every, *relu, *one_each})
 
 
 @pytest.mark.parametrize(("head", "activation", "weighted", "alpha"), covering_cases())
