@@ -109,13 +109,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'logistic': ``1 / (1 + exp(-z))``;
         - 'tanh': ``tanh(z)``;
         - 'relu': ``max(0, z)``;
-        - 'gelu': ``z * P(z)`` with the standard normal distribution `P`;
-        - 'silu': ``z / (1 + exp(-z))``;
+        - 'gelu': ``z * P(z)`` with the standard normal distribution `P`, 'gelu_tanh' or
+          ``GELU(approximate=True)`` its approximation;
+        - 'silu': ``z / (1 + exp(-z))``, and 'mish': ``z * tanh(log(1 + exp(z)))``;
         - 'leaky_relu': ``z`` if positive, else ``0.01 * z``, or
           ``LeakyReLU(negative_slope=...)``;
         - 'prelu': the same with slopes that units learn, or ``PReLU()``;
+        - 'elu': ``z`` if positive, else ``exp(z) - 1``, or ``ELU(alpha=...)``, its relatives
+          'celu', ``CELU(alpha=...)`` and 'selu', and 'softplus' or ``Softplus(beta=...)``;
+        - 'relu6', 'hard_tanh', 'hard_sigmoid', 'hard_swish', 'softsign', 'log_sigmoid', 'sinc',
+          'exponential', 'softmax', and ``Logistic(slope=..., threshold=...)``;
+        - 'step': 1 if `z` is positive, else 0, trained as if it were the identity where
+          ``|z| <= 1``; not with 'lbfgs';
         - 'maxout': the larger of two weighted inputs, or ``Maxout(pieces=...)``;
+        - ``Blend(f)``: between ``z`` and the activation `f`, as each unit learns;
         - ``Custom(value, derivative)``: functions of your own.
+
+        'sigmoid', 'swish' and 'hardtanh' stand for 'logistic', 'silu' and 'hard_tanh'.
+        `skmlp.activations.evaluate` computes any of them.
     solver : str or object of `skmlp.optimizers`, default='adam'
         What minimizes the loss: a quasi-Newton method that looks at all samples in each step
         ('lbfgs', good for small data), or minibatch gradient descent:

@@ -5,9 +5,8 @@ from typing import Any
 
 from skmlp import activations, losses
 from skmlp._choices import Choice, text_of
-from skmlp._formulas import FormulaChoice, formula_of, name_of
 from skmlp._solvers import uses_lbfgs
-from skmlp.network.activations import activation_entry
+from skmlp.activations import activation_formula
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
 
@@ -53,6 +52,8 @@ def describe_network(
             hidden, activations, normalizations, dropouts, strict=True
         )
     )
+    if drops and uses_lbfgs(estimator):
+        check_derivatives(layers)
     return NetworkSpec(InputSpec(n_features, input_dropout, noise), layers, tuple(heads))
 
 
@@ -74,13 +75,21 @@ def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
     return list(value)
 
 
-def activation_formula(choice: str | FormulaChoice) -> Formula:
-    """Return what a name, or an object of `skmlp.activations`, stands for."""
-    if isinstance(choice, activations.Custom):
-        return choice.formula()
-    name = name_of(choice)
-    assert name is not None
-    return formula_of(choice, activation_entry(name).constants)
+def check_derivatives(layers: Sequence[LayerSpec]) -> None:
+    """Refuse activations whose derivative is another function's, for 'lbfgs'.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for layer in layers:
+        if layer.entry.surrogate:
+            raise ValueError(
+                f"activation={layer.activation.name!r} does not go with solver='lbfgs', which "
+                "compares losses with their gradient: the derivative of this one is another "
+                "function's. Use solver='adam' or 'sgd', or activation='logistic'."
+            )
 
 
 CustomChoice = activations.Custom | losses.Custom

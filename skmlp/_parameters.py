@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp import losses, optimizers, schedules
+from skmlp import activations, losses, optimizers, schedules
 from skmlp._choices import EachOf, OneOf, same, text_of
 from skmlp._constraints import ConnectivityOptions
 from skmlp._held_out import ScoringOptions
@@ -28,13 +28,13 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
-from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
+from skmlp.network.activations import ALIASES
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NORMALIZATIONS
 from skmlp.training.history import SECONDS
 from skmlp.training.monitors import MONITORS
-from skmlp.training.schedules import BY_STEPS, SCHEDULES
+from skmlp.training.schedules import SCHEDULES
 
 
 class Condition(NamedTuple):
@@ -148,7 +148,7 @@ STEPWISE_VALUES = {
 }
 STEPWISE = OneOf(BY_STEPS, schedules.STEPWISE_CLASSES)
 
-ACTIVATION = OneOf(HIDDEN_ACTIVATIONS, (Custom, LeakyReLU, Maxout, PReLU))
+ACTIVATION = OneOf(HIDDEN_ACTIVATIONS | ALIASES.keys(), activations.OBJECTS)
 SHARE = Interval(Real, 0, 1, closed="left")
 NORMALIZATION = OneOf(set(NORMALIZATIONS))
 MONITOR = OneOf({SECONDS, *MONITORS})
@@ -210,10 +210,13 @@ PARAMETERS: dict[str, Parameter] = {
             ),
             values={
                 "identity": "linear none nonetype purelin",
-                "logistic": "sigmoid logsig expit",
+                "logistic": "logsig expit",
                 "relu": "rectifier rectified rectifiedlinear",
-                "silu": "swish",
+                "silu": "sigmoidlinearunit",
                 "gelu": "gaussianerrorlinear",
+                "gelu_tanh": "gelunew gelufast geluapproximate",
+                "exponential": "exp",
+                "step": "heaviside hardlim binarystep perceptron threshold",
                 "leaky_relu": "lrelu leakyrelu leakyrectify",
                 "prelu": "parametricrelu",
                 "tanh": "tansig hyperbolictangent",

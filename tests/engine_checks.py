@@ -36,6 +36,23 @@ from skmlp.network.specs import (
 
 # What the registries hold: a new entry takes part in every test that is given one of these.
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
+
+
+def kind_of(name):
+    """Return what of an activation decides on the loops around its formulas."""
+    entry = activation_entry(name)
+    counts = len(entry.constants), len(entry.learned)
+    return (*counts, entry.derivative_takes_input, entry.pieces is None, entry.takes_whole_rows)
+
+
+# Those that scikit-learn has, and one of every other kind. Whole networks are drawn of them: of the
+# others only the formulas are new, each of which has tests of its own.
+DRAWN = ["identity", "logistic", "tanh", "relu"]
+for name in [*HIDDEN, "blend_selu", "blend_elu"]:
+    if kind_of(name) not in map(kind_of, DRAWN):
+        DRAWN.append(name)
+# Those whose losses have the gradient that training follows.
+DIFFERENTIABLE = [name for name in HIDDEN if not ACTIVATIONS[name].surrogate]
 NORMALIZED = list(NORMALIZATIONS)
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
@@ -192,7 +209,7 @@ CONSTANTS = {"maxout": [(1.0,), (2.0,), (3.0,)], "leaky_relu": [(0.01,), (-0.7,)
 @st.composite
 def layers(draw):
     """Draw a layer of any kind."""
-    name = draw(st.sampled_from(HIDDEN))
+    name = draw(st.sampled_from(DRAWN))
     return make_layer(
         name,
         draw(st.integers(1, 40)),

@@ -450,7 +450,7 @@ def test_a_split_is_an_error_or_a_warning_or_neither(
 # --- Parameters ---
 
 BAD_PARAMETERS = [
-    ("activation", "swish"),
+    ("activation", "rrelu"),
     ("activation", None),
     ("solver", "newton"),
     ("alpha", -1.0),

@@ -25,7 +25,7 @@ from skmlp.engines.cpu import compilation, disk_cache
 from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.loss_kernels import loss_kernel
 from skmlp.engines.cpu.map_kernels import value_kernel
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 
@@ -454,8 +454,9 @@ def is_driver(function):
 
 
 def all_formulas():
-    for entry in ACTIVATIONS.values():
-        yield from (entry.value, entry.derivative)
+    for entry in (*ACTIVATIONS.values(), BLENDS["blend_selu"]):
+        if not entry.takes_whole_rows:  # these have places in a row, too
+            yield from (entry.value, entry.derivative)
     for loss in LOSSES.values():
         yield from (loss.value, loss.gradient)
     for optimizer in OPTIMIZERS.values():

@@ -1,5 +1,6 @@
 """Every formula of the registries against SciPy, mpmath and difference quotients."""
 
+import ctypes
 import re
 from itertools import product
 from pathlib import Path
@@ -12,8 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 
 from skmlp.engines.cpu.compilation import specialize
+from skmlp.engines.cpu.map_kernels import keeping_kernel
 from skmlp.engines.formulas import rebind
-from skmlp.network.activations import ACTIVATIONS, softmax
+from skmlp.network.activations import ACTIVATIONS, activation_entry, softmax
 from skmlp.network.links import LINKS, log_softmax
 from skmlp.network.loss_formulas import clip_probability
 from skmlp.network.losses import LOSSES
@@ -27,7 +29,14 @@ EPSILON = np.finfo(np.float64).eps
 ARGUMENTS = {
     "leaky_relu": [(0.01,), (-0.7,), (3.0,)],
     "prelu": [(0.25,), (-0.7,)],
+    "elu": [(1.0,), (0.0,), (2.5,)],
+    "celu": [(1.0,), (0.3,), (4.0,)],
+    "softplus": [(1.0,), (0.25,), (9.0,)],
+    "scaled_logistic": [(1.0, 0.0), (-3.0, 0.6), (0.2, -2.0)],
+    "blend_selu": [(1.0,), (-0.4,)],
+    "blend_celu": [(0.3, 0.7)],
 }
+# What SciPy and NumPy make of them.
 INDEPENDENT = {
     "identity": lambda z: z,
     "logistic": special.expit,
@@ -39,13 +48,45 @@ INDEPENDENT = {
     "leaky_relu": lambda z, slope: np.maximum(z, 0) + slope * np.minimum(z, 0),
     "prelu": lambda z, slope: np.maximum(z, 0) + slope * np.minimum(z, 0),
     "maxout": lambda z: np.maximum(z, np.roll(z, 1)),
+    "elu": lambda z, alpha: np.maximum(z, 0) + alpha * np.expm1(np.minimum(z, 0)),
+    "celu": lambda z, alpha: np.maximum(z, 0) + alpha * np.expm1(np.minimum(z, 0) / alpha),
+    "selu": lambda z: SELU[0] * np.where(z > 0, z, SELU[1] * np.expm1(np.minimum(z, 0))),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
+    "gelu_tanh": lambda z: (
+        z * special.expit(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * np.power(z, 3)))
+    ),
+    "softplus": lambda z, beta: np.logaddexp(0, beta * z) / beta,
+    "softsign": lambda z: 1 / (1 / z + np.sign(z)),
+    "log_sigmoid": special.log_expit,
+    "scaled_logistic": lambda z, slope, threshold: special.expit(slope * (z - threshold)),
+    "sinc": lambda z: np.sinc(z / np.pi),
+    "exponential": np.exp,
+    "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0, 1),
+    "hard_swish": lambda z: z * np.clip(z / 6 + 0.5, 0, 1),
+    "hard_tanh": lambda z: np.clip(z, -1, 1),
+    "relu6": lambda z: np.clip(z, 0, 6),
+    "step": lambda z: np.heaviside(z, 0.0),
+    "softmax": special.softmax,
 }
-ELEMENT_WISE = [name for name, entry in ACTIVATIONS.items() if entry.pieces is None]
-MANY_DIGITS = {name: getattr(mpmath, name) for name in ("exp", "log", "sqrt", "tanh", "erfc")}
+# What stands in the place of derivatives.
+SURROGATES = {"step": lambda z: (np.abs(z) <= 1).astype(float)}
+# Klambauer et al. (2017), section 3 of the appendix.
+SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+ELEMENT_WISE = [name for name, entry in ACTIVATIONS.items() if entry.is_elementwise]
+SMOOTH = [name for name in ELEMENT_WISE if not ACTIVATIONS[name].surrogate]
+# One without constants and one with.
+SOME_BLENDS = ["blend_selu", "blend_celu"]
+WITHOUT_NUMBERS = [name for name in ELEMENT_WISE if not ACTIVATIONS[name].learned]
+# Values at infinity that are infinite, and the plain logistic function of scikit-learn.
+OVERFLOWING = {"exp", "exponential", "logistic"}
+MANY_DIGITS = {
+    name: getattr(mpmath, name)
+    for name in ("exp", "log", "sqrt", "tanh", "erfc", "expm1", "log1p", "sin", "cos")
+}
 
 
 def arguments_of(name):
-    entry = ACTIVATIONS[name]
+    entry = activation_entry(name)
     default = tuple(part.default for part in entry.constants)
     return ARGUMENTS.get(name, [default + tuple(part.initial for part in entry.learned)])
 
@@ -59,7 +100,10 @@ def cases(names):
 
 
 def assert_near(results, formula, others, tolerance, points=POINTS):
-    """Compare with many digits; the error may be that of an argument rounded a few times."""
+    """Compare with many digits; the error may be that of an argument rounded a few times.
+
+    What is smaller than all numbers of single precision counts for zero.
+    """
     precise = exact(formula)
     with mpmath.workdps(50):
         for result, z in zip(results, points, strict=True):
@@ -68,7 +112,7 @@ def assert_near(results, formula, others, tolerance, points=POINTS):
             expected = precise(argument, *parameters)
             slope = mpmath.diff(lambda x, rest=parameters: precise(x, *rest), argument)
             scale = abs(expected) + abs(argument * slope)
-            assert abs(float(result - expected)) <= tolerance * float(scale), z
+            assert abs(float(result - expected)) <= tolerance * float(scale) + 1e-44, z
 
 
 def exact(formula):
@@ -84,7 +128,9 @@ def test_names_are_keys(registry):
 
 @pytest.mark.parametrize("registry", [ACTIVATIONS, OPTIMIZERS])
 def test_every_formula_stands_in_the_table_of_the_documentation(registry):
-    page = Path(__file__).parents[1] / "docs" / "design" / "numerics.md"
+    pages = ("guide/activations.md", "design/numerics.md")
+    docs = Path(__file__).parents[1] / "docs"
+    page = docs / pages[registry is not ACTIVATIONS]
     rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
     for key in registry:
         names = [key] if isinstance(key, str) else key
@@ -100,7 +146,7 @@ def test_every_activation_has_an_independent_formula():
 def test_activation_against_scipy(name, others):
     values = [ACTIVATIONS[name].value(z, *others) for z in POINTS]
     expected = INDEPENDENT[name](POINTS, *others)
-    assert_allclose(values, expected, rtol=1e-14, atol=1e-190)
+    assert_allclose(values, expected, rtol=2e-14, atol=1e-190)
 
 
 @pytest.mark.parametrize(
@@ -117,26 +163,29 @@ def test_values_are_bounded_or_no_larger_than_their_argument(name, others):
         assert value <= min(bound, slope * abs(z) + offset)
 
 
-@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+@pytest.mark.parametrize(("name", "others"), cases([*ELEMENT_WISE, *SOME_BLENDS]))
 def test_activation_against_many_digits(name, others):
     """As it is written, a formula loses no digits."""
-    value = ACTIVATIONS[name].value
+    value = activation_entry(name).value
     assert_near([value(z, *others) for z in POINTS], value, others, 4 * EPSILON)
 
 
-@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
+@pytest.mark.parametrize(("name", "others"), cases([*SMOOTH, *SOME_BLENDS]))
 def test_derivatives_against_many_digits(name, others):
-    entry = ACTIVATIONS[name]
+    entry = activation_entry(name)
     value = exact(entry.value)
     with mpmath.workdps(50):
         parameters = [mpmath.mpf(other) for other in others]
         for z in POINTS:
+            if abs(z) in KINKS.get(name, ()):
+                continue
             argument = mpmath.mpf(float(z))
             expected = float(mpmath.diff(lambda x: value(x, *parameters), argument))
             output = float(value(argument, *parameters))
             derivative = entry.derivative(z if entry.derivative_takes_input else output, *others)
             # 1 - a * a cancels where tanh saturates: an absolute rounding error remains.
-            assert derivative == pytest.approx(expected, rel=1e-14, abs=2 * EPSILON)
+            scale = max(1.0, *map(abs, others), 0.0)
+            assert derivative == pytest.approx(expected, rel=1e-14, abs=2 * EPSILON * scale)
             for i, learned in enumerate(entry.learned, start=len(entry.constants)):
 
                 def of_number(number, argument=argument, i=i):
@@ -146,35 +195,164 @@ def test_derivatives_against_many_digits(name, others):
                 assert learned.slope(z, *others) == pytest.approx(expected, rel=1e-14)
 
 
-@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_not_a_number_passes_through(name, others, dtype):
-    others = [dtype(other) for other in others]
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(ACTIVATIONS[name].value(dtype("nan"), *others))
-    assert np.isnan(specialize(ACTIVATIONS[name].value, dtype)(dtype("nan"), *others))
+# Where a derivative jumps, the registry takes one side's.
+KINKS = {"hard_tanh": (1.0,), "hard_sigmoid": (3.0,), "hard_swish": (3.0,)}
 
 
-@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_compiled_formula_is_the_python_formula(name, others, dtype):
+@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if ACTIVATIONS[n].surrogate])
+def test_surrogates(name):
+    derivative = ACTIVATIONS[name].derivative
+    assert_array_equal([derivative(z) for z in POINTS], SURROGATES[name](POINTS))
+
+
+# Between those of sinc there is no second sign, so that a limit can be told from its neighbors.
+EXTREMES = np.array([np.nan, -np.inf, np.inf, -1e4, 1e4, -1e300, 1e300, 0.0])
+
+
+@pytest.mark.parametrize(("name", "others"), cases(n for n in ELEMENT_WISE))
+def test_extreme_inputs(name, others):
+    """NaN passes through, and what has a finite limit has it at infinity, without a warning."""
     entry = ACTIVATIONS[name]
+    with np.errstate(all="ignore" if name in OVERFLOWING else "raise", under="ignore"):
+        values = np.array([entry.value(z, *others) for z in EXTREMES])
+        arguments = EXTREMES if entry.derivative_takes_input else values
+        derivatives = np.array([entry.derivative(a, *others) for a in arguments])
+    assert np.isnan(values[0])
+    for numbers in (values, derivatives):
+        assert not np.isnan(numbers[1:]).any()
+        for at_infinity, far in ((1, 5), (2, 6)):
+            if abs(numbers[far]) < 1e200:
+                assert numbers[at_infinity] == pytest.approx(numbers[far], abs=1e-200)
+            else:
+                assert numbers[at_infinity] == np.sign(numbers[far]) * np.inf
+    with np.errstate(all="ignore"):
+        expected = INDEPENDENT[name](EXTREMES[3:5], *others)
+    assert_allclose(values[3:5], expected, rtol=1e-13, atol=1e-190)
+
+
+def in_a_kernel(name, dtype, points, others):
+    """Return values and derivatives as a kernel computes them, many at once."""
+    z = np.array(points, dtype=dtype)
+    kept = np.empty_like(z)
+    constants = np.array([*others, 0.0])
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (z, kept, constants)]
+    arguments = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+    kernel = ctypes.CFUNCTYPE(None, *arguments)(keeping_kernel(name, dtype))
+    kernel(*pointers[:2], z.size, pointers[2])
+    return z, kept
+
+
+@pytest.mark.parametrize(("name", "others"), cases(WITHOUT_NUMBERS))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_formula_is_the_python_formula(name, others, dtype):
+    """Vectorized; the last points are left to a scalar loop. Extreme ones are in both."""
+    entry = ACTIVATIONS[name]
+    others = [float(np.dtype(dtype).type(other)) for other in others]
+    epsilon = float(np.finfo(dtype).eps)
+    with np.errstate(all="ignore"):
+        points = np.array([*POINTS, *EXTREMES] * 19, dtype=dtype).astype(float)
+    values, derivatives = in_a_kernel(name, dtype, points, others)
+    size = POINTS.size + EXTREMES.size
+    for results in (values, derivatives):
+        assert_array_equal(results, np.tile(results[:size], 19))
+    some, outputs, slopes = (part[: POINTS.size] for part in (points, values, derivatives))
+    assert_near(outputs, entry.value, others, 8 * epsilon, some)
+    # A derivative of outputs is of those that the kernel has computed.
+    given = some if entry.derivative_takes_input else outputs
+    assert_near(slopes, entry.derivative, others, 8 * epsilon, given)
+    largest = float(np.finfo(dtype).max)
+    with np.errstate(all="ignore"):
+        given = points[POINTS.size : size]
+        expected = np.array([entry.value(z, *others) for z in given])
+        arguments = given if entry.derivative_takes_input else expected
+        slopes = np.array([entry.derivative(a, *others) for a in arguments])
+        expected, slopes = (np.where(np.abs(x) > largest, np.sign(x) * np.inf, x)
+                            for x in (expected, slopes))  # fmt: skip
+    # A sine of 1e4 has lost four digits, and what is beyond a precision's numbers is infinite.
+    tolerance = {"rtol": 1e5 * epsilon, "atol": 8 * epsilon}
+    assert_allclose(values[POINTS.size : size], expected, **tolerance)
+    assert_allclose(derivatives[POINTS.size + 1 : size], slopes[1:], **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_formula_of_learned_numbers(dtype):
+    """With a constant besides."""
+    entry = activation_entry("blend_celu")
+    (others,) = arguments_of("blend_celu")
     others = [dtype(other) for other in others]
-    for formula in (entry.value, entry.derivative):
+    (learned,) = entry.learned
+    for formula in (entry.value, entry.derivative, learned.slope):
         compiled = specialize(formula, dtype)
         points = POINTS.astype(dtype)
         results = [float(compiled(z, *others)) for z in points]
         assert_near(results, formula, others, 8 * np.finfo(dtype).eps, points)
+        check_precision_of(compiled, dtype)
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(entry.value(dtype("nan"), *others))
+    assert np.isnan(specialize(entry.value, dtype)(dtype("nan"), *others))
 
 
-@pytest.mark.parametrize(("name", "others"), cases(ELEMENT_WISE))
-def test_single_precision_formula_has_no_double_in_it(name, others):
-    entry = ACTIVATIONS[name]
+class Number:
+    """A number that meets none but its like."""
+
+    def __init__(self, value):
+        self.value = float(value)
+
+    def of(self, other):
+        assert type(other) is Number, f"{other!r} has a precision of its own"
+        return other.value
+
+    def __neg__(self):
+        return Number(-self.value)
+
+    def __abs__(self):
+        return Number(abs(self.value))
+
+    def __add__(self, other):
+        return Number(self.value + self.of(other))
+
+    def __sub__(self, other):
+        return Number(self.value - self.of(other))
+
+    def __mul__(self, other):
+        return Number(self.value * self.of(other))
+
+    def __truediv__(self, other):
+        return Number(self.value / self.of(other))
+
+    def __lt__(self, other):
+        return self.value < self.of(other)
+
+    def __le__(self, other):
+        return self.value <= self.of(other)
+
+    def __gt__(self, other):
+        return self.value > self.of(other)
+
+    def __ge__(self, other):
+        return self.value >= self.of(other)
+
+    def __eq__(self, other):
+        return self.value == self.of(other)
+
+    def __ne__(self, other):
+        return self.value != self.of(other)
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(("name", "others"), cases([*ELEMENT_WISE, *SOME_BLENDS]))
+def test_formulas_keep_to_one_precision(name, others):
+    """Numbers with another one would make a loop in single precision compute in double."""
+    entry = activation_entry(name)
+    functions = {
+        key: lambda x, function=function: Number(function(x.value))
+        for key, function in MANY_DIGITS.items()
+    }
     for formula in (entry.value, entry.derivative, *(part.slope for part in entry.learned)):
-        compiled = specialize(formula, np.float32)
-        compiled(np.float32(0.5), *map(np.float32, others))
-        (signature,) = compiled.signatures
-        assert str(compiled.overloads[signature].signature.return_type) == "float32"
+        bound = rebind(formula, Number, functions, lambda function: function)
+        for z in POINTS:
+            assert type(bound(Number(z), *map(Number, others))) is Number
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -51,7 +51,7 @@ from skmlp.network.specs import plain_network
 DTYPES = ["float32", "float64"]
 
 # Bounds stated in the docstrings of `skmlp.engines.cpu.elementary`.
-ULPS = {"exp": 1.5, "log": 1.5, "tanh": 3.0}
+ULPS = {"exp": 1.5, "log": 1.5, "tanh": 3.0, "expm1": 3.0, "log1p": 3.0}
 
 
 def arguments_of(name, real):
@@ -59,9 +59,12 @@ def arguments_of(name, real):
     rng = np.random.default_rng(0)
     info = np.finfo(real)
     near_zero = rng.choice([-1.0, 1.0], 20_000) * 10.0 ** rng.uniform(-30, 0, 20_000)
-    if name == "exp":
+    if name in ("exp", "expm1"):
         lowest, highest = FORMATS[real].exp_range
         parts = [rng.uniform(lowest, highest, 100_000), rng.uniform(-1, 1, 50_000), near_zero]
+    elif name == "log1p":
+        large = 2.0 ** rng.uniform(-5, info.maxexp - 1, 50_000)
+        parts = [rng.uniform(-1, 2, 100_000), large, near_zero, -1 + 10.0 ** rng.uniform(-6, 0, 99)]
     elif name == "tanh":
         parts = [rng.uniform(-25, 25, 50_000), rng.uniform(-2, 2, 100_000), near_zero]
     else:
@@ -124,6 +127,27 @@ def test_error_of_erfc(dtype):
     assert_allclose(special[3], 1.0, rtol=4 * np.finfo(real).eps)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_error_of_sine_and_cosine(name, dtype):
+    real = np.dtype(dtype).type
+    rng = np.random.default_rng(0)
+    largest = 2.0 ** (FORMATS[real].mantissa_bits - 1)
+    sizes = 10.0 ** rng.uniform(-30, np.log10(largest), 600)
+    multiples = np.pi / 2 * np.arange(200)
+    x = np.concatenate([rng.choice([-1, 1], 600) * sizes, multiples, [0.0]]).astype(real)
+    with mpmath.workdps(60):
+        exact = [getattr(mpmath, name)(mpmath.mpf(float(argument))) for argument in x]
+        error = [abs(float(a - b)) for a, b in zip(apply(name, x).tolist(), exact, strict=True)]
+    assert (error <= (2 + np.abs(x.astype(float))) * np.finfo(real).eps).all()
+    if name == "sin":  # relative near zero
+        small = np.abs(x) < 1
+        assert_allclose(apply(name, x)[small], np.sin(x[small].astype(float)), rtol=1e-6)
+    beyond = apply(name, np.array([4 * largest, -np.inf, np.nan], dtype=real))
+    limit = float(name == "cos")
+    assert_allclose(beyond, [limit, limit, np.nan], rtol=np.finfo(real).eps)
+
+
 @pytest.mark.parametrize("name", sorted(ULPS))
 def test_elementary_functions_against_many_digits(name):
     """At a few points, lest the long double functions be wrong themselves."""
@@ -143,7 +167,9 @@ def test_special_arguments_of_elementary_functions(name, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, tiny, largest, -largest], dtype=dtype)
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(x)
-    assert_allclose(apply(name, x), expected, rtol=4 * np.finfo(dtype).eps)
+    # Half of the smallest number is zero.
+    smallest = tiny if name == "expm1" else 0
+    assert_allclose(apply(name, x), expected, rtol=4 * np.finfo(dtype).eps, atol=smallest)
 
 
 def addresses(A):

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp.activations import Custom, LeakyReLU, Maxout, PReLU
+from skmlp.activations import ELU, Blend, Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.masks import mask, word_of_step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -48,7 +48,7 @@ def clipped_derivative(z):
 CUSTOM = Custom(bump, bump_derivative)
 # Each once with constants or numbers that differ from the defaults.
 CHOICES = ["gelu", "silu", "prelu", "maxout", LeakyReLU(0.3), PReLU(), Maxout(3), CUSTOM]
-CHOICES += [("tanh", PReLU()), (Maxout(pieces=2), "gelu")]
+CHOICES += [("tanh", PReLU()), (Maxout(pieces=2), "gelu"), (Blend(ELU(0.5)), "softmax")]
 
 
 def fitted(estimator=MLPRegressor, *, data=X, **parameters):

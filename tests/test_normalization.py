@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from engine_checks import (
-    HIDDEN,
+    DRAWN,
     NORMALIZED,
     SETTINGS,
     TOLERANCE,
@@ -54,7 +54,7 @@ def passing_on(network):
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)
-@pytest.mark.parametrize("activation", HIDDEN)
+@pytest.mark.parametrize("activation", DRAWN)
 @pytest.mark.parametrize("normalization", NORMALIZED)
 def test_gradient_against_central_differences(normalization, activation, engine_name):
     engine = ENGINES[engine_name]()

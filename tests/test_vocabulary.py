@@ -211,8 +211,11 @@ def sigmoid():
 
 
 RENAMED = [
-    ("activation", "sigmoid", "logistic"),
-    ("activation", sigmoid, "logistic"),
+    ("activation", "Sigmoid", "sigmoid"),
+    ("activation", sigmoid, "sigmoid"),
+    ("activation", "Hardtanh", "hard_?tanh"),
+    ("activation", "exp", "exponential"),
+    ("activation", "heaviside", "step"),
     ("activation", "linear", "identity"),
     ("activation", None, "identity"),
     ("activation", "ReLU", "relu"),
@@ -264,7 +267,7 @@ def test_values_of_the_loss(value, meant):
         MLPRegressor(value).fit(X, Y)
 
 
-@pytest.mark.parametrize("value", ["elu", "softplus"])
+@pytest.mark.parametrize("value", ["rrelu", "glu"])
 def test_values_not_offered(value):
     with pytest.raises(ValueError, match=rf"'relu'.*Got '{value}' instead\.$"):
         MLPClassifier(activation=value).fit(X, Y)

@@ -477,7 +477,14 @@ class HiddenLayer:
             z = self._gain * self._normalization.values + extras[number, "shift"]
         self._z = z
         self._numbers = [extras[number, learned.name] for learned in layer.entry.learned]
-        values = self._pieces().max(axis=1) if layer.entry.pieces else self._apply("value", z)
+        if layer.entry.pieces:
+            values = self._pieces().max(axis=1)
+        elif layer.entry.takes_whole_rows:
+            values = z.copy()
+            for row in values:
+                layer.entry.value(row)
+        else:
+            values = self._apply("value", z)
         self._values = values
         word, factor = (
             (NO_DROPOUT, 1.0) if batch is None else (batch.mask_word, batch.dropout_factor)
@@ -509,6 +516,9 @@ class HiddenLayer:
             numbers = np.arange(self._layer.pieces)[:, np.newaxis]
             is_best = pieces.argmax(axis=1)[:, np.newaxis] == numbers
             delta = (is_best * delta[:, np.newaxis]).reshape(self._z.shape)
+        elif entry.takes_whole_rows:
+            for values, own in zip(self._values, delta, strict=True):
+                entry.derivative(values, own)
         else:
             argument = self._z if entry.derivative_takes_input else self._values
             delta = delta * self._apply("derivative", argument)

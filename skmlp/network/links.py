@@ -14,7 +14,8 @@ from typing import Any
 
 from numpy import exp, log
 
-from skmlp.network.activations import exponential, identity, larger, logistic, softmax
+from skmlp.network.activations import larger, softmax
+from skmlp.network.elementwise import exponential, identity, logistic
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Both are kept on disk (`engines.cpu.disk_cache`).
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,15 @@ inner = jit(no_cpython_wrapper=True)
 
 
 # Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out.
-# Python never calls it, and what it would be called by takes a sixth of the time to compile.
-inlined = njit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = njit(**OPTIONS, forceinline=True, no_cfunc_wrapper=True)
 
 
+@cache
 def specialize(formula: Any, dtype: Any) -> Any:
-    """Compile a registry formula in one precision, with the engine's elementary functions."""
+    """Compile a registry formula in one precision, with the engine's elementary functions.
+
+    Several kernels of a formula share the result.
+    """
     elementary = {"sqrt": np.sqrt, **elementary_functions(dtype)}
     return rebind(formula, dtype, elementary, inlined)
 

@@ -1,4 +1,4 @@
-"""exp, log, tanh and erfc in plain arithmetic, so that LLVM can vectorize the loops that call them.
+"""Elementary functions in plain arithmetic, so that LLVM can vectorize the loops that call them.
 
 The system's functions are calls, one number at a time, and a loop with a call in it stays
 scalar. These have no branches and no tables: the argument is reduced with the help of its binary
@@ -10,6 +10,7 @@ over the whole range; infinities, NaN, zeros and subnormal numbers behave as the
 
 from collections.abc import Callable
 from functools import cache
+from math import factorial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +31,17 @@ class Format(NamedTuple):
     ln2_low: float
     exp_range: tuple[float, float]  # beyond it, exp is zero or infinite
     tanh_range: float  # beyond it, tanh is one
+    pi_parts: tuple[float, ...]  # their sum; few bits each, so that products are nearly exact
+    sine_terms: tuple[float, ...]  # (sin(r) - r) / r**3 in r**2, for abs(r) <= pi / 2
     exp_terms: tuple[float, ...]  # (exp(r) - 1 - r) / r**2 for abs(r) <= log(2) / 2
     log_terms: tuple[float, ...]  # (log((1 + s) / (1 - s)) - 2 * s) / s**3 in s**2
     erfc_scale: float
     erfc_terms: tuple[float, ...]  # exp(x**2) * erfc(x) / t in 2 * t - 1, t = 1 / (1 + scale * x)
+
+
+def _alternating_factorials(count: int) -> tuple[float, ...]:
+    """Return the first coefficients of Taylor's series of the sine, behind ``r``."""
+    return tuple((-1) ** k / factorial(2 * k + 1) for k in range(1, count + 1))
 
 
 FORMATS = {
@@ -44,6 +52,8 @@ FORMATS = {
         ln2_low=3.194618494530941e-05,
         exp_range=(-104.5, 89.0),
         tanh_range=9.5,
+        pi_parts=(3.140625, 0.0009675025939941406, 1.5099580252808664e-07),
+        sine_terms=_alternating_factorials(6),
         exp_terms=(
             *(0.5, 0.16666576989698776, 0.041666554617204574),
             *(0.008363179052722577, 0.0013926183587713495),
@@ -67,6 +77,8 @@ FORMATS = {
         ln2_low=7.440617110012396716130157e-11,
         exp_range=(-746.0, 710.0),
         tanh_range=20.0,
+        pi_parts=(3.141592651605606, 1.9841871583270443e-09, 1.034036596358821e-18),
+        sine_terms=_alternating_factorials(10),
         exp_terms=(
             *(0.5, 0.16666666666666670991, 0.041666666666666669755, 0.0083333333333261351258),
             *(0.0013888888888883748305, 0.00019841269874820625271, 2.4801587325547741216e-05),
@@ -140,6 +152,20 @@ def fraction_and_exponent(typingctx, x):
     return signature, codegen
 
 
+@intrinsic
+def times_parity(typingctx, x, shifted):
+    """``x * (-1)**n`` for ``shifted = round_shift + n``."""
+    signature = x(x, x)
+
+    def codegen(context, builder, signature, args):
+        x, shifted = args
+        bits = _integers_like(signature.return_type)
+        parity = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, bits.width - 1))
+        return builder.bitcast(builder.xor(builder.bitcast(x, bits), parity), x.type)
+
+    return signature, codegen
+
+
 def _polynomial(terms: tuple[float, ...]) -> Any:
     """Return a function for compiled code that evaluates a polynomial by Horner's rule."""
 
@@ -160,7 +186,7 @@ def _polynomial(terms: tuple[float, ...]) -> Any:
 
 @cache
 def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
-    """Return compiled ``exp``, ``log``, ``tanh`` and ``erfc`` for one precision."""
+    """Return the compiled functions for one precision, by the names that formulas use."""
     own = FORMATS[real]
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     log2_e = real(1 / np.log(2))
@@ -172,6 +198,11 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
     log_terms = _polynomial(tuple(float(real(term)) for term in own.log_terms))
     erfc_terms = _polynomial(tuple(float(real(term)) for term in own.erfc_terms))
     erfc_scale = real(own.erfc_scale)
+    inverse_pi = real(1 / np.pi)
+    pi_high, pi_middle, pi_low = map(real, own.pi_parts)
+    sine_terms = _polynomial(tuple(float(real(term)) for term in own.sine_terms))
+    # So many periods and their rounding errors are alike.
+    largest_angle = real(2.0 ** (own.mantissa_bits - 1))
     smallest_normal = real(np.finfo(real).smallest_normal)
     up = real(2.0**own.mantissa_bits)
     exponent_of_up = real(own.mantissa_bits)
@@ -207,18 +238,22 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
         return -value if x < zero else value
 
     @njit(**OPTIONS)
-    def log(x):
-        """Natural logarithm; error below 1.5 ulp."""
-        is_subnormal = x < smallest_normal
-        fraction, n = fraction_and_exponent(x * up if is_subnormal else x)
-        n = n - exponent_of_up if is_subnormal else n
-        f = fraction - one
+    def log_of_parts(f, n):
+        """Logarithm of ``(1 + f) * 2**n``."""
         s = f / (two + f)
         z = s * s
         half_square = half * f * f
         # log(1 + f) = f - half_square + s * (half_square + z * terms(z)), small parts first.
         small = s * (half_square + z * log_terms(z)) + n * ln2_low
-        value = n * ln2_high + (f - (half_square - small))
+        return n * ln2_high + (f - (half_square - small))
+
+    @njit(**OPTIONS)
+    def log(x):
+        """Natural logarithm; error below 1.5 ulp."""
+        is_subnormal = x < smallest_normal
+        fraction, n = fraction_and_exponent(x * up if is_subnormal else x)
+        n = n - exponent_of_up if is_subnormal else n
+        value = log_of_parts(fraction - one, n)
         value = value if x < infinity else x
         value = -infinity if x == zero else value
         return nan if x < zero else value
@@ -231,4 +266,48 @@ def elementary_functions(real: Any) -> dict[str, Callable[[Any], Any]]:
         tail = exp(-(positive * positive)) * (t * erfc_terms((t - one) + t))
         return two - tail if x < zero else tail
 
-    return {"exp": exp, "log": log, "tanh": tanh, "erfc": erfc}
+    @njit(**OPTIONS)
+    def expm1(x):
+        """``exp(x) - 1`` without cancellation; error below 3 ulp."""
+        x = highest if x > highest else x
+        x = lowest if x < lowest else x
+        shifted, above_one = reduce(x)
+        # Half of it, which is finite wherever the whole is.
+        power = times_power_of_two(half, shifted)
+        return two * ((power - half) + power * above_one)
+
+    @njit(**OPTIONS)
+    def log1p(x):
+        """``log(1 + x)`` without cancellation; error below 3 ulp."""
+        total = one + x
+        lost = x - (total - one)
+        fraction, n = fraction_and_exponent(total)
+        f = (fraction - one) + times_power_of_two(lost, shift - n)
+        value = log_of_parts(f, n)
+        value = value if total < infinity else x
+        value = -infinity if total == zero else value
+        return nan if total < zero else value
+
+    @njit(**OPTIONS)
+    def sine_of_rest(x, multiple):
+        """Sine of ``x - multiple * pi``, which is at most pi / 2."""
+        r = ((x - multiple * pi_high) - multiple * pi_middle) - multiple * pi_low
+        square = r * r
+        return r + r * (square * sine_terms(square))
+
+    @njit(**OPTIONS)
+    def sin(x):
+        """Sine; error below ``(2 + abs(x)) * eps``, and zero where that has no digit left."""
+        x = zero if abs(x) > largest_angle else x
+        shifted = x * inverse_pi + shift
+        return times_parity(sine_of_rest(x, shifted - shift), shifted)
+
+    @njit(**OPTIONS)
+    def cos(x):
+        """Cosine; error below ``(2 + abs(x)) * eps``, and one where that has no digit left."""
+        x = zero if abs(x) > largest_angle else x
+        shifted = (x * inverse_pi - half) + shift
+        return times_parity(-sine_of_rest(x, (shifted - shift) + half), shifted)
+
+    functions = (exp, log, tanh, erfc, expm1, log1p, sin, cos)
+    return {function.__name__: function for function in functions}

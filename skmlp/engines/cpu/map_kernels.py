@@ -1,15 +1,15 @@
 """Kernels of hidden layers: from products to outputs, back, and dropout, compiled on first use.
 
 There are two kinds of maps. Those of *elements* know no rows: the driver calls them with any
-contiguous numbers. Those of *whole rows* have numbers of each unit or several pre-activations per
-unit, and find their places in the table of layers.
+contiguous numbers. Those of *whole rows* have numbers of each unit, several pre-activations per
+unit or values that depend on all of them, and find their places in the table of layers.
 """
 
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float64, int32, int64, types
+from numba import carray, float64, int32, int64, types
 
 from skmlp.engines.cpu.compilation import check_compiles, inlined, specialize
 from skmlp.engines.cpu.formula_kernels import (
@@ -72,7 +72,7 @@ class Maps(NamedTuple):
 def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     """Return what a layer is computed with, in training (`backward`) or in predictions."""
     name, entry = layer.activation.name, layer.entry
-    takes_whole_rows = bool(entry.learned) or entry.pieces is not None
+    takes_whole_rows = bool(entry.learned) or not entry.is_elementwise
     drops = backward and layer.dropout > 0.0
     # Of what is dropped, the output no longer tells.
     keeps = backward and (takes_whole_rows or entry.derivative_takes_input or drops)
@@ -83,6 +83,9 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
     elif entry.pieces is not None:
         forward = pieces_kernel(name, dtype, keeps)
         back = pieces_back_kernel(dtype) if backward else 0
+    elif entry.takes_whole_rows:
+        forward = row_kernel(name, dtype, keeps)
+        back = row_back_kernel(name, dtype) if backward else 0
     else:
         forward = keeping_kernel(name, dtype) if keeps else value_kernel(name, dtype)
         if backward:
@@ -93,10 +96,8 @@ def maps_of(layer: LayerSpec, dtype: str, *, backward: bool) -> Maps:
 
 def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
     """Return an activation's value and derivative, compiled in one precision."""
-    real = NUMBA_TYPES[dtype]
-    value, derivative = (
-        specialize(formula, np.dtype(dtype).type) for formula in (entry.value, entry.derivative)
-    )
+    real: Any = np.dtype(dtype).type
+    value, derivative = (specialize(formula, real) for formula in (entry.value, entry.derivative))
     if entry.name in CUSTOM_ACTIVATIONS:
         for role, formula in (("value", value), ("derivative", derivative)):
             check_compiles(formula, (real,), f"The {role} of activation=Custom(...)")
@@ -403,3 +404,41 @@ def pieces_back_kernel(dtype: str) -> int:
                     out[piece * columns + j] = delta[j] if kept[j] == number else zero
 
     return whole_rows_kernel(backpropagate, array, f"pieces {dtype}")
+
+
+@cache
+def row_kernel(name: str, dtype: str, keeps: bool) -> int:
+    """``kernel(layer, buffer, parameters, first, last, matrix)``: a map of rows as a whole.
+
+    If `keeps`, the values are kept, which dropout may change where they are.
+    """
+    _, array = types_of(dtype)
+    value, _ = formulas_of(activation_entry(name), dtype)
+
+    def activate(layer, buffer, parameters, first, last, matrix):
+        columns = layer[UNITS]
+        for i in range(first, last):
+            z = advance(buffer, layer[OUTPUTS] + i * layer[LD])
+            value(carray(z, columns))
+            if keeps:
+                kept = advance(buffer, layer[KEPT] + i * layer[LD])
+                for j in range(columns):
+                    kept[j] = z[j]
+
+    return whole_rows_kernel(activate, array, f"row {name} {keeps} {dtype}")
+
+
+@cache
+def row_back_kernel(name: str, dtype: str) -> int:
+    """``kernel(layer, buffer, parameters, first, last, matrix)``: back through `row_kernel`."""
+    _, array = types_of(dtype)
+    _, derivative = formulas_of(activation_entry(name), dtype)
+
+    def backpropagate(layer, buffer, parameters, first, last, matrix):
+        columns = layer[UNITS]
+        for i in range(first, last):
+            delta = advance(buffer, layer[DELTAS] + i * layer[LD])
+            kept = advance(buffer, layer[KEPT] + i * layer[LD])
+            derivative(carray(kept, columns), carray(delta, columns))
+
+    return whole_rows_kernel(backpropagate, array, f"row back {name} {dtype}")
