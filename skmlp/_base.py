@@ -275,7 +275,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         choice = choose_for_fit(
             self.device,
             fit_flops(X.shape[0], network.n_coefs, self.max_iter),
-            what_is_lacking(network, optimizer, schedule.name),
+            what_is_lacking(network, optimizer),
         )
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")

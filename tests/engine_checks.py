@@ -13,7 +13,7 @@ from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cuda.vocabulary import (
     KNOWN_ACTIVATIONS,
     KNOWN_OPTIMIZERS,
-    what_is_lacking,
+    is_plain,
 )
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS, activation_entry
@@ -37,7 +37,7 @@ HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 NORMALIZED = list(NORMALIZATIONS)
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
-# Those that CUDA knows.
+# Those of plain networks.
 CUDA_HIDDEN = [name for name in KNOWN_ACTIVATIONS if name in HIDDEN]
 CUDA_STOCHASTIC = list(KNOWN_OPTIMIZERS)
 CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
@@ -273,7 +273,7 @@ def check_against_reference(
         assume("overflow" not in str(warning) or is_safe)
         raise
     optimizer = OptimizerSpec(solver, OPTIMIZERS[solver].defaults, **(beside or {}))
-    if what_is_lacking(network, optimizer):  # what every engine knows is compared without exception
+    if not is_plain(network, optimizer):  # what is plain is compared without exception
         assume_well_conditioned(network, problem, plan, expected, dtype, options)
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 

@@ -26,9 +26,10 @@ needs_compilers = pytest.mark.skipif(
 def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
     """To machine code; all numbers of a thread stay in registers, none in its local memory."""
     from skmlp.engines.cuda import kernels
+    from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.compilation import compile_kernel
 
-    found = list(kernels.kernels_for(kernels.DTYPES, capability))
+    found = list(kernels_for(kernels.DTYPES, capability))
     assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
     for kernel in found:

@@ -168,7 +168,7 @@ def test_larger_networks(units, dtype, path):
 
 def test_every_kernel_is_launched(device, monkeypatch):
     """Groups of one model and of more than the multiprocessors: small tiles and large ones."""
-    from skmlp.engines.cuda.kernels import kernels_for
+    from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 
     launched = checks.record_launches(monkeypatch)

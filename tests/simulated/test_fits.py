@@ -1,6 +1,5 @@
 """Fits in the simulator against the reference engine, on both paths and in all circumstances."""
 
-from dataclasses import replace
 from itertools import product, zip_longest
 
 import numpy as np
@@ -12,7 +11,6 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
-    make_layer,
     make_plan,
     make_problem,
     make_task,
@@ -24,10 +22,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
-from skmlp.engines.cuda import batched, engine, kernels, paths, resident, tables
+from skmlp.engines.cuda import batched, engine, kernels, paths, programs, resident, tables
 from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
+from skmlp.engines.cuda.programs import ProgramGroup
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
@@ -35,9 +34,12 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import plain_network
 
-PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
-# A team has more members than a short batch has rows for.
-TEAMS = {"batched": 1, "resident": 1, "team": 3}
+PATHS = {
+    "batched": BatchedGroup,
+    "programs": ProgramGroup,
+    "resident": ResidentGroup,
+    "team": ResidentGroup,
+}
 SMALL = {
     "network": plain_networks(CUDA_HIDDEN, KNOWN_LOSSES),
     "n_samples": st.integers(1, 40),
@@ -57,9 +59,9 @@ def path(request):
 
 def make_engine(path):
     """Return an engine whose fits take a path."""
-    return CudaEngine(
-        policy=PathPolicy("batched" if path == "batched" else "resident", TEAMS[path])
-    )
+    if path == "team":  # it has more members than a short batch has rows for
+        return CudaEngine(policy=PathPolicy("resident", 3))
+    return CudaEngine(policy=PathPolicy(path, 1))
 
 
 @pytest.fixture
@@ -91,38 +93,25 @@ def test_every_formula(path, activation, key):
         assert_allclose(actual[2].vectors, expected[2].vectors, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("change", "beside", "named"),
-    [
-        ({"layers": (make_layer("gelu", 5),)}, {}, "activation='gelu'"),
-        ({"layers": (make_layer("tanh", 5, 0.1),)}, {}, "dropout"),
-        ({"layers": (make_layer("tanh", 5, normalization="layer"),)}, {}, "normalization='layer'"),
-        ({"heads": NETWORK.heads * 2}, {}, "several targets"),
-        ({}, {"clip_norm": 1.0}, "clip_norm"),
-        ({}, {"weight_decay": 0.1}, "weight_decay"),
-        ({}, {"solver": "lion"}, "solver='lion'"),
-    ],
-)
-def test_the_engine_refuses_what_it_would_compute_as_if_it_were_plain(change, beside, named):
-    network = replace(NETWORK, **change)
-    problem = make_problem(network, 9)
-    engine = make_engine("batched")
-    task = make_task(engine, network, problem, **beside)
-    with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-        engine.start([task])
-    if change:
-        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-            engine.loss_and_gradient(network, task.data, task.parameters, 0.1)
-        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-            engine.outputs(network, task.parameters, task.data)
-
-
-def test_the_engine_refuses_a_rate_for_each_step():
-    engine = make_engine("batched")
-    problem = make_problem(NETWORK, 9)
-    run = engine.start([make_task(engine, NETWORK, problem)])
-    with pytest.raises(ValueError, match="a learning rate for each step"):
-        run.advance([make_plan(9, batch_size=7)])
+def test_rates_of_batches(path):
+    """Those of batches without weight are passed over with them; of two fits one has one rate."""
+    X, targets, weight = make_problem(NETWORK, 17)
+    weight[4:8] = 0.0
+    orders = np.tile(np.arange(17), (3, 1))
+    rates = np.random.default_rng(0).uniform(0.0, 0.1, size=(3, 5))
+    plans = [EpochPlan(orders, 0.01, rates), EpochPlan(orders, 0.02)]
+    results = []
+    for compute in (make_engine(path), ReferenceEngine()):
+        task = make_task(compute, NETWORK, (X, targets, weight), batch_size=4, solver="sgd")
+        run = compute.start([task, task])
+        losses = [result.losses for result in run.advance(plans)]
+        losses += [result.losses for result in run.advance(plans[::-1])]
+        results.append((losses, [run.parameters(i) for i in range(2)]))
+    for actual, expected in zip(*results, strict=True):
+        assert_allclose(actual, expected, rtol=1e-10, atol=1e-13)
+    run = make_engine(path).start([make_task(CudaEngine(), NETWORK, (X, targets, weight))])
+    with pytest.raises(ValueError, match=r"rates must have shape \(3, 3\), got \(3, 5\)"):
+        run.advance(plans[:1])
 
 
 def test_a_list_of_unlike_fits(path):
@@ -171,8 +160,9 @@ def test_a_list_of_unlike_fits(path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("density", [None, 0.4])
 def test_a_batch_in_pieces(path, dtype, density, monkeypatch):
-    """Slabs of the batched path; in the resident one pieces, and memory that lies outside."""
-    monkeypatch.setattr(batched, "slab_rows", lambda *_: 5)
+    """Slabs of the launched paths; in the resident one pieces, and memory that lies outside."""
+    for module in (batched, programs):
+        monkeypatch.setattr(module, "slab_rows", lambda *_: 5)
     problem = make_problem(NETWORK, 45, density=density)
     options = {"batch_size": 40}
     actual = run_epochs(make_engine(path), NETWORK, problem, dtype=dtype, **options)
