@@ -178,6 +178,8 @@ def test_every_kernel_is_launched(device, monkeypatch):
         checks.check_fit(CLASSIFIER, sparse, dtype=dtype, path="batched")
         checks.check_group(device.multiprocessors + 1, dtype, path="batched")
         checks.check_prediction(dtype, monkeypatch)
+        for name in checks.EVERY_ENTRY:
+            checks.check_entry(name, dtype)
     if device.capability >= TENSOR_CAPABILITY:
         for precision in PRECISIONS:
             checks.check_group(1, "float32", precision)

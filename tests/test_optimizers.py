@@ -20,7 +20,6 @@ import skmlp.engines.cpu.engine
 from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
-from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import optimizers
 from skmlp.network.constants import Constant
@@ -324,19 +323,3 @@ def test_short_calls_find_their_rates(monkeypatch):
     expected = run_epochs(CpuEngine(1), NETWORK, problem, plan)
     monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
     assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem, plan), expected)
-
-
-# --- CUDA ---
-
-
-def test_what_cuda_lacks_of_optimizers_is_named():
-    adam = OptimizerSpec("adam", OPTIMIZERS["adam"].defaults)
-    assert what_is_lacking(NETWORK, adam, "invscaling") == []
-    for optimizer, schedule, expected in [
-        (OptimizerSpec("lion", OPTIMIZERS["lion"].defaults), "constant", ["solver='lion'"]),
-        (replace(adam, weight_decay=0.1, clip_norm=1.0), "constant", ["weight_decay", "clip_norm"]),
-        (adam, "cosine", ["learning_rate='cosine'"]),
-        (adam, "function", ["learning_rate=<function>"]),
-        (None, "cosine", []),
-    ]:
-        assert what_is_lacking(NETWORK, optimizer, schedule) == expected

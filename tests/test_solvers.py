@@ -298,21 +298,6 @@ def test_what_lbfgs_does_without_is_said(parameters, said):
         fitted(**options, learning_rate="adaptive")  # scikit-learn's, where nothing is said
 
 
-def test_cuda_says_what_it_lacks():
-    for parameters, lacking in [
-        ({"solver": Lion()}, "solver='lion'"),
-        ({"weight_decay": 0.1}, "weight_decay"),
-        ({"clip_norm": 1.0}, "clip_norm"),
-        ({"learning_rate": "cosine"}, "learning_rate='cosine'"),
-        ({"learning_rate": np.cos}, "learning_rate=<function>"),
-    ]:
-        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {lacking}"):
-            fitted(device="cuda", **parameters)
-        model = fitted(device="auto", **parameters)
-        assert model.device_ == "cpu"
-        assert lacking in model.device_reason_
-
-
 # --- Schedules ---
 
 

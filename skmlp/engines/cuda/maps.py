@@ -1,7 +1,7 @@
 """Kernels of programs for hidden layers: maps, dropout, and the sums for what a map learns.
 
-A block has a row of a slab, its threads take the columns in turns. Columns of padding hold zeros:
-what works in the place of a product leaves them alone.
+Blocks take the rows of a slab in turns, and their threads the columns. Columns of padding hold
+zeros: what works in the place of a product leaves them alone.
 """
 
 from collections.abc import Callable
@@ -54,23 +54,23 @@ def element_kernel(entry: Activation, dtype: str, trains: bool) -> Callable[...,
     load_numbers = loader(dtype, len(entry.learned))
 
     def kernel(numbers, parameters, work, constants, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         ld = padded(stage.units)
-        own = advance(work, model * group.workspace + row * ld)
         learned = advance(parameters, model * group.parameters + stage.numbers)
         shared = load_constants(constants, 1, stage.constants)
-        for j in range(cuda.threadIdx.x, stage.units, BLOCK_THREADS):
-            own_numbers = load_numbers(learned, ld, j)
-            z = own[stage.products + j]
-            a = real(value(z, *shared, *own_numbers))
-            if trains:
-                slope = derivative(z if takes_input else a, *shared, *own_numbers)
-                own[stage.kept + j] = real(slope)
-                by_numbers = slopes(z, *shared, *own_numbers)
-                store_all(own, stage.matrix, stage.slopes + j, by_numbers)
-            own[stage.outputs + j] = a
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            own = advance(work, model * group.workspace + row * ld)
+            for j in range(cuda.threadIdx.x, stage.units, BLOCK_THREADS):
+                own_numbers = load_numbers(learned, ld, j)
+                z = own[stage.products + j]
+                a = real(value(z, *shared, *own_numbers))
+                if trains:
+                    slope = derivative(z if takes_input else a, *shared, *own_numbers)
+                    own[stage.kept + j] = real(slope)
+                    by_numbers = slopes(z, *shared, *own_numbers)
+                    store_all(own, stage.matrix, stage.slopes + j, by_numbers)
+                own[stage.outputs + j] = a
 
     return kernel
 
@@ -91,25 +91,25 @@ def pieces_kernel(entry: Activation, dtype: str, trains: bool) -> Callable[..., 
     zero = real(0)
 
     def kernel(numbers, parameters, work, constants, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         units, ld = stage.units, padded(stage.units)
         own = advance(work, model * group.workspace)
-        z = advance(own, stage.products + row * padded(stage.product_units))
-        for j in range(cuda.threadIdx.x, ld, BLOCK_THREADS):
-            best, number = zero, zero
-            if j < units:
-                best = z[j]
-                for piece in range(1, stage.product_units // units):
-                    found = better(z[piece * units + j], best)
-                    # Equal numbers are no change, and neither is one NaN for another.
-                    if found != best and best == best:
-                        number = real(piece)
-                    best = found
-            own[stage.outputs + row * ld + j] = best
-            if trains:
-                own[stage.kept + row * ld + j] = number
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            z = advance(own, stage.products + row * padded(stage.product_units))
+            for j in range(cuda.threadIdx.x, ld, BLOCK_THREADS):
+                best, number = zero, zero
+                if j < units:
+                    best = z[j]
+                    for piece in range(1, stage.product_units // units):
+                        found = better(z[piece * units + j], best)
+                        # Equal numbers are no change, and neither is one NaN for another.
+                        if found != best and best == best:
+                            number = real(piece)
+                        best = found
+                own[stage.outputs + row * ld + j] = best
+                if trains:
+                    own[stage.kept + row * ld + j] = number
 
     return kernel
 
@@ -119,12 +119,12 @@ def multiply_kernel() -> Callable[..., None]:
     """Return the way back through a map of elements: ``deltas *= kept``."""
 
     def kernel(numbers, work, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
-        own = advance(work, model * group.workspace + row * padded(stage.units))
-        for j in range(cuda.threadIdx.x, stage.units, BLOCK_THREADS):
-            own[stage.deltas + j] *= own[stage.kept + j]
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            own = advance(work, model * group.workspace + row * padded(stage.units))
+            for j in range(cuda.threadIdx.x, stage.units, BLOCK_THREADS):
+                own[stage.deltas + j] *= own[stage.kept + j]
 
     return kernel
 
@@ -135,18 +135,18 @@ def pieces_back_kernel(dtype: str) -> Callable[..., None]:
     zero = np.dtype(dtype).type(0)
 
     def kernel(numbers, work, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         units, ld = stage.units, padded(stage.product_units)
         own = advance(work, model * group.workspace)
-        kept = advance(own, stage.kept + row * padded(units))
-        deltas = advance(own, stage.deltas + row * padded(units))
-        out = advance(own, stage.product_deltas + row * ld)
-        for j in range(cuda.threadIdx.x, ld, BLOCK_THREADS):
-            unit, piece = j % units, j // units
-            is_taken = j < stage.product_units and kept[unit] == piece
-            out[j] = deltas[unit] if is_taken else zero
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            kept = advance(own, stage.kept + row * padded(units))
+            deltas = advance(own, stage.deltas + row * padded(units))
+            out = advance(own, stage.product_deltas + row * ld)
+            for j in range(cuda.threadIdx.x, ld, BLOCK_THREADS):
+                unit, piece = j % units, j // units
+                is_taken = j < stage.product_units and kept[unit] == piece
+                out[j] = deltas[unit] if is_taken else zero
 
     return kernel
 
@@ -161,18 +161,20 @@ def drop_kernel(dtype: str) -> Callable[..., None]:
     zero = real(0)
 
     def kernel(numbers, work, constants, drop, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
+        model = int64(cuda.blockIdx.z)
         own_numbers = advance(numbers, model * N_INTEGERS)
-        if row >= rows_in_slab(own_numbers, slab):
-            return
+        rows = rows_in_slab(own_numbers, slab)
         # Steps count from one, and this one is not over.
         of_step = word_of_step(int(own_numbers[tables.SEED]), int(own_numbers[tables.STEP] + 1))
-        word = word_of_row(word_of_layer(of_step, int(drop.number)), int(slab.start + row))
+        of_layer = word_of_layer(of_step, int(drop.number))
         scale = real(constants[drop.scale])
-        values = advance(work, model * group.workspace + drop.place + row * padded(drop.units))
-        for j in range(cuda.threadIdx.x, drop.units, BLOCK_THREADS):
-            is_kept = word_of_unit(word, int(j)) >= drop.lowest_kept
-            values[j] = values[j] * scale if is_kept else zero
+        matrix = advance(work, model * group.workspace + drop.place)
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            word = word_of_row(of_layer, int(slab.start + row))
+            values = advance(matrix, row * padded(drop.units))
+            for j in range(cuda.threadIdx.x, drop.units, BLOCK_THREADS):
+                is_kept = word_of_unit(word, int(j)) >= drop.lowest_kept
+                values[j] = values[j] * scale if is_kept else zero
 
     return kernel
 
@@ -182,15 +184,15 @@ def gather_kernel() -> Callable[..., None]:
     """Return the copy of a slab's rows of dense X, padding included, to the workspace."""
 
     def kernel(numbers, source, row_numbers, work, layer, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         columns = group.source_columns
-        number = int64(row_numbers[model * group.rows + slab.start + row])
-        out = advance(work, model * group.workspace + layer.inputs + row * columns)
-        values = advance(source, number * columns)
-        for j in range(cuda.threadIdx.x, columns, BLOCK_THREADS):
-            out[j] = values[j]
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            number = int64(row_numbers[model * group.rows + slab.start + row])
+            out = advance(work, model * group.workspace + layer.inputs + row * columns)
+            values = advance(source, number * columns)
+            for j in range(cuda.threadIdx.x, columns, BLOCK_THREADS):
+                out[j] = values[j]
 
     return kernel
 

@@ -41,14 +41,13 @@ sqrt = ELEMENTARY["sqrt"]
 
 @cache
 def layer_kernel(dtype: str) -> Callable[..., None]:
-    """Return the normalization of rows: a block each."""
+    """Return the normalization of rows, which blocks take in turns."""
     real = np.dtype(dtype).type
     one, epsilon = real(1), real(EPSILON)
 
     def kernel(numbers, parameters, work, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         thread, threads = uint32(cuda.threadIdx.x), uint32(BLOCK_THREADS)
         scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
         columns, ld = stage.product_units, padded(stage.product_units)
@@ -56,26 +55,27 @@ def layer_kernel(dtype: str) -> Callable[..., None]:
         gain = advance(own_parameters, stage.gain)
         shift = advance(own_parameters, stage.shift)
         own = advance(work, model * group.workspace)
-        z = advance(own, stage.products + row * ld)
-        out = advance(own, stage.normalized + row * ld)
-        # What is constant becomes zero without rounding.
-        common = z[0]
-        total = 0.0
-        for j in range(thread, columns, threads):
-            total += float64(z[j] - common)
-        mean = real(sum_of_block(total, scratch, thread, threads) / float64(columns))
-        squares = 0.0
-        for j in range(thread, columns, threads):
-            centered = float64(z[j] - common - mean)
-            squares += centered * centered
-        squares = sum_of_block(squares, scratch, thread, threads)
-        scale = one / sqrt(real(squares / float64(columns)) + epsilon)
-        for j in range(thread, columns, threads):
-            value = (z[j] - common - mean) * scale
-            out[j] = value
-            z[j] = gain[j] * value + shift[j]
-        if thread == 0:
-            own[stage.scales + row] = scale
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            z = advance(own, stage.products + row * ld)
+            out = advance(own, stage.normalized + row * ld)
+            # What is constant becomes zero without rounding.
+            common = z[0]
+            total = 0.0
+            for j in range(thread, columns, threads):
+                total += float64(z[j] - common)
+            mean = real(sum_of_block(total, scratch, thread, threads) / float64(columns))
+            squares = 0.0
+            for j in range(thread, columns, threads):
+                centered = float64(z[j] - common - mean)
+                squares += centered * centered
+            squares = sum_of_block(squares, scratch, thread, threads)
+            scale = one / sqrt(real(squares / float64(columns)) + epsilon)
+            for j in range(thread, columns, threads):
+                value = (z[j] - common - mean) * scale
+                out[j] = value
+                z[j] = gain[j] * value + shift[j]
+            if thread == 0:
+                own[stage.scales + row] = scale
 
     return kernel
 
@@ -86,28 +86,28 @@ def layer_back_kernel(dtype: str) -> Callable[..., None]:
     real = np.dtype(dtype).type
 
     def kernel(numbers, parameters, work, stage, group, slab):
-        model, row = int64(cuda.blockIdx.z), int64(cuda.blockIdx.x)
-        if row >= rows_in_slab(advance(numbers, model * N_INTEGERS), slab):
-            return
+        model = int64(cuda.blockIdx.z)
+        rows = rows_in_slab(advance(numbers, model * N_INTEGERS), slab)
         thread, threads = uint32(cuda.threadIdx.x), uint32(BLOCK_THREADS)
         scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
         columns, ld = stage.product_units, padded(stage.product_units)
         gain = advance(parameters, model * group.parameters + stage.gain)
         own = advance(work, model * group.workspace)
-        delta = advance(own, stage.product_deltas + row * ld)
-        values = advance(own, stage.normalized + row * ld)
-        total = 0.0
-        slope = 0.0
-        for j in range(thread, columns, threads):
-            by_value = float64(gain[j] * delta[j])
-            total += by_value
-            slope += by_value * float64(values[j])
-        total = sum_of_block(total, scratch, thread, threads)
-        slope = sum_of_block(slope, scratch, thread, threads)
-        mean, by_scale = real(total / float64(columns)), real(slope / float64(columns))
-        scale = own[stage.scales + row]
-        for j in range(thread, columns, threads):
-            delta[j] = scale * (gain[j] * delta[j] - mean - values[j] * by_scale)
+        for row in range(int64(cuda.blockIdx.x), rows, int64(cuda.gridDim.x)):
+            delta = advance(own, stage.product_deltas + row * ld)
+            values = advance(own, stage.normalized + row * ld)
+            total = 0.0
+            slope = 0.0
+            for j in range(thread, columns, threads):
+                by_value = float64(gain[j] * delta[j])
+                total += by_value
+                slope += by_value * float64(values[j])
+            total = sum_of_block(total, scratch, thread, threads)
+            slope = sum_of_block(slope, scratch, thread, threads)
+            mean, by_scale = real(total / float64(columns)), real(slope / float64(columns))
+            scale = own[stage.scales + row]
+            for j in range(thread, columns, threads):
+                delta[j] = scale * (gain[j] * delta[j] - mean - values[j] * by_scale)
 
     return kernel
 

@@ -5,7 +5,7 @@ import numpy as np
 from skmlp.engines.base import slab_rows
 from skmlp.engines.cuda.batched import Batch, LaunchedGroup, Pass, describe_group
 from skmlp.engines.cuda.data import CudaData
-from skmlp.engines.cuda.device import BLOCK_THREADS
+from skmlp.engines.cuda.device import BLOCK_THREADS, SMALL_BLOCKS
 from skmlp.engines.cuda.optimizers import kinds_of, table_of_factors, table_of_settings
 from skmlp.engines.cuda.program_kernels import (
     column_sums_kernel,
@@ -24,6 +24,9 @@ from skmlp.engines.cuda.stages import Drop, HiddenStage, Sums, describe_program
 from skmlp.engines.cuda.tables import Slab
 from skmlp.engines.cuda.vocabulary import is_plain
 from skmlp.network.specs import NetworkSpec
+
+# Blocks that share the rows of a slab.
+ROW_BLOCKS = 2 if SMALL_BLOCKS else 4096
 
 
 class ProgramPass(Pass):
@@ -117,8 +120,8 @@ class ProgramPass(Pass):
             self.multiply_gradient(layer, slab, gradient)
 
     def _rows_grid(self, slab: Slab) -> tuple[int, int, int]:
-        """Return the grid of a kernel with a block per row."""
-        return slab.rows, 1, self.n_models
+        """Return the grid of a kernel whose blocks take rows."""
+        return min(slab.rows, ROW_BLOCKS), 1, self.n_models
 
     def _columns_grid(self, columns: int) -> tuple[int, int, int]:
         """Return the grid of a kernel with a thread per column."""
