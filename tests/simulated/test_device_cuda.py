@@ -73,7 +73,7 @@ VOCABULARY = [
     ("multilabel", {"normalization": "batch", "solver": "sgd", "early_stopping": True}),
     ("gaussian_nll", {"activation": Custom(squashed, squashed_derivative), "solver": "lion"}),
     ("several targets", {"activation": "prelu", "learning_rate": np.sqrt}),
-    ("regression", {"activation": "gelu", "dropout": 0.1, "solver": "lbfgs"}),
+    ("regression", {"activation": "prelu", "normalization": "layer", "solver": "lbfgs"}),
 ]
 
 
