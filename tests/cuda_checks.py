@@ -23,11 +23,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, what_is_lacking
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import plain_network
+from skmlp.network.specs import OptimizerSpec, plain_network
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # By one block per model, by several, and by launches that models of one shape share.
@@ -86,17 +87,24 @@ TOLERANCES = {
 }
 
 
+def is_computed(*, activation="tanh", key=("squared_error", "identity"), solver="sgd"):
+    """Tell whether CUDA computes what these entries ask for."""
+    network = make_network(1, [make_layer(activation, 1)], [head_of(key, 1)])
+    return not what_is_lacking(network, OptimizerSpec(solver, OPTIMIZERS[solver].defaults))
+
+
 def every_entry():
     """Return networks by name, and how to train them, that together have all of the vocabulary.
 
-    Every activation, loss and optimizer, however many there are; dropout and normalizations beside
-    many of them.
+    Every activation, loss and optimizer that is computed, however many there are; dropout and
+    normalizations beside many of them.
     """
     found = {}
     first, second = ENTRY_SIZES.hidden
-    keys = sorted(LOSSES)
-    for i in range(max(len(HIDDEN), len(keys))):
-        name, key = HIDDEN[i % len(HIDDEN)], keys[i % len(keys)]
+    keys = [key for key in sorted(LOSSES) if is_computed(key=key)]
+    names = [name for name in HIDDEN if is_computed(activation=name)]
+    for i in range(max(len(names), len(keys))):
+        name, key = names[i % len(names)], keys[i % len(keys)]
         normalization = (None, "layer", "batch")[i % 3]
         dropout = (0.0, 0.3)[i // 2 % 2]
         # Sparse X, and a head beside another one, now and then.
@@ -110,7 +118,7 @@ def every_entry():
         found[f"{name}, {'-'.join(key)}"] = network, "sgd", options
     layers = [make_layer("silu", first, 0.2, normalization="layer")]
     network = make_network(ENTRY_SIZES.n_features, layers, [head_of(keys[0], 3)])
-    for i, solver in enumerate(STOCHASTIC):
+    for i, solver in enumerate(filter(lambda name: is_computed(solver=name), STOCHASTIC)):
         beside = {"weight_decay": 0.3 * (i % 2), "clip_norm": (0.01, None, 1e3)[i % 3]}
         found[solver] = network, solver, {"density": None, "rates": False, **beside}
     return found

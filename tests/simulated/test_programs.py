@@ -21,7 +21,7 @@ from engine_checks import (
     make_task,
     run_epochs,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -35,7 +35,8 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import normalization
 from skmlp.network.custom import custom_activation
 from skmlp.network.losses import LOSSES
-from skmlp.network.specs import NORMALIZATIONS, LayerSpec, plain_network
+from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.specs import NORMALIZATIONS, LayerSpec, OptimizerSpec, plain_network
 
 CLASSES = ("log_loss", "softmax")
 # Everything that a row of a layer can pass through, and two heads.
@@ -93,8 +94,10 @@ def tiny_networks(draw):
     beside=BESIDE,
     changes_rates=st.booleans(),
 )
-def test_equals_reference(**problem):
-    check_against_reference(CudaEngine, **problem)
+def test_equals_reference(network, solver, **problem):
+    optimizer = OptimizerSpec(solver, OPTIMIZERS[solver].defaults)
+    assume(not what_is_lacking(network, optimizer))
+    check_against_reference(CudaEngine, network, solver=solver, **problem)
 
 
 @pytest.mark.usefixtures("small_groups")

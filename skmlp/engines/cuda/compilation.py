@@ -64,7 +64,8 @@ def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
         except NumbaError as error:
             if not kernel.source:
                 raise
-            reason = str(error).strip().splitlines()[-1]
+            # What is wrong stands among much about where it was found.
+            *_, reason = re.findall(r"Error: (.+)", str(error)) or str(error).strip().splitlines()
             raise ValueError(f"{kernel.source} cannot be compiled for CUDA: {reason}") from error
     return for_capability(str(ptx), capability)
 

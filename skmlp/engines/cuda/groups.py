@@ -97,6 +97,9 @@ class FitGroup(ABC):
 
     def accept(self, plans: Sequence[EpochPlan | None]) -> int:
         """Write down one plan per task; return how many steps the longest one takes."""
+        for task, plan in zip(self.tasks, plans, strict=True):
+            if plan is not None:
+                plan.check_rates(task.batch_size)
         integers = self.numbers.read().reshape(self._integers.shape)
         orders: list[Any] = []
         rates: list[Any] = []
@@ -114,7 +117,6 @@ class FitGroup(ABC):
             own[tables.LOSSES] = n_losses
             n_losses += 2 * n_epochs
             n_steps = max(n_steps, n_epochs * -(-n_rows // self.tasks[i].batch_size))
-            plan.check_rates(self.tasks[i].batch_size)
             self._doubles[i, tables.LEARNING_RATE] = plan.learning_rate
             own[tables.RATES] = -1
             if plan.rates is not None:

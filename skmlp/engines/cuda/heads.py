@@ -12,16 +12,15 @@ from skmlp.engines.cuda.formulas import specialize
 from skmlp.engines.cuda.layers import rows_in_slab
 from skmlp.engines.cuda.losses import softmax_function
 from skmlp.engines.cuda.memory import advance, loader, store_all
-from skmlp.network.links import LINKS
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.links import Link
+from skmlp.network.losses import Loss
 
 N_INTEGERS = tables.N_INTEGERS
 
 
 @cache
-def output_kernel(link: str, dtype: str) -> Callable[..., None]:
+def output_kernel(entry: Link, dtype: str) -> Callable[..., None]:
     """Return what turns a head's raw predictions into outputs, in place."""
-    entry = LINKS[link]
     per_target = entry.units_per_target
     if entry.is_categorical:
         softmax_row = softmax_function(dtype)
@@ -59,10 +58,10 @@ def tuple_function(count: int) -> Any:
 
 
 @cache
-def loss_kernel(name: str, link: str, dtype: str) -> Callable[..., None]:
+def loss_kernel(entry: Loss, dtype: str) -> Callable[..., None]:
     """Return what turns raw predictions into the loss's derivatives, and adds up rows' losses."""
-    differentiate_row = row_function(LOSSES[name, link], dtype)
-    load_constants = loader(dtype, len(LOSSES[name, link].constants))
+    differentiate_row = row_function(entry, dtype)
+    load_constants = loader(dtype, len(entry.constants))
 
     def kernel(
         numbers, targets, weights, row_numbers, row_losses, work, constants, head, group, slab

@@ -18,7 +18,7 @@ from skmlp.engines.cuda.memory import advance, loader, store_all
 from skmlp.engines.cuda.stages import NOWHERE
 from skmlp.engines.formulas import rebind
 from skmlp.network import masks
-from skmlp.network.activations import Activation, activation_entry
+from skmlp.network.activations import Activation
 
 N_INTEGERS = tables.N_INTEGERS
 
@@ -34,12 +34,11 @@ word_of_step, word_of_layer, word_of_row, word_of_unit = (
 
 
 @cache
-def map_kernel(name: str, dtype: str, trains: bool) -> Callable[..., None]:
+def map_kernel(entry: Activation, dtype: str, trains: bool) -> Callable[..., None]:
     """Return the way forward through an activation: ``outputs = value(products)``.
 
     If it `trains`, what the way back needs is kept.
     """
-    entry = activation_entry(name)
     make = element_kernel if entry.pieces is None else pieces_kernel
     return make(entry, dtype, trains)
 

@@ -29,7 +29,7 @@ from skmlp.engines.cuda.formulas import ELEMENTARY, specialize
 from skmlp.engines.cuda.layout import PaddedLayout
 from skmlp.engines.cuda.memory import advance, loader, pointer_to, store_all
 from skmlp.engines.cuda.steps import sum_of_block
-from skmlp.network.optimizers import GROUPS, OPTIMIZERS
+from skmlp.network.optimizers import GROUPS, Optimizer
 
 N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES
@@ -117,9 +117,8 @@ def norm_kernel(dtype: str) -> Callable[..., None]:
 
 
 @cache
-def update_kernel(name: str, dtype: str) -> Callable[..., None]:
+def update_kernel(entry: Optimizer, dtype: str) -> Callable[..., None]:
     """Return an optimizer: its step for every parameter, and sums of squared coefficients."""
-    entry = OPTIMIZERS[name]
     real = np.dtype(dtype).type
     numba_real = {"float32": float32, "float64": float64}[dtype]
     step_constants, update = specialize(entry.constants, "float64"), specialize(entry.update, dtype)

@@ -18,23 +18,24 @@ from skmlp.engines.cuda.kernels import (
 )
 from skmlp.engines.cuda.stages import Drop, Head, Stage, Sums
 from skmlp.engines.cuda.tables import tuple_type
-from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS
-from skmlp.network.links import LINKS
-from skmlp.network.losses import LOSSES
-from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.engines.cuda.vocabulary import lacking_of_activation, unheeded
+from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
+from skmlp.network.links import LINKS, Link
+from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 
 KINDS = types.CPointer(int8)
 STAGE, DROP, HEAD, SUMS = (tuple_type(cls) for cls in (Stage, Drop, Head, Sums))
 
 
 @cache
-def map_kernel(activation: str, dtype: str, trains: bool) -> Kernel:
+def map_kernel(entry: Activation, dtype: str, trains: bool) -> Kernel:
     """Return the way forward through a hidden layer's activation."""
     reals = pointer(dtype)
     signature = (INTEGERS, reals, reals, DOUBLES, STAGE, GROUP, SLAB)
-    name = f"{'map' if trains else 'value'}-{activation}-{dtype}"
-    py_func = maps.map_kernel(activation, dtype, trains)
-    source = "activation=Custom(...)" if activation in CUSTOM_ACTIVATIONS else ""
+    name = f"{'map' if trains else 'value'}-{entry.name}-{dtype}"
+    py_func = maps.map_kernel(entry, dtype, trains)
+    source = "activation=Custom(...)" if entry.name in CUSTOM_ACTIVATIONS else ""
     return Kernel(name, py_func, signature, BLOCK_THREADS, source=source)
 
 
@@ -79,22 +80,21 @@ def normalization_kernel(normalization: str, back: bool, dtype: str) -> Kernel:
 
 
 @cache
-def output_kernel(link: str, dtype: str) -> Kernel:
+def output_kernel(entry: Link, dtype: str) -> Kernel:
     signature = (INTEGERS, pointer(dtype), HEAD, GROUP, SLAB)
-    return Kernel(
-        f"link-{link}-{dtype}", heads.output_kernel(link, dtype), signature, BLOCK_THREADS
-    )
+    py_func = heads.output_kernel(entry, dtype)
+    return Kernel(f"link-{entry.name}-{dtype}", py_func, signature, BLOCK_THREADS)
 
 
 @cache
-def loss_kernel(loss: str, link: str, dtype: str) -> Kernel:
+def loss_kernel(entry: Loss, dtype: str) -> Kernel:
     reals = pointer(dtype)
     signature = (
         *(INTEGERS, reals, DOUBLES, INDICES, DOUBLES, reals, DOUBLES),
         *(HEAD, GROUP, SLAB),
     )
-    py_func = heads.loss_kernel(loss, link, dtype)
-    return Kernel(f"loss-{loss}-{link}-{dtype}", py_func, signature, BLOCK_THREADS)
+    name = f"loss-{entry.name}-{entry.output_activation}-{dtype}"
+    return Kernel(name, heads.loss_kernel(entry, dtype), signature, BLOCK_THREADS)
 
 
 @cache
@@ -105,31 +105,33 @@ def norm_kernel(dtype: str) -> Kernel:
 
 
 @cache
-def update_kernel(optimizer: str, dtype: str) -> Kernel:
+def update_kernel(entry: Optimizer, dtype: str) -> Kernel:
     reals = pointer(dtype)
     signature = (
         *(INTEGERS, DOUBLES, KINDS, DOUBLES, DOUBLES),
         *(reals, reals, reals, DOUBLES, DOUBLES, GROUP),
     )
-    py_func = optimizers.update_kernel(optimizer, dtype)
-    return Kernel(f"update-{optimizer}-{dtype}", py_func, signature, BLOCK_THREADS)
+    py_func = optimizers.update_kernel(entry, dtype)
+    return Kernel(f"update-{entry.name}-{dtype}", py_func, signature, BLOCK_THREADS)
 
 
 def program_kernels_for(dtype: str) -> Iterator[Kernel]:
-    """Yield the kernels for everything in the registries, and for dropout and normalization."""
-    for name, entry in ACTIVATIONS.items():
-        if entry.hidden:
-            for trains in (True, False):
-                yield map_kernel(name, dtype, trains)
+    """Yield the kernels for what can be computed of the registries, and all that are no entry's."""
+    for activation, trains in product(ACTIVATIONS.values(), (True, False)):
+        if activation.hidden and not lacking_of_activation(activation):
+            yield map_kernel(activation, dtype, trains)
     for has_pieces in (False, True):
         yield map_back_kernel(has_pieces, dtype)
     for normalization, back in product(normalizations.NORMALIZE, (False, True)):
         yield normalization_kernel(normalization, back, dtype)
-    for link in LINKS:
-        yield output_kernel(link, dtype)
-    for loss, link in LOSSES:
-        yield loss_kernel(loss, link, dtype)
-    for optimizer in OPTIMIZERS:
-        yield update_kernel(optimizer, dtype)
+    for link in LINKS.values():
+        if not unheeded(link):
+            yield output_kernel(link, dtype)
+    for loss in LOSSES.values():
+        if not unheeded(loss, loss.link):
+            yield loss_kernel(loss, dtype)
+    for optimizer in OPTIMIZERS.values():
+        if not unheeded(optimizer, *optimizer.states):
+            yield update_kernel(optimizer, dtype)
     for make in (drop_kernel, gather_kernel, column_sums_kernel, norm_kernel):
         yield make(dtype)

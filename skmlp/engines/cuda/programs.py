@@ -1,8 +1,10 @@
 """The path of programs: all of the vocabulary, a launch for each operation between the products."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from skmlp.engines.base import slab_rows
+from skmlp.engines.base import FitTask, slab_rows
 from skmlp.engines.cuda.batched import Batch, LaunchedGroup, Pass, describe_group
 from skmlp.engines.cuda.data import CudaData
 from skmlp.engines.cuda.device import BLOCK_THREADS, SMALL_BLOCKS
@@ -97,7 +99,7 @@ class ProgramPass(Pass):
     def outputs(self, slab: Slab) -> None:
         for spec, head in self.program.heads:
             self.runtime.launch(
-                output_kernel(spec.link, self.dtype),
+                output_kernel(spec.entry.link, self.dtype),
                 self.row_grid(slab),
                 *(self.numbers, self.work, head, self.group, slab),
             )
@@ -164,7 +166,7 @@ class ProgramPass(Pass):
 
     def _map(self, hidden: HiddenStage, slab: Slab) -> None:
         self.runtime.launch(
-            map_kernel(hidden.spec.activation.name, self.dtype, self.trains),
+            map_kernel(hidden.spec.entry, self.dtype, self.trains),
             self._rows_grid(slab),
             *(self.numbers, self.parameters, self.work, self.constants),
             *(hidden.stage, self.group, slab),
@@ -188,7 +190,7 @@ class ProgramPass(Pass):
         data = self.data
         for spec, head in self.program.heads:
             self.runtime.launch(
-                loss_kernel(spec.loss.name, spec.link, self.dtype),
+                loss_kernel(spec.entry, self.dtype),
                 self.row_grid(slab),
                 *(self.numbers, data.device_targets, data.device_weights, self.row_numbers),
                 *(row_losses, self.work, self.constants, head, self.group, slab),
@@ -200,22 +202,26 @@ class ProgramGroup(LaunchedGroup):
 
     knows_optimizers = False
 
+    def __init__(
+        self, runtime: Runtime, tasks: Sequence[FitTask], precision: str | None = None
+    ) -> None:
+        super().__init__(runtime, tasks, precision)
+        optimizer = self.tasks[0].optimizer
+        self._update_kernel = update_kernel(optimizer.entry, self.dtype)
+        self._kinds = runtime.upload(kinds_of(self.layout))
+        self._factors = runtime.upload(table_of_factors())
+        self._settings = runtime.upload(table_of_settings(self.tasks))
+        # Of fits that are launched together, all are clipped or none is.
+        self._clips = optimizer.clip_norm is not None
+        self._norms = runtime.allocate(len(tasks) * self.batch.group.penalties, np.float64)
+
     def _make_pass(self, batch_size: int, n_states: int, precision: str | None) -> ProgramPass:
-        task, runtime = self.tasks[0], self.runtime
-        made = ProgramPass(
-            *(runtime, task.network, self.data, len(self.tasks), batch_size, n_states),
-            *(self.numbers, precision),
+        return ProgramPass(
+            *(self.runtime, self.tasks[0].network, self.data, len(self.tasks)),
+            *(batch_size, n_states, self.numbers, precision),
             trains=True,
             updates_statistics=True,
         )
-        self._update_kernel = update_kernel(task.optimizer.name, self.dtype)
-        self._kinds = runtime.upload(kinds_of(made.layout))
-        self._factors = runtime.upload(table_of_factors())
-        self._settings = runtime.upload(table_of_settings(self.tasks))
-        # Where one of them is clipped, they are launched together with others that are.
-        self._clips = task.optimizer.clip_norm is not None
-        self._norms = runtime.allocate(len(self.tasks) * made.group.penalties, np.float64)
-        return made
 
     def _update(self) -> None:
         batch = self.batch

@@ -127,6 +127,12 @@ def unheeded(*descriptions: Any) -> list[str]:
     return names
 
 
+def lacking_of_activation(entry: Activation) -> list[str]:
+    """Name what of an activation cannot be computed."""
+    has_both = entry.pieces is not None and len(entry.learned) > 0
+    return unheeded(entry, *entry.learned) + ["learned"] * has_both
+
+
 def check_complete(network: NetworkSpec, optimizer: OptimizerSpec | None) -> None:
     """Refuse what kernels would compute as if it were not there.
 
@@ -161,9 +167,7 @@ def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> li
     """
     lacking = unheeded(network, network.inputs, *network.layers, *network.heads)
     for layer in network.layers:
-        entry = layer.entry
-        is_strange = unheeded(entry, *entry.learned) or (entry.learned and entry.pieces)
-        if is_strange:
+        if lacking_of_activation(layer.entry):
             lacking.append(f"activation={shown(layer.activation.name)}")
         if layer.normalization not in NORMALIZED:
             lacking.append(f"normalization={layer.normalization!r}")
