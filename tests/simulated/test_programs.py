@@ -82,7 +82,7 @@ def tiny_networks(draw):
     return make_network(draw(st.integers(1, 6)), layers, heads, dropout)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     network=tiny_networks(),
     n_samples=st.integers(1, 16),
@@ -101,8 +101,7 @@ def test_equals_reference(network, solver, **problem):
 
 
 @pytest.mark.usefixtures("small_groups")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("density", [None, 0.4])
+@pytest.mark.parametrize(("dtype", "density"), [("float32", None), ("float64", 0.4)])
 def test_groups_of_rows_in_slabs(dtype, density):
     """In fits, where running statistics take note of them, and in gradients, where they do not."""
     problem = make_problem(NETWORK, 21, density=density)
