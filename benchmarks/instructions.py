@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace) -> list[Table]:
     """Compile the chosen kernels and count."""
     if discover().packages["numba-cuda"] is None:
         raise ModuleNotFoundError(f"numba-cuda is missing: {INSTALL}")
+    from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.compilation import compile_kernel
-    from skmlp.engines.cuda.kernels import DTYPES, kernels_for
+    from skmlp.engines.cuda.kernels import DTYPES
 
     major, minor = arguments.compute_capability
     program = disassembler()

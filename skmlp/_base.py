@@ -71,6 +71,7 @@ from skmlp._solvers import (
     factors_of,
     is_stochastic,
     optimizer_spec,
+    other_schedules,
     schedule_of,
     schedule_remarks,
     solver_remarks,
@@ -381,9 +382,9 @@ class BaseMLP(
         check_memory(network, 5 if optimizer is None else 3 + optimizer.n_vectors, dtype)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
-        lacking = what_is_lacking(network, optimizer, schedule.name)
+        lacking = what_is_lacking(network, optimizer)
         if optimizer is not None:  # L-BFGS looks after bounds itself
-            lacking += named_constraints(self)
+            lacking += [*named_constraints(self), *other_schedules(self, network, optimizer)]
         choice = choose_for_fit(
             self.device, fit_flops(X.shape[0], network.n_coefs, self.max_iter), lacking
         )

@@ -34,7 +34,7 @@ from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import NORMALIZATIONS
 from skmlp.training.history import SECONDS
 from skmlp.training.monitors import MONITORS
-from skmlp.training.schedules import SCHEDULES
+from skmlp.training.schedules import BY_STEPS, SCHEDULES
 
 
 class Condition(NamedTuple):

@@ -133,6 +133,12 @@ def factors_of(
     }
 
 
+def other_schedules(estimator: Any, network: NetworkSpec, optimizer: OptimizerSpec) -> list[str]:
+    """Return the parameters that make something else than the learning rate change."""
+    factors = factors_of(estimator, network, optimizer).values()
+    return [factor.parameter for factor in factors if factor is not None]
+
+
 def other_schedule(estimator: Any, parameter: str, largest: float = 0.0) -> Factors | None:
     """Return the schedule of something else than the learning rate; None where there is none."""
     value = getattr(estimator, parameter)

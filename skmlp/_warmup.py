@@ -172,8 +172,8 @@ def warmup_cuda(dtypes: tuple[str, ...], capability: tuple[int, int] | None) -> 
             f"compute_capability={capability!r} is below {MINIMUM_CAPABILITY!r}, the oldest that "
             "can be used."
         )
+    from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.compilation import machine_code
-    from skmlp.engines.cuda.kernels import kernels_for
 
     began = time.perf_counter()
     with compiling_to_keep("cuda") as compiled:

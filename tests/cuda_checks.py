@@ -8,14 +8,27 @@ import os
 from dataclasses import dataclass, replace
 
 import numpy as np
-from engine_checks import make_plan, make_problem, make_task, run_epochs
+from engine_checks import (
+    HIDDEN,
+    STOCHASTIC,
+    head_of,
+    make_layer,
+    make_network,
+    make_plan,
+    make_problem,
+    make_task,
+    run_epochs,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES, what_is_lacking
+from skmlp.engines.reference import ReferenceEngine
+from skmlp.network.losses import LOSSES
+from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import plain_network
+from skmlp.network.specs import OptimizerSpec, plain_network
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # By one block per model, by several, and by launches that models of one shape share.
@@ -35,6 +48,8 @@ class Sizes:
 
 # On a GPU a few tiles of 32, 64 and 128 rows and columns, and a rest of each.
 SIZES = Sizes(5, (9, 6), 25, 11) if SIMULATED else Sizes(37, (150, 70), 530, 150)
+# Where there are as many problems as entries of registries.
+ENTRY_SIZES = Sizes(4, (5, 3), 9, 5) if SIMULATED else SIZES
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,74 @@ TOLERANCES = {
     # Factors have 8 significant bits: off by up to 4e-3.
     "bf16": Tolerance(5e-3, 1e-1, 1.5e-2),
 }
+
+
+def is_computed(*, activation="tanh", key=("squared_error", "identity"), solver="sgd"):
+    """Tell whether CUDA computes what these entries ask for."""
+    network = make_network(1, [make_layer(activation, 1)], [head_of(key, 1)])
+    return not what_is_lacking(network, OptimizerSpec(solver, OPTIMIZERS[solver].defaults))
+
+
+def every_entry():
+    """Return networks by name, and how to train them, that together have all of the vocabulary.
+
+    Every activation, loss and optimizer that is computed, however many there are; dropout and
+    normalizations beside many of them.
+    """
+    found = {}
+    first, second = ENTRY_SIZES.hidden
+    keys = [key for key in sorted(LOSSES) if is_computed(key=key)]
+    names = [name for name in HIDDEN if is_computed(activation=name)]
+    for i in range(max(len(names), len(keys))):
+        name, key = names[i % len(names)], keys[i % len(keys)]
+        normalization = (None, "layer", "batch")[i % 3]
+        dropout = (0.0, 0.3)[i // 2 % 2]
+        # Sparse X, and a head beside another one, now and then.
+        options = {"density": (None, 0.4)[i // 3 % 2], "rates": i % 2 == 1}
+        layers = [
+            make_layer(name, first, dropout, normalization=normalization),
+            make_layer("tanh", second),
+        ]
+        heads = [head_of(key, 2), *([head_of(keys[0], 3)] if i % 2 else [])]
+        network = make_network(ENTRY_SIZES.n_features, layers, heads, (0.0, 0.2)[i % 2])
+        found[f"{name}, {'-'.join(key)}"] = network, "sgd", options
+    layers = [make_layer("silu", first, 0.2, normalization="layer")]
+    network = make_network(ENTRY_SIZES.n_features, layers, [head_of(keys[0], 3)])
+    for i, solver in enumerate(filter(lambda name: is_computed(solver=name), STOCHASTIC)):
+        beside = {"weight_decay": 0.3 * (i % 2), "clip_norm": (0.01, None, 1e3)[i % 3]}
+        found[solver] = network, solver, {"density": None, "rates": False, **beside}
+    return found
+
+
+EVERY_ENTRY = tuple(every_entry())
+
+
+def check_entry(name, dtype, precision=None):
+    """A fit, a gradient with and without masks, and predictions of one of `every_entry`."""
+    network, solver, options = every_entry()[name]
+    options = dict(options)
+    n_samples, batch_size = ENTRY_SIZES.n_samples, ENTRY_SIZES.batch_size
+    problem = make_problem(network, n_samples, density=options.pop("density"))
+    # Two batches of the last lengths, one of them short.
+    rates = options.pop("rates")
+    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if rates else None)
+    options |= {"batch_size": batch_size, "solver": solver}
+    actual = run_epochs(make_engine(precision), network, problem, plan, dtype=dtype, **options)
+    expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)
+    tolerance = TOLERANCES[precision or dtype]
+    assert_close_run(actual, expected, tolerance)
+    parameters, rows = expected[1], np.arange(0, n_samples, 2)
+    results = []
+    for engine, own in ((make_engine(precision), dtype), (ReferenceEngine(), "float64")):
+        data = engine.load(*problem, network, own)
+        gradients = [
+            engine.loss_and_gradient(network, data, parameters, 0.1, *chosen)
+            for chosen in ((None, 0, 0), (rows, 5, 3), (rows, 5, 0))
+        ]
+        outputs = engine.outputs(network, parameters, data, rows)
+        results.append([*(part for pair in gradients for part in pair), outputs])
+    for own, theirs in zip(*results, strict=True):
+        assert relative_error(own, theirs) <= tolerance.gradient
 
 
 def make_engine(precision=None, path=None):

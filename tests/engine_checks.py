@@ -13,6 +13,7 @@ from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cuda.vocabulary import (
     KNOWN_ACTIVATIONS,
     KNOWN_OPTIMIZERS,
+    is_plain,
     what_is_lacking,
 )
 from skmlp.engines.reference import ReferenceEngine
@@ -56,7 +57,7 @@ DIFFERENTIABLE = [name for name in HIDDEN if not ACTIVATIONS[name].surrogate]
 NORMALIZED = list(NORMALIZATIONS)
 STOCHASTIC = list(OPTIMIZERS)
 SOLVERS = [*STOCHASTIC, "lbfgs"]
-# Those that CUDA knows.
+# Those of plain networks.
 CUDA_HIDDEN = [name for name in KNOWN_ACTIVATIONS if name in HIDDEN]
 CUDA_STOCHASTIC = list(KNOWN_OPTIMIZERS)
 CUDA_SOLVERS = [*CUDA_STOCHASTIC, "lbfgs"]
@@ -349,8 +350,9 @@ def check_against_reference(
         assume("overflow" not in str(warning) or is_safe)
         raise
     task = make_task(ReferenceEngine(), network, problem, **options)
-    # What every engine knows is compared without exception.
-    if what_is_lacking(network, task.optimizer) or task.bounds is not None:
+    # What is plain is compared without exception.
+    lacking = what_is_lacking(network, task.optimizer) or task.bounds is not None
+    if lacking or not is_plain(network, task.optimizer):
         assume_well_conditioned(network, problem, plan, expected, dtype, options)
     actual = run_epochs(make_engine(), network, problem, plan, dtype=dtype, **options)
 

@@ -28,7 +28,7 @@ from skmlp import MLPClassifier, MLPRegressor
 from skmlp._parameters import ineffective_remarks
 from skmlp.activations import LeakyReLU, Maxout
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cuda.vocabulary import check_complete
+from skmlp.engines.cuda.vocabulary import check_heeded
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.masks import word_of_step
@@ -180,7 +180,7 @@ def test_engines_refuse_what_they_cannot_compute():
     problem = make_problem(network, 30)
     task = make_task(CpuEngine(1), network, problem, bounded=("signs",))
     with pytest.raises(ValueError, match="CUDA cannot yet compute bounds of parameters"):
-        check_complete(network, task.optimizer, task.bounds)
+        check_heeded(task)
     with pytest.raises(ValueError, match="frozen_layers must be below 2, got 2"):
         skmlp.engines.base.FitTask(
             *(network, run_options(frozen_layers=2), task.data, task.parameters),

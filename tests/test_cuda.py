@@ -21,31 +21,73 @@ needs_compilers = pytest.mark.skipif(
 )
 
 
+def check_compiles(kernel, capability, record_property):
+    """To machine code; all numbers of a thread stay in registers, none in its local memory."""
+    from skmlp.engines.cuda.compilation import compile_kernel
+
+    compiled = compile_kernel(kernel, capability)
+    # Of the kernel, and of functions that it calls.
+    used = re.findall(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
+        compiled.report,
+    )
+    (registers,) = re.search(r"Used (\d+) registers", compiled.report).groups()
+    record_property(kernel.name, f"{registers} registers")
+    print(f"{capability} {kernel.name}: {registers} registers, {len(compiled.cubin)} bytes")
+    assert set(used) == {("0", "0", "0")}, (kernel.name, compiled.report)
+    # All blocks are launched with these threads, or the launch fails.
+    assert int(registers) * kernel.threads <= 65536, kernel.name
+    if capability == (9, 0):
+        assert int(registers) * kernel.threads * kernel.blocks <= 65536, kernel.name
+
+
 @needs_compilers
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
 def test_every_kernel_compiles_and_nothing_spills(capability, record_property):
-    """To machine code; all numbers of a thread stay in registers, none in its local memory."""
     from skmlp.engines.cuda import kernels
-    from skmlp.engines.cuda.compilation import compile_kernel
+    from skmlp.engines.cuda.catalogue import kernels_for
+    from skmlp.engines.cuda.program_kernels import program_kernels_for
 
-    found = list(kernels.kernels_for(kernels.DTYPES, capability))
+    found = list(kernels_for(kernels.DTYPES, capability))
     assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
-    for kernel in found:
-        compiled = compile_kernel(kernel, capability)
-        # Of the kernel, and of functions that it calls.
-        used = re.findall(
-            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
-            compiled.report,
-        )
-        (registers,) = re.search(r"Used (\d+) registers", compiled.report).groups()
-        record_property(kernel.name, f"{registers} registers")
-        print(f"{capability} {kernel.name}: {registers} registers, {len(compiled.cubin)} bytes")
-        assert set(used) == {("0", "0", "0")}, (kernel.name, compiled.report)
-        # All blocks are launched with these threads, or the launch fails.
-        assert int(registers) * kernel.threads <= 65536, kernel.name
-        if capability == (9, 0):
-            assert int(registers) * kernel.threads * kernel.blocks <= 65536, kernel.name
+    # Of programs, which are many and differ little, one precision each.
+    left_out = kernels.DTYPES[CAPABILITIES.index(capability) % 2]
+    for kernel in set(found) - set(program_kernels_for(left_out)):
+        check_compiles(kernel, capability, record_property)
+
+
+@needs_compilers
+def test_maps_are_computed_in_single_precision():
+    """A double literal would turn them, and all that they are given, into double precision."""
+    from skmlp.engines.cuda.compilation import compile_ptx
+    from skmlp.engines.cuda.program_kernels import map_kernel
+    from skmlp.engines.cuda.vocabulary import lacking_of_activation
+    from skmlp.network.activations import ACTIVATIONS
+
+    for name, entry in ACTIVATIONS.items():
+        if entry.hidden and not lacking_of_activation(entry):
+            text = compile_ptx(map_kernel(entry, "float32", True), (9, 0))
+            assert not re.search(r"(fma|add|sub|mul|div)\.(rn\.)?f64", text), name
+
+
+@needs_compilers
+def test_users_functions_that_do_not_compile():
+    from skmlp.engines.cuda.compilation import compile_ptx
+    from skmlp.engines.cuda.program_kernels import map_kernel
+    from skmlp.network.activations import CUSTOM_ACTIVATIONS
+    from skmlp.network.custom import custom_activation
+
+    def sometimes(z):
+        if z < 1e30:
+            return z
+
+    name = custom_activation(sometimes, lambda z: z > 0)
+    message = r"activation=Custom\(...\) cannot be compiled for CUDA: .*Optional"
+    with pytest.raises(ValueError, match=message):
+        compile_ptx(map_kernel(CUSTOM_ACTIVATIONS[name], "float32", True), (9, 0))
+    name = custom_activation(lambda z: max(z, 0), lambda z: z > 0)
+    assert ".entry" in compile_ptx(map_kernel(CUSTOM_ACTIVATIONS[name], "float32", True), (9, 0))
 
 
 @needs_compilers
@@ -168,6 +210,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
     """Without a GPU, for one that is named; then nothing is left to compile for it."""
     import skmlp
     from skmlp.__main__ import main
+    from skmlp.engines.cuda.catalogue import kernels_for
 
     with pytest.raises(ValueError, match=r"compute_capability=\(7, 0\) is below \(7, 5\)"):
         skmlp.warmup(device="cuda", compute_capability=(7, 0))
@@ -180,7 +223,8 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
     result = skmlp.warmup("float32", device="cuda", compute_capability=(7, 5))
     assert result.compiled == ()
     assert result.folder == str(tmp_path / "skmlp-cuda")
-    assert len(list(tmp_path.glob("*/*.cubin"))) == 16
+    expected = list(kernels_for(["float32"], (7, 5)))
+    assert len(list(tmp_path.glob("*/*.cubin"))) == len(expected)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))
     # Compiled for no GPU that there is, so that no other folder has it.

@@ -23,9 +23,9 @@ from skmlp import MLPClassifier, MLPRegressor
 from skmlp.__main__ import main
 from skmlp._engine import PAYING_FLOPS, choose_for_fit, choose_for_prediction, fit_flops
 from skmlp.engines.cpu import CpuEngine
-from skmlp.engines.cuda import discovery
+from skmlp.engines.cuda import discovery, vocabulary
 from skmlp.engines.cuda.discovery import MINIMUM_VERSIONS, Discovery, Driver, Gpu, discover
-from skmlp.network.specs import plain_network
+from skmlp.network.specs import LayerSpec, plain_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -444,6 +444,24 @@ def test_only_auto_needs_an_explanation(make_problem, capsys, gpu, estimator):
     for device in ("cpu", "cuda"):
         estimator(device=device, verbose=True, **SMALL).fit(X, y)
     assert "device" not in capsys.readouterr().out
+
+
+def test_what_cuda_lacks_is_computed_by_nobody_else_unless_asked(
+    gpu, make_problem, unchanged, monkeypatch, estimator
+):
+    X, y = make_problem("binary")
+    monkeypatch.setitem(vocabulary.HEEDED, LayerSpec, "units activation normalization")
+    model = estimator(device="cuda", dropout=0.1, **SMALL)
+    message = r"device='cuda' cannot be used\. CUDA cannot yet compute dropout\. Use device='cpu'"
+    with unchanged(X, y, model=model), pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    # However much work it is.
+    model.set_params(device="auto", max_iter=10**9, n_iter_no_change=1, tol=1e9).fit(X, y)
+    assert (model.device_, model.device_reason_) == ("cpu", "CUDA cannot yet compute dropout.")
+    assert gpu == []
+    monkeypatch.setitem(vocabulary.HEEDED, LayerSpec, "units")
+    model.set_params(device="cuda").predict(X)
+    assert gpu == [], "a prediction goes where it can be computed"
 
 
 @pytest.mark.parametrize("solver", CUDA_SOLVERS)

@@ -168,7 +168,7 @@ def test_larger_networks(units, dtype, path):
 
 def test_every_kernel_is_launched(device, monkeypatch):
     """Groups of one model and of more than the multiprocessors: small tiles and large ones."""
-    from skmlp.engines.cuda.kernels import kernels_for
+    from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 
     launched = checks.record_launches(monkeypatch)
@@ -178,6 +178,8 @@ def test_every_kernel_is_launched(device, monkeypatch):
         checks.check_fit(CLASSIFIER, sparse, dtype=dtype, path="batched")
         checks.check_group(device.multiprocessors + 1, dtype, path="batched")
         checks.check_prediction(dtype, monkeypatch)
+        for name in checks.EVERY_ENTRY:
+            checks.check_entry(name, dtype)
     if device.capability >= TENSOR_CAPABILITY:
         for precision in PRECISIONS:
             checks.check_group(1, "float32", precision)

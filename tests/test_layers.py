@@ -132,9 +132,6 @@ def test_maxout_of_one_piece_is_the_identity(normalization):
         ({"normalization": ("layer", "batch", None)}, "normalization=.*3 entries"),
         ({"normalization": ("layer", "bn")}, "'normalization' parameter"),
         ({"normalization": "batch", "solver": "lbfgs"}, "normalization='batch'.*solver='lbfgs'"),
-        ({"device": "cuda", "normalization": "layer"}, "cannot yet compute normalization='layer'"),
-        ({"device": "cuda", "dropout": 0.1}, "CUDA cannot yet compute dropout"),
-        ({"device": "cuda", "activation": "gelu"}, "CUDA cannot yet compute activation='gelu'"),
     ],
 )
 def test_errors_name_parameter_value_and_remedy(parameters, match):
@@ -143,12 +140,6 @@ def test_errors_name_parameter_value_and_remedy(parameters, match):
     with pytest.raises(ValueError, match=match):
         model.fit(X, Y)
     assert vars(model) == before
-
-
-def test_auto_takes_the_cpu_and_says_why():
-    model = fitted(device="auto", activation="gelu", max_iter=10**9, n_iter_no_change=1, tol=1e9)
-    assert model.device_ == "cpu"
-    assert "activation='gelu'" in model.device_reason_
 
 
 def test_searches_in_depth():

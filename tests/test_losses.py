@@ -323,21 +323,6 @@ def test_parameters_of_a_loss(X, y, unchanged):
         model.fit(X, y)
     again = pickle.loads(pickle.dumps(models[0]))
     assert again._network.head.loss.constants == (0.1,)
-    message = r"CUDA cannot yet compute loss='huber'\."
-    with pytest.raises(ValueError, match=message):
-        MLPRegressor("huber", **SMALL, device="cuda").fit(X, y)
-
-
-def test_cuda_says_what_is_lacking(X, y, unchanged):
-    model = MLPRegressor("gaussian_nll", **SMALL, device="cuda")
-    message = r"device='cuda' cannot be used\. CUDA cannot yet compute loss='gaussian_nll'\. Use"
-    with unchanged(model=model), pytest.raises(ValueError, match=message):
-        model.fit(X, y)
-    model.set_params(device="auto").fit(X, y)
-    assert model.device_ == "cpu"
-    assert model.device_reason_ == "CUDA cannot yet compute loss='gaussian_nll'."
-    model.set_params(device="cuda")
-    assert len(model.predict(X, return_std=True)) == 2
 
 
 # --- Quantiles ---
@@ -469,8 +454,6 @@ def test_custom_losses(X, y, monkeypatch):
     monkeypatch.setitem(globals(), "SHARPNESS", 9.0)
     assert clone(model).fit(X, y).predict(X).mean() > expected.mean()
     assert_array_equal(again.predict(X), expected)
-    with pytest.raises(ValueError, match=r"CUDA cannot yet compute loss=Custom\(\.\.\.\)\."):
-        clone(model).set_params(device="cuda").fit(X, y)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.engines.cuda import vocabulary
+from skmlp.engines.cuda.vocabulary import HEEDED, what_is_lacking
 from skmlp.network import storage
+from skmlp.network.activations import Activation, Learned
+from skmlp.network.links import Link
+from skmlp.network.losses import Loss
+from skmlp.network.optimizers import Group, Optimizer, State
 from skmlp.network.specs import (
     Formula,
     HeadSpec,
@@ -163,9 +167,49 @@ def test_assigned_weights_of_another_shape():
     np.testing.assert_allclose(model.predict(X), expected.ravel(), rtol=1e-12)
 
 
-def test_what_cuda_lacks_is_named():
+RICH = NetworkSpec(
+    InputSpec(4, 0.1),
+    (LayerSpec(5, Formula("prelu"), "batch", 0.2), LayerSpec(3, Formula("maxout", (2.0,)))),
+    (HeadSpec(2, Formula("gaussian_nll"), "gaussian"),),
+)
+LION = OptimizerSpec("lion", (0.9, 0.99), 0.1, 1.0)
+
+
+def test_what_cuda_heeds():
+    """All that are named there exist."""
+    assert what_is_lacking(RICH, LION) == []
+    assert all(set(HEEDED[kind].split()) <= set(kind.__dataclass_fields__) for kind in HEEDED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "named"),
+    [
+        (NetworkSpec, "heads", "heads"),
+        (InputSpec, "dropout", "dropout"),
+        (LayerSpec, "normalization", "normalization"),
+        (HeadSpec, "link", "link"),
+        (OptimizerSpec, "clip_norm", "clip_norm"),
+        (Activation, "pieces", "activation='maxout'"),
+        (Learned, "slope", "activation='prelu'"),
+        (Loss, "value", "loss='gaussian_nll'"),
+        (Link, "units_per_target", "loss='gaussian_nll'"),
+        (Optimizer, "states", "solver='lion'"),
+        (State, "name", "solver='lion'"),
+        (Group, "decay", "decay"),
+    ],
+)
+def test_what_cuda_does_not_heed_is_named(kind, field, named, monkeypatch):
+    """As where a field is new. It may hold its default, and then asks for nothing."""
+    heeded = set(HEEDED[kind].split()) - {field}
+    monkeypatch.setitem(vocabulary.HEEDED, kind, " ".join(heeded))
+    assert what_is_lacking(RICH, LION) == [named]
+    asks_for_nothing = {"dropout", "normalization", "clip_norm", "pieces", "units_per_target"}
+    plain = plain_network((4, 3, 2), "relu", "squared_error", "identity")
     adam = OptimizerSpec("adam", (0.9, 0.999, 1e-8))
-    assert what_is_lacking(NETWORK, adam) == []
-    assert what_is_lacking(replace(NETWORK, heads=(HEAD, HEAD)), None) == [
-        "several targets of classes"
-    ]
+    if field in asks_for_nothing:
+        assert what_is_lacking(plain, adam) == []
+
+
+def test_normalizations_that_cuda_does_not_know_are_named(monkeypatch):
+    monkeypatch.setattr(vocabulary, "NORMALIZED", (None, "layer"))
+    assert what_is_lacking(RICH, None) == ["normalization='batch'"]

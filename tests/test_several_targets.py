@@ -315,18 +315,3 @@ def test_assigned_classes_are_an_error_in_a_resumed_fit(X, Y, edit):
     model.classes_ = edit(model.classes_)
     with pytest.raises(ValueError, match="Cannot resume: classes_ must be those of the fit"):
         model.partial_fit(X, Y)
-
-
-# --- Devices ---
-
-
-def test_cuda_says_what_is_lacking(X, Y, unchanged):
-    model = MLPClassifier(**SMALL, device="cuda")
-    message = r"device='cuda' cannot be used\. CUDA cannot yet compute several targets of classes"
-    with unchanged(model=model), pytest.raises(ValueError, match=message):
-        model.fit(X, Y)
-    model.set_params(device="auto").fit(X, Y)
-    assert model.device_ == "cpu"
-    assert model.device_reason_ == "CUDA cannot yet compute several targets of classes."
-    model.set_params(device="cuda")
-    assert model.predict(X).shape == Y.shape

@@ -12,7 +12,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmlp import MLPClassifier
+from skmlp import MLPClassifier, MLPRegressor
+from skmlp.activations import Custom, Maxout
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 
@@ -53,6 +54,53 @@ def test_every_head_and_solver(make_problem, make_estimator, head, solver):
     weight = np.random.default_rng(0).uniform(0.5, 2.0, size=30)
     models = fit_on_both(make_estimator, head, X, y, weight, solver=solver)
     assert_alike(models, X)
+
+
+def squashed(z):
+    return z / np.sqrt(1.0 + z * z)
+
+
+def squashed_derivative(z):
+    return (1.0 + z * z) ** -1.5
+
+
+# All that is more than plain, some of it together.
+VOCABULARY = [
+    ("multiclass", {"activation": "gelu", "clip_norm": 0.1, "learning_rate": "cosine"}),
+    ("regression", {"activation": ("silu", "prelu"), "solver": "adamw", "weight_decay": 0.1}),
+    ("binary", {"activation": "leaky_relu", "dropout": (0.3, 0.0), "input_dropout": 0.2}),
+    ("multi_regression", {"activation": Maxout(3), "normalization": "layer", "solver": "sgd"}),
+    ("multilabel", {"normalization": "batch", "solver": "sgd", "early_stopping": True}),
+    ("gaussian_nll", {"activation": Custom(squashed, squashed_derivative), "solver": "lion"}),
+    ("several targets", {"activation": "prelu", "learning_rate": np.sqrt}),
+    ("regression", {"activation": "prelu", "normalization": "layer", "solver": "lbfgs"}),
+]
+
+
+@pytest.mark.parametrize(("head", "parameters"), VOCABULARY)
+def test_the_vocabulary(make_problem, make_estimator, head, parameters):
+    kind = {"gaussian_nll": "regression", "several targets": "multiclass"}.get(head, head)
+    X, y = make_problem(kind, n_samples=30)
+
+    def make(_, **options):
+        if head == "gaussian_nll":
+            return MLPRegressor("gaussian_nll", **options)
+        return make_estimator(kind, **options)
+
+    if head == "several targets":
+        y = np.column_stack([y, y > 0])
+        on_cpu, on_cuda = fit_on_both(make, head, X, y, **parameters)
+        for one, other in zip(on_cpu.coefs_, on_cuda.coefs_, strict=True):
+            assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+        for one, other in zip(on_cpu.predict_proba(X), on_cuda.predict_proba(X), strict=True):
+            assert_allclose(one, other, rtol=1e-8)
+        return
+    models = fit_on_both(make, head, X, y, **parameters)
+    assert_alike(models, X)
+    assert_allclose(models[0]._extras, models[1]._extras, rtol=1e-9, atol=1e-9)
+    if head == "gaussian_nll":
+        deviations = [model.predict(X, return_std=True)[1] for model in models]
+        assert_allclose(*deviations, rtol=1e-8)
 
 
 def test_early_stopping_keeps_the_best(make_problem, make_estimator):

@@ -233,8 +233,8 @@ def test_wrong_number_of_targets():
 
 @pytest.mark.parametrize("units", [(1, 1), (4, 8, 4), (5, 3, 7, 2)])
 def test_padding_and_back(units):
-    layout = PaddedLayout(units)
-    size = plain_layout(units).size
+    layout = PaddedLayout(plain_layout(units))
+    size = layout.flat.size
     vectors = np.random.default_rng(0).normal(size=(3, size))
     padded = layout.pack(vectors, "float64")
     assert padded.shape == (3, layout.size)

@@ -1,6 +1,5 @@
 """Fits in the simulator against the reference engine, on both paths and in all circumstances."""
 
-from dataclasses import replace
 from itertools import product, zip_longest
 
 import numpy as np
@@ -12,7 +11,6 @@ from engine_checks import (
     TOLERANCE,
     assert_same_run,
     check_against_reference,
-    make_layer,
     make_plan,
     make_problem,
     make_task,
@@ -28,6 +26,7 @@ from skmlp.engines.cuda import batched, engine, kernels, paths, resident, tables
 from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
+from skmlp.engines.cuda.programs import ProgramGroup
 from skmlp.engines.cuda.resident_group import ResidentGroup
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
@@ -35,9 +34,15 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import plain_network
 
-PATHS = {"batched": BatchedGroup, "resident": ResidentGroup, "team": ResidentGroup}
-# A team has more members than a short batch has rows for.
-TEAMS = {"batched": 1, "resident": 1, "team": 3}
+PATHS = {
+    "batched": BatchedGroup,
+    "programs": ProgramGroup,
+    "resident": ResidentGroup,
+    "team": ResidentGroup,
+}
+# Programs share their steps with the batched path, and are drawn from in `test_programs.py`.
+OF_PLAIN_NETWORKS = sorted(set(PATHS) - {"programs"})
+every_path = pytest.mark.parametrize("path", PATHS)
 SMALL = {
     "network": plain_networks(CUDA_HIDDEN, KNOWN_LOSSES),
     "n_samples": st.integers(1, 40),
@@ -49,7 +54,7 @@ FORMULAS = list(zip_longest(CUDA_HIDDEN, KNOWN_LOSSES))
 NETWORK = plain_network((6, 9, 5, 3), "tanh", "log_loss", "softmax")
 
 
-@pytest.fixture(params=PATHS)
+@pytest.fixture(params=OF_PLAIN_NETWORKS)
 def path(request):
     """Return a path that all fits shall take."""
     return request.param
@@ -57,9 +62,9 @@ def path(request):
 
 def make_engine(path):
     """Return an engine whose fits take a path."""
-    return CudaEngine(
-        policy=PathPolicy("batched" if path == "batched" else "resident", TEAMS[path])
-    )
+    if path == "team":  # it has more members than a short batch has rows for
+        return CudaEngine(policy=PathPolicy("resident", 3))
+    return CudaEngine(policy=PathPolicy(path, 1))
 
 
 @pytest.fixture
@@ -91,45 +96,30 @@ def test_every_formula(path, activation, key):
         assert_allclose(actual[2].vectors, expected[2].vectors, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("change", "beside", "named"),
-    [
-        ({"layers": (make_layer("gelu", 5),)}, {}, "activation='gelu'"),
-        ({"layers": (make_layer("tanh", 5, 0.1),)}, {}, "dropout"),
-        ({"layers": (make_layer("tanh", 5, normalization="layer"),)}, {}, "normalization='layer'"),
-        ({"heads": NETWORK.heads * 2}, {}, "several targets"),
-        ({}, {"clip_norm": 1.0}, "clip_norm"),
-        ({}, {"weight_decay": 0.1}, "weight_decay"),
-        ({}, {"solver": "lion"}, "solver='lion'"),
-    ],
-)
-def test_the_engine_refuses_what_it_would_compute_as_if_it_were_plain(change, beside, named):
-    network = replace(NETWORK, **change)
-    problem = make_problem(network, 9)
-    engine = make_engine("batched")
-    task = make_task(engine, network, problem, **beside)
-    with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-        engine.start([task])
-    if change:
-        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-            engine.loss_and_gradient(network, task.data, task.parameters, 0.1)
-        with pytest.raises(ValueError, match=f"CUDA cannot yet compute {named}"):
-            engine.outputs(network, task.parameters, task.data)
+@every_path
+def test_rates_of_batches(path):
+    """Those of batches without weight are passed over with them; of two fits one has one rate."""
+    X, targets, weight = make_problem(NETWORK, 10)
+    weight[4:8] = 0.0
+    orders = np.tile(np.arange(10), (2, 1))
+    rates = np.random.default_rng(0).uniform(0.0, 0.1, size=(2, 3))
+    plans = [EpochPlan(orders, 0.01, rates), EpochPlan(orders, 0.02)]
+    results = []
+    for compute in (make_engine(path), ReferenceEngine()):
+        task = make_task(compute, NETWORK, (X, targets, weight), batch_size=4, solver="sgd")
+        run = compute.start([task, task])
+        losses = [result.losses for result in run.advance(plans)]
+        # Then neither has another one's.
+        losses += [result.losses for result in run.advance([plans[1], None]) if result]
+        results.append((losses, [run.parameters(i) for i in range(2)]))
+    for actual, expected in zip(*results, strict=True):
+        assert_allclose(actual, expected, rtol=1e-10, atol=1e-13)
+    run = make_engine(path).start([make_task(CudaEngine(), NETWORK, (X, targets, weight))])
+    with pytest.raises(ValueError, match=r"rates must have shape \(2, 2\), got \(2, 3\)"):
+        run.advance(plans[:1])
 
 
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [("rates", "learning rate"), ("decays", "weight decay"), ("dropouts", "dropout")],
-)
-def test_the_engine_refuses_a_number_for_each_step(name, what):
-    engine = make_engine("batched")
-    problem = make_problem(NETWORK, 9)
-    run = engine.start([make_task(engine, NETWORK, problem)])
-    plan = replace(make_plan(9), **{name: np.ones((3, 2))})
-    with pytest.raises(ValueError, match=f"a {what} for each step"):
-        run.advance([plan])
-
-
+@every_path
 def test_a_list_of_unlike_fits(path):
     """Other shapes, formulas, data, batches, numbers of epochs; some are left alone or retired."""
     shapes = [
@@ -390,6 +380,7 @@ def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
     assert group.steps_per_call == 1
 
 
+@every_path
 def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
     problem = make_problem(NETWORK, 29)
     group = PATHS[path]
@@ -421,6 +412,7 @@ def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
     assert run.advance([plan])[0].finite
 
 
+@every_path
 def test_a_batch_without_weight_is_passed_over(path):
     X, targets, weight = make_problem(NETWORK, 12)
     weight[4:8] = 0.0
@@ -440,6 +432,7 @@ def test_weights_of_one_are_no_weights(path):
     assert_array_equal(plain[1], weighted[1])
 
 
+@every_path
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_a_diverging_fit_ends_with_its_epoch_and_alone(path):
     """The loss of its first batch is not finite; its neighbor does not notice."""
@@ -465,6 +458,7 @@ def test_a_diverging_fit_ends_with_its_epoch_and_alone(path):
     assert_array_equal(healthy_run.parameters(1), run.parameters(1))
 
 
+@every_path
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_parameters_that_overflow_are_reported(path):
     """Every loss of the plan was finite, but the last update was not."""
@@ -478,6 +472,7 @@ def test_parameters_that_overflow_are_reported(path):
     assert not result.finite
 
 
+@every_path
 def test_a_resumed_run_goes_on(path):
     problem = make_problem(NETWORK, 14)
     plan = make_plan(14, 4)

@@ -7,7 +7,14 @@ kernels are imported, so this module is run by itself.
 
 import numpy as np
 import pytest
-from engine_checks import make_plan, make_problem, run_epochs
+from engine_checks import (
+    head_of,
+    make_layer,
+    make_network,
+    make_plan,
+    make_problem,
+    run_epochs,
+)
 from numpy.testing import assert_allclose
 
 from skmlp.engines.cuda import batched, device, kernels
@@ -44,6 +51,10 @@ def test_sizes():
 
 def check(policy, units, n_samples, dtype, **options):
     network = plain_network(units, "tanh", "log_loss", "softmax")
+    check_network(network, policy, n_samples, dtype, **options)
+
+
+def check_network(network, policy, n_samples, dtype, **options):
     problem = make_problem(network, n_samples)
     plan = make_plan(n_samples, 1)
     actual = run_epochs(CudaEngine(policy=policy), network, problem, plan, dtype=dtype, **options)
@@ -77,3 +88,14 @@ def test_batched(kind, dtype, monkeypatch, launched):
     # The last layer is not deep enough for slices to be of use in its backward product.
     roles = kernels.ROLES if kind != "deep" else ("forward", "gradient")
     assert {f"{role}-{dtype}-{tile.name}" for role in roles} <= launched
+
+
+def test_programs():
+    """Rows and columns that end within a block, and more columns than a block has threads."""
+    layers = [
+        make_layer("prelu", 130, 0.3, normalization="layer"),
+        make_layer("maxout", 3, normalization="batch"),
+    ]
+    network = make_network(5, layers, [head_of(("log_loss", "softmax"), 3)], 0.2)
+    options = {"batch_size": 6, "solver": "sgd", "clip_norm": 0.1, "weight_decay": 0.1}
+    check_network(network, PathPolicy("programs"), 6, "float64", **options)

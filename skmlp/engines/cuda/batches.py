@@ -18,7 +18,7 @@ N_INTEGERS = tables.N_INTEGERS
 N_DOUBLES = tables.N_DOUBLES
 
 
-def begin_kernel(numbers, doubles, orders, subset, weights, row_numbers, group):
+def begin_kernel(numbers, doubles, orders, subset, rates, weights, row_numbers, group):
     """Begin the first step of a call: one block per model."""
     model = int64(cuda.blockIdx.x)
     scratch = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
@@ -27,6 +27,7 @@ def begin_kernel(numbers, doubles, orders, subset, weights, row_numbers, group):
         advance(doubles, model * N_DOUBLES),
         orders,
         subset,
+        rates,
         weights,
         group.weighted,
         advance(row_numbers, model * group.rows),
@@ -41,6 +42,7 @@ def turn_kernel(
     doubles,
     orders,
     subset,
+    rates,
     weights,
     row_numbers,
     row_losses,
@@ -81,6 +83,7 @@ def turn_kernel(
         own_doubles,
         orders,
         subset,
+        rates,
         weights,
         group.weighted,
         advance(row_numbers, model * group.rows),

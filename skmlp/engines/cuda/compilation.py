@@ -13,6 +13,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from uuid import uuid4
 
+from numba.core.errors import NumbaError
+
 from skmlp.engines.cuda.device import compiling_for, cuda
 from skmlp.engines.cuda.kernels import Kernel
 from skmlp.engines.cuda.ptx import for_capability
@@ -46,12 +48,25 @@ class Compiled:
 
 
 def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
-    """Return a kernel's PTX."""
+    """Return a kernel's PTX.
+
+    Raises
+    ------
+    ValueError
+        If a user's function is a part of it, and cannot be compiled.
+    """
     with compiling_for(capability):
         bounds = kernel.threads, kernel.blocks
-        ptx, _ = cuda.compile_ptx(
-            kernel.py_func, kernel.signature, cc=capability, launch_bounds=bounds
-        )
+        try:
+            ptx, _ = cuda.compile_ptx(
+                kernel.py_func, kernel.signature, cc=capability, launch_bounds=bounds
+            )
+        except NumbaError as error:
+            if not kernel.source:
+                raise
+            # What is wrong stands among much about where it was found.
+            *_, reason = re.findall(r"Error: (.+)", str(error)) or str(error).strip().splitlines()
+            raise ValueError(f"{kernel.source} cannot be compiled for CUDA: {reason}") from error
     return for_capability(str(ptx), capability)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "exchange",
     "float32",
     "float64",
+    "int8",
     "int32",
     "int64",
     "synchronize",
@@ -52,6 +53,7 @@ STEP_THREADS = 4 if SMALL_BLOCKS else 1024
 # Neighbors that can exchange numbers. A small block has two warps as well.
 WARP_THREADS = 2 if SMALL_BLOCKS else 32
 
+int8 = types.int8
 int32 = types.int32
 uint32 = types.uint32
 int64 = types.int64

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import (
-    PER_BATCH,
     Engine,
     EpochPlan,
     EpochResult,
@@ -25,7 +24,8 @@ from skmlp.engines.cuda.groups import FitGroup
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy, make_groups
 from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.runtime import Runtime, runtime
-from skmlp.engines.cuda.vocabulary import cannot_compute, check_complete
+from skmlp.engines.cuda.vocabulary import check_complete, check_heeded
+from skmlp.network.folding import folded
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
@@ -80,7 +80,8 @@ class CudaEngine(Engine):
 
     def start(self, tasks: Sequence[FitTask]) -> "CudaRun":
         for task in tasks:
-            check_complete(task.network, task.optimizer, task.bounds)
+            check_heeded(task)
+            check_complete(task.network, task.optimizer)
         with _turn:
             device = runtime()
             device.activate()
@@ -105,6 +106,7 @@ class CudaEngine(Engine):
             if rows is not None:
                 objective.choose_rows(rows)
                 self._objective = None  # the next one may be about other rows
+            objective.choose_masks(seed, step)
             loss, gradient = objective.evaluate(parameters)
         weight_sum = data.weight_sum(np.arange(n_rows) if rows is None else rows)
         n_coefs = network.n_coefs
@@ -138,7 +140,10 @@ class CudaEngine(Engine):
     ) -> FloatArray:
         check_complete(network, None)
         n_rows = data.n_rows if rows is None else len(rows)
-        parameters = layout_of(network).pack(coefs, intercepts, data.dtype)
+        if extras is None:
+            extras = layout_of(network).initial_extras()
+        network, coefs, intercepts, extras = folded(network, coefs, intercepts, extras)
+        parameters = layout_of(network).pack(coefs, intercepts, data.dtype, extras)
         with _turn:
             device = runtime()
             device.activate()
@@ -196,9 +201,9 @@ class CudaRun(Run):
         return place
 
     def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        for name, what in zip(PER_BATCH, ("learning rate", "weight decay", "dropout"), strict=True):
-            if any(plan is not None and getattr(plan, name) is not None for plan in plans):
-                raise ValueError(cannot_compute([f"a {what} for each step"]))
+        for plan in plans:
+            if plan is not None:
+                check_heeded(plan)
         groups = [
             (group, [plans[member] for member in members]) for group, members in self._members
         ]

@@ -7,8 +7,8 @@ import numpy as np
 
 from skmlp.engines.base import IndexArray
 from skmlp.engines.cuda import tables
-from skmlp.engines.cuda.batched import Batch
 from skmlp.engines.cuda.data import CudaData
+from skmlp.engines.cuda.programs import ProgramPass, make_pass
 from skmlp.engines.cuda.runtime import Runtime
 from skmlp.engines.cuda.tables import Slab
 from skmlp.network.parameters import FloatArray
@@ -33,6 +33,8 @@ class Evaluation:
     precision : {None, "tf32", "bf16"}
     """
 
+    trains = False
+
     def __init__(
         self,
         runtime: Runtime,
@@ -43,7 +45,9 @@ class Evaluation:
     ) -> None:
         self._runtime = runtime
         self._numbers = runtime.zeros(tables.N_INTEGERS, np.int64)
-        self.batch = Batch(runtime, network, data, 1, n_rows, 0, self._numbers, precision)
+        self.batch = make_pass(
+            runtime, network, data, n_rows, self._numbers, precision, trains=self.trains
+        )
         self.n_rows = n_rows
 
     def set_parameters(self, parameters: FloatArray) -> None:
@@ -51,10 +55,11 @@ class Evaluation:
         self.batch.parameters.write(packed)
 
     def choose_rows(self, rows: IndexArray) -> None:
-        integers = np.zeros(tables.N_INTEGERS, dtype=np.int64)
-        integers[tables.COUNT] = len(rows)
-        self._numbers.write(integers)
+        self._write_number(tables.COUNT, len(rows))
         self.batch.row_numbers.write(rows.astype(np.int32))
+
+    def _write_number(self, column: int, value: int) -> None:
+        self._numbers.write(np.array([value], dtype=np.int64), column)
 
     def slabs(self, n_rows: int) -> Iterator[Slab]:
         for start in range(0, n_rows, self.batch.slab_size):
@@ -63,6 +68,8 @@ class Evaluation:
 
 class Objective(Evaluation):
     """The sum of the weighted losses over chosen rows, and its gradient."""
+
+    trains = True
 
     def __init__(
         self,
@@ -74,7 +81,15 @@ class Objective(Evaluation):
     ) -> None:
         super().__init__(runtime, network, data, n_rows, precision)
         self._row_losses = runtime.allocate(n_rows, np.float64)
-        self._gradient = runtime.allocate(self.batch.layout.size, self.batch.dtype)
+        # Of what is not trained nobody writes one.
+        self._gradient = runtime.zeros(self.batch.layout.size, self.batch.dtype)
+
+    def choose_masks(self, seed: int, step: int) -> None:
+        """Choose what is dropped; in step zero nothing is."""
+        if isinstance(self.batch, ProgramPass):
+            self.batch.drops = step > 0
+            self._write_number(tables.SEED, seed)
+            self._write_number(tables.STEP, step - 1)
 
     def evaluate(self, parameters: FloatArray) -> tuple[float, FloatArray]:
         self.set_parameters(parameters)

@@ -28,11 +28,15 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-ELEMENTARY: dict[str, Any]
-if SIMULATED:
-    ELEMENTARY = {f.__name__: quiet(f) for f in (np.exp, np.log, np.sqrt, np.tanh)}
-else:
-    ELEMENTARY = {"exp": math.exp, "log": math.log, "sqrt": math.sqrt, "tanh": math.tanh}
+# By these names NumPy and `math` have the same functions; a GPU has all of `math`.
+NAMES = ("exp", "log", "sqrt", "tanh", "sin", "cos", "log1p", "expm1")
+ELEMENTARY: dict[str, Any] = {"erfc": math.erfc}
+ELEMENTARY |= {n: quiet(getattr(np, n)) if SIMULATED else getattr(math, n) for n in NAMES}
+
+
+def specialize(formula: Any, dtype: str) -> Any:
+    """Return a registry's formula as a device function of one precision."""
+    return rebind(formula, np.dtype(dtype).type, ELEMENTARY, device_function)
 
 
 class Formulas(NamedTuple):
@@ -67,16 +71,12 @@ class Formulas(NamedTuple):
 @cache
 def formulas(dtype: str) -> Formulas:
     """Return the device functions of one precision."""
-    real = np.dtype(dtype).type
 
-    def specialize(formula: Any, precision: Any = real) -> Any:
-        return rebind(formula, precision, ELEMENTARY, device_function)
-
-    def chosen(entries: Iterable[Any], name: str, precision: Any = real) -> Any:
+    def chosen(entries: Iterable[Any], name: str, precision: str = dtype) -> Any:
         return chain([specialize(getattr(entry, name), precision) for entry in entries])
 
     updates = [
-        with_two_states(specialize(entry.update), len(entry.state_names))
+        with_two_states(specialize(entry.update, dtype), len(entry.state_names))
         for entry in known_optimizers()
     ]
     return Formulas(
@@ -84,11 +84,11 @@ def formulas(dtype: str) -> Formulas:
         differentiate=chosen(known_activations(), "derivative"),
         loss_value=chosen(known_losses(), "value"),
         loss_gradient=chosen(known_losses(), "gradient"),
-        step_constants=chosen(known_optimizers(), "constants", np.float64),
+        step_constants=chosen(known_optimizers(), "constants", "float64"),
         update=chain(updates),
-        larger=specialize(activations.larger),
-        shifted_exponential=specialize(activations.shifted_exponential),
-        part_of_total=specialize(activations.part_of_total),
+        larger=specialize(activations.larger, dtype),
+        shifted_exponential=specialize(activations.shifted_exponential, dtype),
+        part_of_total=specialize(activations.part_of_total, dtype),
     )
 
 

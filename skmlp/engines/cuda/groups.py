@@ -53,9 +53,12 @@ class FitGroup(ABC):
     ----------
     steps_per_call : int
         Steps that take about as long as Python may wait, as far as is known.
+    knows_optimizers : bool
+        Whether kernels that serve all optimizers choose among them by their codes.
     """
 
     steps_per_call = 8
+    knows_optimizers = True
 
     def __init__(self, runtime: Runtime, tasks: Sequence[FitTask]) -> None:
         self.runtime = runtime
@@ -70,6 +73,7 @@ class FitGroup(ABC):
         self.doubles = runtime.upload(self._doubles)
         self.orders = Room(runtime, np.int32)
         self.subset = Room(runtime, np.int32)
+        self.rates = Room(runtime, np.float64)
         self.losses = Room(runtime, np.float64)
         self._subset_starts: dict[int, int] = {}
         self._subset_rows: list[Any] = []
@@ -77,21 +81,29 @@ class FitGroup(ABC):
     def _describe(self, i: int, task: FitTask) -> None:
         integers, doubles = self._integers[i], self._doubles[i]
         integers[tables.BATCH_SIZE] = task.batch_size
-        integers[tables.OPTIMIZER] = optimizer_code(task.optimizer)
         integers[tables.STEP] = task.optimizer_state.step
+        integers[tables.SEED] = task.seed
         integers[tables.FINITE] = 1
         integers[tables.HEALTHY] = 1
         doubles[tables.ALPHA] = task.alpha
-        settings = task.optimizer.settings
-        doubles[tables.SETTINGS : tables.SETTINGS + len(settings)] = settings
+        if self.knows_optimizers:
+            integers[tables.OPTIMIZER] = optimizer_code(task.optimizer)
+            settings = task.optimizer.settings
+            doubles[tables.SETTINGS : tables.SETTINGS + len(settings)] = settings
+        else:
+            integers[tables.OPTIMIZER] = -1
 
     # What a plan asks for
 
     def accept(self, plans: Sequence[EpochPlan | None]) -> int:
         """Write down one plan per task; return how many steps the longest one takes."""
+        for task, plan in zip(self.tasks, plans, strict=True):
+            if plan is not None:
+                plan.check_rates(task.batch_size)
         integers = self.numbers.read().reshape(self._integers.shape)
         orders: list[Any] = []
-        n_orders = n_losses = n_steps = 0
+        rates: list[Any] = []
+        n_orders = n_rates = n_losses = n_steps = 0
         drawn = [plan.orders for plan in plans if plan is not None]
         self._send_subsets([keyed.rows for keyed in drawn if isinstance(keyed, KeyedOrders)])
         for i, plan in enumerate(plans):
@@ -106,6 +118,11 @@ class FitGroup(ABC):
             n_losses += 2 * n_epochs
             n_steps = max(n_steps, n_epochs * -(-n_rows // self.tasks[i].batch_size))
             self._doubles[i, tables.LEARNING_RATE] = plan.learning_rate
+            own[tables.RATES] = -1
+            if plan.rates is not None:
+                own[tables.RATES] = n_rates
+                rates.append(plan.rates.reshape(-1))
+                n_rates += rates[-1].size
             self._doubles[i, [tables.TOTAL, tables.COUNTED]] = 0.0
             if isinstance(plan.orders, KeyedOrders):
                 own[tables.ORDERS] = -1
@@ -119,6 +136,8 @@ class FitGroup(ABC):
                 n_orders += orders[-1].size
         if orders:
             self.orders.write(np.concatenate(orders))
+        if rates:
+            self.rates.write(np.concatenate(rates))
         self.losses.reserve(n_losses)
         self.losses.array.fill_with_zeros()
         self.numbers.write(integers)
@@ -156,6 +175,10 @@ class FitGroup(ABC):
             means = sums / np.maximum(counts, 1.0)
             results.append(EpochResult(means.tolist(), is_finite and bool(own[tables.HEALTHY])))
         return results
+
+    def rooms(self) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+        """Return where steps find their rows and rates."""
+        return self.orders.array, self.subset.array, self.rates.array
 
     # What groups do in their own ways
 

@@ -1,6 +1,6 @@
 """The catalogue of kernels: what each is made of, and the types of its arguments."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -17,7 +17,6 @@ from skmlp.engines.cuda.device import (
     types,
     uint32,
 )
-from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 from skmlp.engines.cuda.tables import Group, Layer, Slab, tuple_type
 from skmlp.engines.cuda.tiles import Tile
 
@@ -69,6 +68,8 @@ class Kernel:
         Of every block; it is compiled for exactly so many.
     blocks : int
         Of those that shall fit on a multiprocessor at once, for which registers are kept free.
+    source : str
+        What a user must change if it cannot be compiled; empty if nothing in it is the user's.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Kernel:
     signature: tuple[Any, ...] = field(compare=False)
     threads: int
     blocks: int = 1
+    source: str = field(default="", compare=False)
 
 
 def pointer(dtype: str) -> Any:
@@ -129,7 +131,7 @@ def batch_kernel(role: str, dtype: str) -> Kernel:
 @cache
 def step_kernel(role: str) -> Kernel:
     """Return the kernel that begins a step, or the one that turns from one to the next."""
-    shared = (INTEGERS, DOUBLES, INDICES, INDICES, DOUBLES, INDICES)
+    shared = (INTEGERS, DOUBLES, INDICES, INDICES, DOUBLES, DOUBLES, INDICES)
     signature = {"begin": (*shared, GROUP), "turn": (*shared, *(DOUBLES,) * 3, GROUP)}[role]
     py_func: Any = {"begin": batches.begin_kernel, "turn": batches.turn_kernel}[role]
     return Kernel(role, py_func, signature, STEP_THREADS)
@@ -142,25 +144,8 @@ def resident_kernel(dtype: str) -> Kernel:
     signature = (
         *(INDICES, INTEGERS, DOUBLES, INTEGERS),
         *(reals, INDICES, INTEGERS, reals, DOUBLES),
-        *(INDICES, INDICES, INDICES, DOUBLES, DOUBLES),
+        *(INDICES, INDICES, DOUBLES, INDICES, DOUBLES, DOUBLES),
         *(reals, reals, reals, COUNTERS, DOUBLES, tuple_type(resident.Source)),
     )
     py_func = resident.resident_kernel(dtype)
     return Kernel(f"resident-{dtype}", py_func, signature, resident.THREADS)
-
-
-def kernels_for(dtypes: Iterable[str], capability: tuple[int, int]) -> Iterator[Kernel]:
-    """Yield every kernel that fits and predictions in some precisions can launch on a device."""
-    for role in ("begin", "turn"):
-        yield step_kernel(role)
-    for dtype in dtypes:
-        yield resident_kernel(dtype)
-        for role in ("scatter", "loss", "output", "update"):
-            yield batch_kernel(role, dtype)
-        precisions: list[str | None] = [None]
-        if dtype == "float32" and capability >= TENSOR_CAPABILITY:
-            precisions += PRECISIONS
-        for precision in precisions:
-            for tile in dict.fromkeys((*tiles(dtype, precision), deep_tile(precision))):
-                for role in ROLES if tile else ():
-                    yield layer_kernel(role, dtype, tile, precision)

@@ -26,23 +26,19 @@ class OutputFunctions(NamedTuple):
     differentiate_row: Any
 
 
-@cache
-def output_functions(dtype: str) -> OutputFunctions:
-    real = np.dtype(dtype).type
+def softmax_function(dtype: str) -> Any:
+    """Return ``(z, columns)``: turns one sample's scores into probabilities, in place.
+
+    It does as `activations.softmax`. One thread has the whole row, so that the sum is formed on
+    the way.
+    """
+    zero = np.dtype(dtype).type(0)
     chosen = formulas(dtype)
-    activate = chosen.activate
     larger, shifted_exponential = chosen.larger, chosen.shifted_exponential
     part_of_total = chosen.part_of_total
-    loss_value, loss_gradient = chosen.loss_value, chosen.loss_gradient
-    epsilon = real(np.finfo(dtype).eps)
-    zero, one = real(0), real(1)
 
     @device_function
     def softmax_row(z, columns):
-        """Turn one sample's scores into probabilities, in place, as `activations.softmax` does.
-
-        One thread has the whole row, so that the sum is formed on the way.
-        """
         largest = z[0]
         for k in range(1, columns):
             largest = larger(z[k], largest)
@@ -52,6 +48,18 @@ def output_functions(dtype: str) -> OutputFunctions:
             total += z[k]
         for k in range(columns):
             z[k] = part_of_total(z[k], total)
+
+    return softmax_row
+
+
+@cache
+def output_functions(dtype: str) -> OutputFunctions:
+    real = np.dtype(dtype).type
+    chosen = formulas(dtype)
+    activate, softmax_row = chosen.activate, softmax_function(dtype)
+    loss_value, loss_gradient = chosen.loss_value, chosen.loss_gradient
+    epsilon = real(np.finfo(dtype).eps)
+    zero, one = real(0), real(1)
 
     @device_function
     def activate_row(z, columns, output_activation):

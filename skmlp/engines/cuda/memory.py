@@ -6,6 +6,8 @@ array of the engine begins at one.
 
 from typing import Any
 
+import numpy as np
+
 from skmlp.engines.cuda.device import SIMULATED
 
 
@@ -61,6 +63,23 @@ if SIMULATED:
     def select(condition: Any, value: Any, other: Any) -> Any:
         """Return one of two numbers, both of which are computed."""
         return value if condition else other
+
+    def loader(dtype: str, count: int) -> Any:
+        """Return ``load(pointer, stride, index)``: `count` numbers as a tuple, in a precision.
+
+        They are ``pointer[index + k * stride]``.
+        """
+        real = np.dtype(dtype).type
+
+        def load(pointer: SimulatedPointer, stride: int, index: int) -> Any:
+            return tuple(real(pointer[index + k * stride]) for k in range(count))
+
+        return load
+
+    def store_all(pointer: SimulatedPointer, stride: int, index: int, numbers: Any) -> None:
+        """``pointer[index + k * stride] = numbers[k]`` for each number of a tuple."""
+        for k, number in enumerate(numbers):
+            pointer[index + k * stride] = number
 
 else:
     from llvmlite import ir
@@ -139,3 +158,41 @@ else:
             return builder.select(*arguments)
 
         return signature(value, types.boolean, value, value), generate
+
+    def loader(dtype: str, count: int) -> Any:
+        """Return ``load(pointer, stride, index)``: `count` numbers as a tuple, in a precision.
+
+        They are ``pointer[index + k * stride]``.
+        """
+        scalar = {"float32": types.float32, "float64": types.float64}[dtype]
+
+        @intrinsic
+        def load(typing_context, pointer, stride, index):
+            def generate(context, builder, signature, arguments):
+                pointer_value, step, place = arguments
+                values = []
+                for _ in range(count):
+                    value = builder.load(builder.gep(pointer_value, [place]))
+                    values.append(context.cast(builder, value, pointer.dtype, scalar))
+                    place = builder.add(place, step)
+                return context.make_tuple(builder, signature.return_type, values)
+
+            numbers = types.Tuple([scalar] * count)
+            return signature(numbers, pointer, types.int64, types.int64), generate
+
+        return load
+
+    @intrinsic
+    def store_all(typing_context, pointer, stride, index, numbers):
+        """``pointer[index + k * stride] = numbers[k]`` for each number of a tuple."""
+
+        def generate(context, builder, signature, arguments):
+            pointer_value, step, place, values = arguments
+            for k, kind in enumerate(numbers):
+                value = builder.extract_value(values, k)
+                value = context.cast(builder, value, kind, pointer.dtype)
+                builder.store(value, builder.gep(pointer_value, [place]))
+                place = builder.add(place, step)
+            return context.get_dummy_value()
+
+        return signature(types.void, pointer, types.int64, types.int64, numbers), generate

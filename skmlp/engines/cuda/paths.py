@@ -10,8 +10,10 @@ import numpy as np
 from skmlp.engines.base import FitTask
 from skmlp.engines.cuda.batched import MOST_MODELS, BatchedGroup
 from skmlp.engines.cuda.groups import FitGroup
+from skmlp.engines.cuda.programs import ProgramGroup
 from skmlp.engines.cuda.resident_group import ResidentGroup, choose_residence, share_of_rows
 from skmlp.engines.cuda.runtime import Runtime
+from skmlp.engines.cuda.vocabulary import is_plain
 from skmlp.network.specs import NetworkSpec
 
 logger = logging.getLogger("skmlp")
@@ -33,8 +35,9 @@ class PathPolicy:
 
     Attributes
     ----------
-    path : {"resident", "batched"} or None
-        None is the path that is expected to be the faster one.
+    path : {"resident", "batched", "programs"} or None
+        None is the path that is expected to be the faster one. What is not plain takes that of
+        programs whatever is decided.
     team : int
         Blocks per model on the resident path; 0 for as many as are expected to be the fastest.
     """
@@ -127,14 +130,11 @@ def choose_paths(
     policy: PathPolicy = BY_ESTIMATE,
 ) -> list[tuple[str, int]]:
     """Return the path of each task, and the blocks per model on the resident one."""
-    if precision is not None:
-        if policy.path == "resident":
-            raise ValueError(
-                f"path='resident' has no tensor cores, got precision={precision!r}. Set "
-                "path='batched', or precision=None."
-            )
-        logger.info("batched path: precision=%r needs tensor cores", precision)
-        return [("batched", 1)] * len(tasks)
+    if precision is not None and policy.path == "resident":
+        raise ValueError(
+            f"path='resident' has no tensor cores, got precision={precision!r}. Set "
+            "path='batched', or precision=None."
+        )
     alike: dict[object, int] = {}
     for task in tasks:
         alike[shape_of(task)] = alike.get(shape_of(task), 0) + 1
@@ -142,6 +142,14 @@ def choose_paths(
     for task in tasks:
         shape = shape_of(task)
         if shape in chosen:
+            continue
+        if policy.path == "programs" or not is_plain(task.network, task.optimizer):
+            logger.info("path of programs for %d fits: more than plain networks", alike[shape])
+            chosen[shape] = "programs", 1
+            continue
+        if precision is not None:
+            logger.info("batched path: precision=%r needs tensor cores", precision)
+            chosen[shape] = "batched", 1
             continue
         expected = estimate(runtime, task, alike[shape], len(tasks))
         chosen[shape] = policy.path or expected.path, policy.team or expected.team
@@ -160,8 +168,11 @@ def choose_paths(
 
 
 def shape_of(task: FitTask) -> tuple[object, ...]:
-    """Return what fits must share to be launched together on the batched path."""
-    return id(task.data), task.network, task.optimizer.name
+    """Return what fits must share to be launched together, layer by layer."""
+    optimizer = task.optimizer
+    is_clipped = optimizer.clip_norm is not None
+    is_plain_one = is_plain(task.network, optimizer)
+    return id(task.data), task.network, optimizer.name, is_clipped, is_plain_one
 
 
 def make_groups(
@@ -180,4 +191,5 @@ def make_groups(
             continue
         for start in range(0, len(numbers), MOST_MODELS):
             some = numbers[start : start + MOST_MODELS]
-            yield BatchedGroup(runtime, [tasks[i] for i in some], precision), some
+            make = BatchedGroup if path == "batched" else ProgramGroup
+            yield make(runtime, [tasks[i] for i in some], precision), some

@@ -315,8 +315,8 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
 
     def kernel(
         sequence, numbers, doubles, models, values, indices, indptr, targets, sample_weights,
-        orders, subset, row_numbers, row_losses, losses, parameters, state, scratch, counters,
-        squares_of_blocks, source,
+        orders, subset, rates, row_numbers, row_losses, losses, parameters, state, scratch,
+        counters, squares_of_blocks, source,
     ):  # fmt: skip
         shared = pointer_to(cuda.shared.array(0, real, 16))
         sums = pointer_to(cuda.shared.array(WARP_THREADS, float64, 16))
@@ -342,7 +342,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
         own_squares = advance(squares_of_blocks, place * team)
         # Even if they go on where an earlier launch ended, the rows must be found.
         begin_step(
-            own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
+            own_numbers, own_doubles, orders, subset, rates, sample_weights, source.weighted,
             own_rows, sums, thread, threads,
         )  # fmt: skip
         if own_numbers[BATCH_ROWS] == 0:
@@ -388,7 +388,7 @@ def resident_kernel(dtype: str) -> Callable[..., None]:
                 squares = update_alone(home, sizes, own_numbers, own_doubles, thread, threads)
             end_step(own_numbers, own_doubles, loss, squares, losses, sums, thread, threads)
             begin_step(
-                own_numbers, own_doubles, orders, subset, sample_weights, source.weighted,
+                own_numbers, own_doubles, orders, subset, rates, sample_weights, source.weighted,
                 own_rows, sums, thread, threads,
             )  # fmt: skip
             step += 1

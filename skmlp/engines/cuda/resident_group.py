@@ -16,7 +16,7 @@ from skmlp.engines.cuda.layout import PaddedLayout, padded
 from skmlp.engines.cuda.registers import ROW_MULTIPLE
 from skmlp.engines.cuda.runtime import Runtime
 from skmlp.engines.cuda.vocabulary import IDENTITY, hidden_codes, link_code, loss_code
-from skmlp.network.parameters import FloatArray
+from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
 
 # Shared memory that a block needs for other things than its model.
@@ -61,7 +61,7 @@ def choose_residence(
     worked on in pieces rather than that one of these lies outside. The blocks of a team show each
     other their gradients, and each needs but a part of the optimizer's state.
     """
-    size = PaddedLayout(network.layer_units).size
+    size = PaddedLayout(layout_of(network)).size
     row = sum(padded(units) for units in network.layer_units)
     room = (shared_bytes - RESERVED_BYTES) // itemsize
     wanted = share_of_rows(batch_size, team)
@@ -102,7 +102,7 @@ class ResidentGroup(FitGroup):
     def __init__(self, runtime: Runtime, tasks: Sequence[FitTask], team: int = 1) -> None:
         super().__init__(runtime, tasks)
         self.team = team
-        self.layouts = [PaddedLayout(task.network.layer_units) for task in tasks]
+        self.layouts = [PaddedLayout(layout_of(task.network)) for task in tasks]
         self.n_states = [len(task.optimizer.entry.state_names) for task in tasks]
         itemsize = np.dtype(self.dtype).itemsize
         columns = resident.LAYERS + resident.N_LAYER_COLUMNS * max(
@@ -202,7 +202,7 @@ class ResidentGroup(FitGroup):
             (self._n_active * self.team, 1, 1),
             *(self._sequence, self.numbers, self.doubles, self._device_models),
             *(matrix.values, matrix.indices or self._sequence, matrix.indptr or unused_integers),
-            *(data.device_targets, data.device_weights, self.orders.array, self.subset.array),
+            *(data.device_targets, data.device_weights, *self.rooms()),
             *(self._row_numbers, self._row_losses, self.losses.array),
             *(self._parameters, self._state, self._scratch),
             *(self._counters, self._squares, source),

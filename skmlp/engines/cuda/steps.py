@@ -77,8 +77,10 @@ def row_at(numbers, orders, subset, position):
 
 
 @device_function
-def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratch, thread, threads):
-    """Choose the next batch of a model: its rows, what their weights sum to, its constants.
+def begin_step(
+    numbers, doubles, orders, subset, rates, weights, weighted, rows, scratch, thread, threads
+):
+    """Choose the next batch of a model: its rows, what their weights sum to, rate and constants.
 
     Nothing is left to do (`BATCH_ROWS` is zero) once all epochs have passed or a loss was not
     finite. A batch without weight is passed over: `COUNT` is zero.
@@ -89,8 +91,13 @@ def begin_step(numbers, doubles, orders, subset, weights, weighted, rows, scratc
     count = min(numbers[tables.BATCH_SIZE], size - start)
     if epoch >= numbers[tables.N_EPOCHS] or numbers[tables.FINITE] == 0:
         count = 0
+    if thread == threads - 1 and count > 0 and numbers[tables.RATES] >= 0:
+        # A batch that is passed over has a rate too.
+        batch_size = numbers[tables.BATCH_SIZE]
+        batch = epoch * ((size + batch_size - 1) // batch_size) + start // batch_size
+        doubles[tables.LEARNING_RATE] = rates[numbers[tables.RATES] + batch]
     # Powers take long; the last thread has the fewest rows to draw meanwhile.
-    if thread == threads - 1:
+    if thread == threads - 1 and numbers[tables.OPTIMIZER] >= 0:
         constants = step_constants(
             numbers[tables.OPTIMIZER],
             (

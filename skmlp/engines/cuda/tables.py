@@ -18,8 +18,10 @@ SUBSET = 4  # where the numbers of the rows to draw from begin
 KEY = 5
 FIRST_EPOCH = 6
 ORDER_BITS = 7
-OPTIMIZER = 8  # code
+OPTIMIZER = 8  # code, or -1: the update computes the constants of its step
 LOSSES = 9  # where the losses of the epochs are written
+RATES = 17  # where the learning rates of the batches begin, or -1: one is that of all
+SEED = 18  # what the masks of dropout are keyed by
 # ... and where the fit stands
 EPOCH = 10
 START = 11  # position of the current batch in the epoch

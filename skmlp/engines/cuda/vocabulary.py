@@ -1,15 +1,20 @@
-"""The formulas that CUDA kernels know, and the codes by which one launch chooses among them.
+"""What the CUDA engine knows: which networks are plain, and what it cannot compute.
 
-A registry may have more entries: what stands here is what every kernel is compiled with.
+*Plain* is what kernels that serve every fit are compiled with; one launch chooses among these
+formulas by their codes. Entries of the registries beyond it, and all else of the vocabulary, are
+the business of programs (`programs.py`), which have kernels compiled for what they need.
 """
 
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any
 
-from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
-from skmlp.network.constraints import Bounds
+from skmlp.engines.base import EpochPlan, FitTask
+from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation, Learned
+from skmlp.network.links import Link
 from skmlp.network.losses import CUSTOM_LOSSES, LOSSES, Loss
-from skmlp.network.optimizers import OPTIMIZERS, Optimizer
-from skmlp.network.specs import L2, HeadSpec, NetworkSpec, OptimizerSpec
+from skmlp.network.optimizers import GROUPS, OPTIMIZERS, Group, Optimizer, State
+from skmlp.network.specs import HeadSpec, InputSpec, LayerSpec, NetworkSpec, OptimizerSpec
 
 # An entry's code is its place.
 KNOWN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "exp")
@@ -20,10 +25,32 @@ KNOWN_LOSSES = (
     ("poisson", "exp"),
 )
 KNOWN_OPTIMIZERS = ("sgd", "adam")
-# All that keep one rate for a whole epoch.
-KNOWN_SCHEDULES = ("constant", "invscaling", "adaptive", "plateau")
 IDENTITY = KNOWN_ACTIVATIONS.index("identity")
 SOFTMAX = -1  # stands where the code of an element-wise output activation would
+
+# What this engine heeds of each description. A description may gain fields: they are computed
+# only if they are named here, and have a part in nothing as long as they hold their defaults.
+HEEDED: dict[type, str] = {
+    FitTask: "network optimizer data parameters optimizer_state alpha batch_size seed",
+    EpochPlan: "orders learning_rate rates",
+    NetworkSpec: "inputs layers heads",
+    InputSpec: "n_features dropout",
+    LayerSpec: "units activation normalization dropout",
+    HeadSpec: "units loss link",
+    OptimizerSpec: "name settings weight_decay clip_norm",
+    Activation: "name value derivative derivative_takes_input constants learned pieces "
+    "init_gain gain growth hidden reference text surrogate never_falls",
+    Learned: "name initial slope",
+    Link: "name value units_per_target is_categorical exponent reference n_spreads",
+    Loss: "name output_activation value gradient domain domain_minimum domain_is_open constants "
+    "for_classes formula minimizer reference",
+    Optimizer: "name settings states constants update binds reference",
+    State: "name initial",
+    Group: "rate alpha decay",
+}
+# What the estimators call some of the others.
+PARAMETERS = {"penalty": "l1_ratio", "noise": "input_noise", "bounds": "bounds of parameters"}
+NORMALIZED = (None, "layer", "batch")
 
 
 def known_activations() -> list[Activation]:
@@ -56,6 +83,29 @@ def optimizer_code(optimizer: OptimizerSpec) -> int:
     return KNOWN_OPTIMIZERS.index(optimizer.name)
 
 
+def is_plain(network: NetworkSpec, optimizer: OptimizerSpec | None) -> bool:
+    """Tell whether kernels that serve every fit suffice; a prediction has no optimizer."""
+    return (
+        network.inputs.dropout == 0.0
+        and all(
+            layer.activation.name in KNOWN_ACTIVATIONS
+            and layer.normalization is None
+            and layer.dropout == 0.0
+            for layer in network.layers
+        )
+        and len(network.heads) == 1
+        and (network.head.loss.name, network.head.link) in KNOWN_LOSSES
+        and (
+            optimizer is None
+            or (
+                optimizer.name in KNOWN_OPTIMIZERS
+                and optimizer.weight_decay == 0.0
+                and optimizer.clip_norm is None
+            )
+        )
+    )
+
+
 def shown(activation: str) -> str:
     """Return an activation as users write it; those of their own have names for machines."""
     return "Custom(...)" if activation in CUSTOM_ACTIVATIONS else repr(activation)
@@ -74,42 +124,50 @@ def cannot_compute(lacking: Sequence[str]) -> str:
     return f"CUDA cannot yet compute {', '.join(lacking)}."
 
 
-def check_complete(
-    network: NetworkSpec, optimizer: OptimizerSpec | None, bounds: Bounds | None = None
-) -> None:
-    """Refuse what kernels would compute as if it were plain.
+def unheeded(*descriptions: Any) -> list[str]:
+    """Name the fields of descriptions that would have a part in nothing, but ask for something."""
+    names = []
+    for description in descriptions:
+        heeded = HEEDED[type(description)].split()
+        for field in fields(description):
+            made = field.default_factory
+            default = field.default if made is MISSING else made()
+            if field.name not in heeded and getattr(description, field.name) != default:
+                names.append(PARAMETERS.get(field.name, field.name))
+    return names
+
+
+def lacking_of_activation(entry: Activation) -> list[str]:
+    """Name what of an activation cannot be computed."""
+    has_both = entry.pieces is not None and len(entry.learned) > 0
+    return unheeded(entry, *entry.learned) + ["learned"] * has_both
+
+
+def check_complete(network: NetworkSpec, optimizer: OptimizerSpec | None) -> None:
+    """Refuse what kernels would compute as if it were not there.
 
     Raises
     ------
     ValueError
         If something is lacking.
     """
-    lacking = what_is_lacking(network, optimizer)
-    if bounds is not None:
-        lacking.append("bounds of parameters")
-    if lacking:
+    if lacking := what_is_lacking(network, optimizer):
         raise ValueError(cannot_compute(lacking))
 
 
-def lacking_of_optimizer(optimizer: OptimizerSpec) -> list[str]:
-    lacking = [] if optimizer.name in KNOWN_OPTIMIZERS else [f"solver={optimizer.name!r}"]
-    if optimizer.weight_decay > 0.0:
-        lacking.append("weight_decay")
-    if optimizer.clip_norm is not None:
-        lacking.append("clip_norm")
-    if optimizer.penalty != L2:
-        lacking.append("l1_ratio")
-    for name in ("clip_value", "max_norm", "frozen_layers"):
-        if getattr(optimizer, name):
-            lacking.append(name)
-    if optimizer.ema_decay is not None:
-        lacking.append("ema_decay")
-    return lacking
+def check_heeded(description: FitTask | EpochPlan) -> None:
+    """Refuse a task or a plan that asks for more than this engine knows.
+
+    Raises
+    ------
+    ValueError
+        If something is lacking.
+    """
+    if lacking := unheeded(description):
+        raise ValueError(cannot_compute(lacking))
 
 
-def what_is_lacking(
-    network: NetworkSpec, optimizer: OptimizerSpec | None, schedule: str = "constant"
-) -> list[str]:
+def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> list[str]:
     """Name what CUDA cannot compute of a fit, or of a prediction where there is no optimizer.
 
     Returns
@@ -117,28 +175,15 @@ def what_is_lacking(
     lacking : list of str
         In the words of the estimators' parameters; empty if all of it can be computed.
     """
-    lacking = [
-        f"activation={shown(layer.activation.name)}"
-        for layer in network.layers
-        if layer.activation.name not in KNOWN_ACTIVATIONS
-    ]
-    if network.inputs.dropout > 0.0 or any(layer.dropout > 0.0 for layer in network.layers):
-        lacking.append("dropout")
-    if network.inputs.noise > 0.0:
-        lacking.append("input_noise")
-    lacking += [
-        f"normalization={layer.normalization!r}" for layer in network.layers if layer.normalization
-    ]
-    if len(network.heads) > 1:
-        lacking.append("several targets of classes")
-    lacking += [
-        shown_loss(head)
-        for head in network.heads
-        if (head.loss.name, head.link) not in KNOWN_LOSSES
-    ]
+    lacking = unheeded(network, network.inputs, *network.layers, *network.heads)
+    for layer in network.layers:
+        if lacking_of_activation(layer.entry):
+            lacking.append(f"activation={shown(layer.activation.name)}")
+        if layer.normalization not in NORMALIZED:
+            lacking.append(f"normalization={layer.normalization!r}")
+    lacking += [shown_loss(head) for head in network.heads if unheeded(head.entry, head.entry.link)]
     if optimizer is not None:
-        lacking += lacking_of_optimizer(optimizer)
-        if schedule not in KNOWN_SCHEDULES:
-            is_function = schedule == "function"
-            lacking.append(f"learning_rate={'<function>' if is_function else repr(schedule)}")
+        lacking += unheeded(optimizer, *GROUPS.values())
+        if unheeded(optimizer.entry, *optimizer.entry.states):
+            lacking.append(f"solver={optimizer.name!r}")
     return list(dict.fromkeys(lacking))
