@@ -238,7 +238,7 @@ def test_a_function_may_take_epochs_and_steps(plans):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_plateau(plans, early_stopping):
+def test_plateau(plans, early_stopping, capsys):
     """With a tolerance that nothing improves by, once the first epoch has."""
     options = {"tol": 10.0, "max_iter": 30, "early_stopping": early_stopping, "solver": "lion"}
     schedule = Plateau(factor=0.5, patience=1, minimum=0.2)
@@ -247,6 +247,9 @@ def test_plateau(plans, early_stopping):
     rates = np.concatenate([[plan.learning_rate] * len(plan.orders) for plan in plans])
     assert_allclose(rates, 0.001 * np.array([1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]))
     assert all(plan.rates is None for plan in plans)
+    fitted(learning_rate=schedule, n_iter_no_change=7, **options, verbose=True)
+    said = [line for line in capsys.readouterr().out.splitlines() if "No improvement" in line]
+    assert [line.split()[-1] for line in said] == ["0.000500", "0.000250", "0.000200"]
 
 
 def test_plateau_goes_on_in_pieces():

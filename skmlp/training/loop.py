@@ -194,9 +194,12 @@ class Trainer:
             self._say("Iteration {}, loss = {:.8f}", self.n_epochs, loss)
             healthy = math.isfinite(loss) and (result.finite or epoch < len(result.losses))
             healthy = self._watch(loss, run, index, healthy)
-            self.learning_rate = self._schedule.after_epoch(
+            rate = self._schedule.after_epoch(
                 self.learning_rate, self.samples_seen, self.patience.count
             )
+            if self._schedule.name == "plateau" and rate < self.learning_rate:
+                self._say("No improvement. Setting learning rate to {:f}", rate)
+            self.learning_rate = rate
             if not healthy:
                 self.stop_reason = StopReason.DIVERGED
                 return

@@ -16,6 +16,7 @@ from skmlp import MLPClassifier, MLPRegressor
 from skmlp.activations import Custom, Maxout
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.runtime import SimulatedRuntime
+from skmlp.schedules import Plateau
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 
@@ -114,7 +115,7 @@ def test_early_stopping_keeps_the_best(make_problem, make_estimator):
 
 def test_schedules_and_plateaus(make_problem, make_estimator):
     X, y = make_problem("regression", n_samples=30)
-    for learning_rate in ("constant", "invscaling", "adaptive"):
+    for learning_rate in ("constant", "invscaling", "adaptive", Plateau(0.5, patience=0)):
         models = fit_on_both(
             make_estimator,
             "regression",
