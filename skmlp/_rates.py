@@ -12,7 +12,8 @@ from skmlp._base import BaseMLP
 from skmlp._solvers import is_stochastic
 from skmlp._validation import check_sample_weight
 from skmlp.engines.base import EpochPlan, EpochResult, Run
-from skmlp.training.loop import Best, StopReason, Trainer
+from skmlp.training.loop import Best, Trainer
+from skmlp.training.stopping import StopReason
 
 # Losses of single batches are averaged over so large a part of all steps.
 SMOOTHED_PART = 0.1

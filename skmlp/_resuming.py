@@ -139,8 +139,8 @@ class Resuming:
         if state is None or state.averages is None:
             return parameters, state
         values = state.averages.values
-        is_own = raw is not None and raw.size == values.size == parameters.size
-        if not (is_own and np.array_equal(values.astype(parameters.dtype), parameters)):
+        is_own = np.array_equal(values.astype(parameters.dtype), parameters)
+        if raw is None or raw.size != parameters.size or not is_own:
             return parameters, replace(state, averages=None)
         before = parameters.copy()
         before[: layout.trained_size] = raw[: layout.trained_size]

@@ -9,7 +9,7 @@ from numba import carray, float64, from_dtype, int64, types
 from skmlp.engines.cpu.compilation import check_compiles, inlined, inner, specialize
 from skmlp.engines.cpu.formula_kernels import NUMBA_TYPES, address_of_kernel, types_of
 from skmlp.engines.cpu.pointers import advance, loader
-from skmlp.network.activations import exponential
+from skmlp.network.elementwise import exponential
 from skmlp.network.links import LINKS, Link, log_softmax
 from skmlp.network.losses import CUSTOM_LOSSES, Loss, loss_entry
 

@@ -100,7 +100,7 @@ def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
     value, derivative = (specialize(formula, real) for formula in (entry.value, entry.derivative))
     if entry.name in CUSTOM_ACTIVATIONS:
         for role, formula in (("value", value), ("derivative", derivative)):
-            check_compiles(formula, (real,), f"The {role} of activation=Custom(...)")
+            check_compiles(formula, (NUMBA_TYPES[dtype],), f"The {role} of activation=Custom(...)")
     return value, derivative
 
 
