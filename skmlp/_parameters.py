@@ -648,9 +648,7 @@ PARAMETERS: dict[str, Parameter] = {
             [Interval(Real, 0, None, closed="neither"), None],
             "Largest size of each entry of a batch's gradient",
             applies_to=(STOCHASTIC,),
-            synonyms=(
-                Synonyms("clipvalue gradient_clip_value grad_clip_value clip_grad_value clip_grad"),
-            ),
+            synonyms=(Synonyms("gradient_clip_value grad_clip_value clip_grad_value clip_grad"),),
             is_added=True,
         ),
         Parameter(
@@ -661,7 +659,7 @@ PARAMETERS: dict[str, Parameter] = {
             "Largest norm of a unit's incoming weights",
             applies_to=(STOCHASTIC,),
             synonyms=(
-                Synonyms("maxnorm kernel_constraint weight_constraint max_weight_norm"),
+                Synonyms("kernel_constraint weight_constraint max_weight_norm"),
                 Synonyms("max_w2", "H2O's max_w2 is the square of max_norm."),
             ),
             is_added=True,

@@ -117,10 +117,9 @@ class ReferenceEngine(Engine):
         output = apply_links(network, raw)
 
         values, delta = loss_and_delta(network, data.targets[rows], raw, output)
-        charge = elementwise(PENALTIES[penalty.name].value)
-        slope = elementwise(PENALTIES[penalty.name].gradient)
-        charges = sum(np.sum(charge(coef, *penalty.constants)) for coef in coefs)
-        loss = (np.sum(weight * values) + alpha * charges) / np.sum(weight)
+        all_coefs, entry = parameters[: layout.coef_offsets[-1]], PENALTIES[penalty.name]
+        charges = elementwise(entry.value)(all_coefs, *penalty.constants)
+        loss = (np.sum(weight * values) + alpha * np.sum(charges)) / np.sum(weight)
 
         delta = delta * weight[:, np.newaxis]
         gradient = np.zeros(layout.size)
@@ -128,12 +127,13 @@ class ReferenceEngine(Engine):
         extra_gradients = named(layout, gradient)
         for number in reversed(range(network.n_connections)):
             before = layers[number - 1].outputs if number > 0 else X
-            slopes = slope(coefs[number], *penalty.constants)
-            coef_gradients[number][...] = before.T @ delta + alpha * slopes
+            coef_gradients[number][...] = before.T @ delta
             intercept_gradients[number][...] = delta.sum(axis=0)
             if number > 0:
                 delta = delta @ coefs[number].T
                 delta = layers[number - 1].backward(delta, extra_gradients)
+        slopes = elementwise(entry.gradient)(all_coefs, *penalty.constants)
+        gradient[: len(slopes)] += alpha * slopes
         return float(loss), gradient / np.sum(weight)
 
     def predict(
