@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 import skmlp._base
+import skmlp._splitting
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
@@ -351,7 +352,7 @@ def test_best_weights_that_overflow_on_the_rows_trained_on_are_a_divergence(unch
     model = MLPClassifier((), solver="sgd", early_stopping=True, max_iter=1, random_state=0)
     with pytest.warns(ConvergenceWarning):
         model.fit(X, y)
-    train, _ = skmlp._base.split_rows(40, 0.1, split_generator(model, X), y[:, None])
+    train, _ = skmlp._splitting.split_rows(40, 0.1, split_generator(model, X), y[:, None])
     X[train[0]] = 1e30
     with (
         unchanged(model=model),
