@@ -214,6 +214,7 @@ BESIDE = st.fixed_dictionaries(
     {
         "weight_decay": st.sampled_from([0.0, 0.5]),
         "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+        "ema_decay": st.sampled_from([None, 0.9]),
     }
 )
 
@@ -296,6 +297,9 @@ def check_against_reference(
     if can_compare_parameters(solver, dtype):
         scale = np.abs(expected[1]).max()
         assert_allclose(actual[1], expected[1], atol=tolerance * scale, rtol=0)
+        if optimizer.ema_decay is not None:
+            averages = (run[2].averages.values for run in (actual, expected))
+            assert_allclose(*averages, atol=tolerance * scale, rtol=0)
 
     outputs = []
     for engine in (make_engine(), ReferenceEngine()):
