@@ -381,7 +381,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
     "_mask_seed": (is_count, "a number"),
     "_connection_seed": (is_count, "a number"),
-    "_raw": (optional(is_vector), "a vector of finite numbers, or None"),
+    "_raw": (is_vector, "a vector of finite numbers"),
     "_random_state": (of_type(np.random.RandomState), "a RandomState"),
     "_row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),

@@ -135,12 +135,12 @@ class Resuming:
 
         Where others have been assigned, it goes on from them, and averaging begins anew.
         """
-        raw = getattr(self, "_raw", None)
         if state is None or state.averages is None:
             return parameters, state
+        raw: FloatArray = getattr(self, "_raw", np.empty(0))
         values = state.averages.values
-        is_own = np.array_equal(values.astype(parameters.dtype), parameters)
-        if raw is None or raw.size != parameters.size or not is_own:
+        is_own = raw.size == values.size == parameters.size
+        if not (is_own and np.array_equal(values.astype(parameters.dtype), parameters)):
             return parameters, replace(state, averages=None)
         before = parameters.copy()
         before[: layout.trained_size] = raw[: layout.trained_size]

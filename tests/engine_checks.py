@@ -267,6 +267,7 @@ BESIDE = st.fixed_dictionaries(
         "max_norm": st.sampled_from([None, 0.5]),
         "frozen_layers": st.sampled_from([0, 0, 1, 2]),
         "bounded": st.sampled_from([(), ("connections",), ("signs",), ("connections", "signs")]),
+        "ema_decay": st.sampled_from([None, 0.9]),
     }
 )
 
@@ -364,6 +365,9 @@ def check_against_reference(
     if can_compare_parameters(solver, dtype):
         scale = np.abs(expected[1]).max()
         assert_allclose(actual[1], expected[1], atol=tolerance * scale, rtol=0)
+        if optimizer.ema_decay is not None:
+            averages = (run[2].averages.values for run in (actual, expected))
+            assert_allclose(*averages, atol=tolerance * scale, rtol=0)
 
     outputs = []
     for engine in (make_engine(), ReferenceEngine()):

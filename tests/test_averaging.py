@@ -9,6 +9,7 @@ from engine_checks import head_of, make_layer, make_network, make_problem, make_
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp import MLPClassifier
+from skmlp._splitting import split_rows
 from skmlp.engines.base import Averages, EpochPlan, OptimizerState
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
@@ -112,9 +113,14 @@ def test_the_model_has_the_averages_and_learns_as_without():
 
 def test_early_stopping_scores_and_keeps_averages():
     options = {"early_stopping": True, "validation_fraction": 0.3, "ema_decay": 0.9}
+    # Given weights are not drawn: the split is the first draw.
+    begin = model_of(max_iter=1).fit(X, Y)
+    options["init"] = begin.coefs_, begin.intercepts_
+    _, held_out = split_rows(60, 0.3, np.random.RandomState(0), Y)
     model = model_of(**options, max_iter=30, n_iter_no_change=30).fit(X, Y)
     scores = model.validation_scores_
     assert model.best_validation_score_ == max(scores) > min(scores)
+    assert model.best_validation_score_ == pytest.approx(model.score(X[held_out], Y[held_out]))
     assert_array_equal(model._optimizer.averages.values, weights_of(model))
     first = model_of(**options, max_iter=1 + int(np.argmax(scores))).fit(X, Y)
     assert_array_equal(weights_of(model), weights_of(first))
