@@ -91,13 +91,14 @@ PARAMETERS = [
     *("nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1", "beta_2", "epsilon"),
     *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
     *("precision", "loss", "init", "dropout", "input_dropout"),
+    *("label_smoothing", "class_weight", "temperature", "y_scale"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
-    *("_network", "_extras", "_mask_seed", "_custom"),
+    *("_network", "_extras", "_mask_seed", "_custom", "temperature_", "y_mean_", "y_scale_"),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
@@ -201,7 +202,7 @@ FORMULAS = {
 }
 
 
-def expected_outputs(model, X):
+def expected_outputs(model, X, temperature=1.0):
     """Return the network's outputs, computed by NumPy."""
     dtype = np.float32 if np.asarray(model.coefs_[0]).dtype == np.float32 else np.float64
     network = vars(model).get("_network")
@@ -216,6 +217,7 @@ def expected_outputs(model, X):
         outputs = outputs @ np.asarray(coef, dtype) + np.asarray(intercept, dtype)
         if layer < last:
             outputs = FORMULAS[hidden](outputs)
+    outputs = outputs / dtype(temperature)
     if len(heads) == 1:
         return FORMULAS[heads[0][0]](outputs)
     parts = np.split(outputs, np.cumsum([units for _, units in heads])[:-1], axis=1)
@@ -225,7 +227,9 @@ def expected_outputs(model, X):
 def is_right(kind, model, X, operation, result):
     """Whether the result is that of the network the model now holds."""
     with np.errstate(all="ignore"):
-        outputs = expected_outputs(model, X)
+        is_probable = operation == "predict_proba"
+        temperature = vars(model).get("temperature_", 1.0) if is_probable else 1.0
+        outputs = expected_outputs(model, X, temperature)
     if operation == "predict_proba":
         parts = result if isinstance(result, list) else [result]
         if len(parts) > 1 or outputs.shape[1] == 1:
