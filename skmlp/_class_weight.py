@@ -117,7 +117,7 @@ def check_not_balanced(class_weight: Any) -> None:
         If they are 'balanced'.
     """
     entries = class_weight if isinstance(class_weight, list) else [class_weight]
-    if any(isinstance(entry, str) for entry in entries):
+    if any(isinstance(entry, str) and entry == "balanced" for entry in entries):
         raise ValueError(
             "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' "
             "weights, use sklearn.utils.class_weight.compute_class_weight('balanced', "

@@ -762,8 +762,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Probability of each class, in the order of `classes_`, in the precision of the
             fitted weights; with several targets an array for each one.
         """
-        temperature = fitted_temperature(self)
-        if temperature == 1.0:
+        if (temperature := fitted_temperature(self)) == 1.0:
             network, outputs = self._compute(X)
         else:
             network, raw = self._compute(X, without_links)

@@ -390,8 +390,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         'gaussian' and 'laplace', which make means and standard deviations of means and logarithms
         of variances; or 'increasing', which makes several quantiles of one and of what each is
         above the one before.
-    y_mean_, y_scale_ : ndarray of shape (n_targets,)
-        What is taken away from each target and what it is divided by, with ``y_scale='standard'``.
+    y_mean_ : ndarray of shape (n_targets,)
+        What is taken away from each target, with ``y_scale='standard'`` only.
+    y_scale_ : ndarray of shape (n_targets,)
+        What it then is divided by.
     device_ : {'cpu', 'cuda'}
         Where the last fit was computed.
     device_reason_ : str
@@ -668,7 +670,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scaling = fitted_scaling(self, network)
         n_targets = network.target_columns
         head = network.head
-        is_plain = outputs.shape[1] == n_targets and not head.entry.has_any_number
+        is_plain = outputs.shape[1] == n_targets and head.link != "increasing"
         if is_plain and scaling is None and not return_std:
             return outputs.ravel() if n_targets == 1 else outputs
         has_deviations = head.entry.link.units_per_target == 2

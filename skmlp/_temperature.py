@@ -60,7 +60,10 @@ def fitted_temperature(estimator: Any) -> float:
         If it is no positive number.
     """
     value = vars(estimator).get("temperature_", 1.0)
-    if not (isinstance(value, Real) and 0.0 < float(value) < np.inf):
+    if type(value) is float and value == 1.0:  # what is usual takes no longer than that
+        return 1.0
+    is_number = isinstance(value, Real)
+    if not (is_number and 0.0 < value <= np.finfo(np.float64).max):
         raise ValueError(
             f"temperature_ must be a positive number, but is {shown(value)}. Set it to such a "
             "number, or fit again."
@@ -83,17 +86,17 @@ def probabilities_at(network: NetworkSpec, raw: FloatArray, temperature: float) 
         softmax(part, axis=1) if head.link == "softmax" else expit(part)
         for head, part in zip(network.heads, parts_of(network, scores), strict=True)
     ]
-    return np.hstack(parts)
+    return np.hstack(parts).astype(raw.dtype)
 
 
 def scaled(raw: FloatArray, temperature: float) -> FloatArray:
-    """Return scores divided by a temperature; what overflows is infinite only beside others.
+    """Return scores divided by a temperature, in double precision and never infinite.
 
-    So that a row of large scores has probabilities: the largest of a softmax is subtracted first.
+    A softmax subtracts the largest one first, which must be a number.
     """
+    largest = np.finfo(np.float64).max
     with np.errstate(over="ignore"):
-        largest = np.finfo(raw.dtype).max
-        return np.clip(raw / raw.dtype.type(temperature), -largest, largest)
+        return np.clip(raw.astype(np.float64) / temperature, -largest, largest)
 
 
 def parts_of(network: NetworkSpec, matrix: FloatArray) -> list[FloatArray]:
@@ -140,7 +143,6 @@ def find_temperature(
 
     The loss is a convex function of the inverse, so that it has one minimum.
     """
-    raw = raw.astype(np.float64)
     with np.errstate(over="ignore"):
         result = minimize_scalar(
             lambda exponent: log_loss(network, raw, labels, sample_weight, float(np.exp(exponent))),

@@ -365,7 +365,7 @@ def check_against_reference(
     if can_compare_parameters(solver, dtype):
         scale = np.abs(expected[1]).max()
         assert_allclose(actual[1], expected[1], atol=tolerance * scale, rtol=0)
-        if optimizer.ema_decay is not None:
+        if task.optimizer.ema_decay is not None:
             averages = (run[2].averages.values for run in (actual, expected))
             assert_allclose(*averages, atol=tolerance * scale, rtol=0)
 

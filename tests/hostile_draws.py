@@ -94,6 +94,7 @@ PARAMETERS = [
     *("clip_value", "max_norm", "connectivity", "monotonic_cst", "frozen_layers", "input_noise"),
     *("scoring", "restore_best"),
     *("min_iter", "max_time", "monitor", "ema_decay"),
+    *("label_smoothing", "class_weight", "temperature", "y_scale"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -102,7 +103,7 @@ LEARNED = [
     *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
     *("_network", "_extras", "_mask_seed", "_connection_seed", "_custom"),
     *("_history", "validation_loss_curve_"),
-    *("stop_reason_", "_raw"),
+    *("stop_reason_", "_raw", "temperature_", "y_mean_", "y_scale_"),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
@@ -208,7 +209,7 @@ FORMULAS = {
 }
 
 
-def expected_outputs(model, X):
+def expected_outputs(model, X, temperature=1.0):
     """Return the network's outputs, computed by NumPy."""
     dtype = np.float32 if np.asarray(model.coefs_[0]).dtype == np.float32 else np.float64
     network = vars(model).get("_network")
@@ -223,6 +224,7 @@ def expected_outputs(model, X):
         outputs = outputs @ np.asarray(coef, dtype) + np.asarray(intercept, dtype)
         if layer < last:
             outputs = FORMULAS[hidden](outputs)
+    outputs = outputs / dtype(temperature)
     if len(heads) == 1:
         return FORMULAS[heads[0][0]](outputs)
     parts = np.split(outputs, np.cumsum([units for _, units in heads])[:-1], axis=1)
@@ -232,7 +234,9 @@ def expected_outputs(model, X):
 def is_right(kind, model, X, operation, result):
     """Whether the result is that of the network the model now holds."""
     with np.errstate(all="ignore"):
-        outputs = expected_outputs(model, X)
+        is_probable = operation == "predict_proba"
+        temperature = vars(model).get("temperature_", 1.0) if is_probable else 1.0
+        outputs = expected_outputs(model, X, temperature)
     if operation == "predict_proba":
         parts = result if isinstance(result, list) else [result]
         if len(parts) > 1 or outputs.shape[1] == 1:

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from engine_checks import head_of, network_with
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import clone
@@ -33,9 +34,10 @@ from skmlp.losses import (
     loss_formula,
 )
 from skmlp.network.bounds import cannot_overflow
+from skmlp.network.links import LINKS
 from skmlp.network.losses import LOSSES, REGRESSION_LINKS
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import Formula, plain_network
+from skmlp.network.specs import Formula
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -206,10 +208,11 @@ def test_scaled_targets(X, y):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("key", [key for key in LOSSES if LOSSES[key].link.exponent])
-def test_bounds_are_right(key, dtype):
+@pytest.mark.parametrize("link", [name for name, link in LINKS.items() if link.exponent])
+def test_bounds_are_right(link, dtype):
     """Where outputs cannot overflow by the bound they do not, and it is not too careful."""
-    network = plain_network((1, 2), "relu", *key)
+    key = next(key for key in LOSSES if key[1] == link)
+    network = network_with((1,), "relu", [head_of(key, 2 // LOSSES[key].units_per_target)])
     layout, engine = layout_of(network), CpuEngine(1)
     data = engine.load(np.zeros((1, 1)), None, None, network, dtype)
     largest = float(np.log(np.finfo(dtype).max)) / LOSSES[key].link.exponent
