@@ -310,6 +310,10 @@ def test_softmax_of_a_hidden_layer():
     expected = hidden @ model.coefs_[2] + model.intercepts_[2]
     assert_allclose(model.predict(X), expected.ravel(), rtol=1e-12)
     assert_allclose(model.predict(X[:1]), expected[0], rtol=1e-12)
+    losses = [
+        fitted(("softmax", "tanh"), solver="lbfgs", max_iter=max_iter).loss_ for max_iter in (1, 60)
+    ]
+    assert losses[1] < 0.3 * losses[0]
 
 
 @pytest.mark.parametrize("normalization", [None, "layer", "batch"])

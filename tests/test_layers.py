@@ -48,7 +48,9 @@ def clipped_derivative(z):
 CUSTOM = Custom(bump, bump_derivative)
 # Each once with constants or numbers that differ from the defaults.
 CHOICES = ["gelu", "silu", "prelu", "maxout", LeakyReLU(0.3), PReLU(), Maxout(3), CUSTOM]
-CHOICES += [("tanh", PReLU()), (Maxout(pieces=2), "gelu"), (Blend(ELU(0.5)), "softmax")]
+CHOICES += [("tanh", PReLU()), (Maxout(pieces=2), "gelu"), Blend(ELU(0.5))]
+# A softmax learns, but slowly.
+WITH_SLOW_ONES = [*CHOICES, (Blend(ELU(0.5)), "softmax")]
 
 
 def fitted(estimator=MLPRegressor, *, data=X, **parameters):
@@ -57,7 +59,7 @@ def fitted(estimator=MLPRegressor, *, data=X, **parameters):
     return estimator(**{**options, **parameters}).fit(data, y)
 
 
-@pytest.mark.parametrize("activation", CHOICES, ids=repr)
+@pytest.mark.parametrize("activation", WITH_SLOW_ONES, ids=repr)
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
 def test_fit_predict_copy_and_resume(estimator, activation):
     model = fitted(estimator, activation=activation, dropout=0.1, early_stopping=True)
@@ -73,7 +75,7 @@ def test_fit_predict_copy_and_resume(estimator, activation):
     assert resumed.t_ > model.t_
 
 
-@pytest.mark.parametrize("activation", CHOICES, ids=repr)
+@pytest.mark.parametrize("activation", WITH_SLOW_ONES, ids=repr)
 def test_precisions_agree(activation):
     single = fitted(activation=activation, dtype="float32")
     double = fitted(activation=activation, dtype="float64")
