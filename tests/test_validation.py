@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import sklearn
+from engine_checks import head_of, make_problem
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, make_scorer, r2_score
@@ -24,7 +25,7 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import layout_of
-from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import Formula, InputSpec, LayerSpec, NetworkSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -297,10 +298,9 @@ def networks():
         LayerSpec(4, Formula("tanh"), "batch", 0.5),
         LayerSpec(3, Formula("prelu"), "layer", 0.2),
     )
-    for (name, link), entry in LOSSES.items():
-        constants = tuple(constant.default for constant in entry.constants)
-        head = HeadSpec(4, Formula(name, constants), link)
-        yield pytest.param(NetworkSpec(InputSpec(5, 0.3), layers, (head,)), id=f"{name}-{link}")
+    for key in LOSSES:
+        network = NetworkSpec(InputSpec(5, 0.3), layers, (head_of(key, 2),))
+        yield pytest.param(network, id="-".join(key))
 
 
 @pytest.mark.parametrize("network", list(networks()))
@@ -308,10 +308,7 @@ def test_the_mean_loss_is_that_of_predictions(network):
     """Nothing is dropped, and batches are normalized by what was learned."""
     rng = np.random.default_rng(0)
     head = network.head
-    X = rng.normal(size=(30, 5))
-    columns = head.target_columns
-    targets = rng.integers(0, 4 if head.entry.is_categorical else 2, (30, columns)).astype(float)
-    weight = rng.uniform(0.5, 2.0, 30)
+    X, targets, weight = make_problem(network, 30)
     layout = layout_of(network)
     parameters = 0.5 * rng.normal(size=layout.size)
     parameters[layout.trained_size :] = rng.uniform(0.5, 2.0, layout.size - layout.trained_size)
@@ -322,7 +319,7 @@ def test_the_mean_loss_is_that_of_predictions(network):
         losses.append(engine.mean_loss(network, parameters, data, rows))
         outputs = engine.outputs(network, parameters, data, rows)
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
-    if head.loss.name == "squared_error":
+    if (head.loss.name, head.link) == ("squared_error", "identity"):
         errors = 0.5 * ((targets[rows] - outputs) ** 2).sum(axis=1)
     elif head.loss.name == "log_loss" and head.entry.is_categorical:
         errors = -np.log(outputs[np.arange(17), targets[rows, 0].astype(int)])
