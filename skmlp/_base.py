@@ -275,14 +275,13 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             sample_weight = check_sample_weight(sample_weight, X)
         targets = self._weighed(targets, sample_weight, resumes)
         with compilation_announced(self.verbose):
-            return self._learn(X, X_norm, targets, sample_weight, hidden, resumes, incremental)
+            return self._learn(X, X_norm, targets, hidden, resumes, incremental)
 
     def _learn(
         self,
         X: Any,
         X_norm: float,
         targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
         hidden: tuple[int, ...],
         resumes: bool,
         incremental: bool,
@@ -322,7 +321,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             parameters, remarks = self._fit_lbfgs(engine, network, data, start)
         else:
             parameters, remarks = self._fit_stochastic(
-                *(engine, network, optimizer, schedule, data, start, targets, sample_weight),
+                *(engine, network, optimizer, schedule, data, start, targets),
                 incremental,
             )
         if overflows(engine, network, data, parameters, X_norm, targets.weight):
@@ -381,7 +380,6 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
         data: Any,
         start: Start,
         targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
     ) -> tuple[FloatArray, Sequence[Remark]]:
         rows: IndexArray = np.arange(len(targets.matrix))
@@ -390,7 +388,7 @@ class BaseMLP(CheckedParameters, AnnouncedHooks, LinkedDocumentation, Resuming, 
             rows, held_out = split_rows(
                 len(rows), self.validation_fraction, start.random_state, targets.stratify
             )
-            weight = held_out_weight(self, targets.weight, sample_weight, held_out)
+            weight = held_out_weight(self, targets.weight, held_out)
             scored = targets.scored[held_out]
 
             def score(parameters: FloatArray) -> float:
@@ -527,21 +525,21 @@ stochastic_only = available_if(offers_partial_fit)
 
 def held_out_weight(
     estimator: Any,
-    training_weight: npt.NDArray[np.float64] | None,
     sample_weight: npt.NDArray[np.float64] | None,
     rows: IndexArray,
 ) -> npt.NDArray[np.float64] | None:
-    """Return the weights of held-out rows in the score, which are those that the user gave.
+    """Return the weights of held-out rows.
 
     Raises
     ------
     ValueError
         If they are all zero, or those of the rows that are trained on are.
     """
-    weight = None if sample_weight is None else sample_weight[rows]
-    trained_on = None if training_weight is None else np.delete(training_weight, rows)
+    if sample_weight is None:
+        return None
+    weight, trained_on = sample_weight[rows], np.delete(sample_weight, rows)
     for part, weights in (("held out", weight), ("trained on", trained_on)):
-        if weights is not None and not weights.any():
+        if not weights.any():
             raise ValueError(
                 f"sample_weight is zero for all samples {part} under early_stopping. "
                 f"Change validation_fraction={estimator.validation_fraction} or random_state, "

@@ -250,8 +250,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         other losses than 'log_loss' and 'focal'.
     class_weight : dict, 'balanced', list or None, default=None
         Weights of the classes, by which those of the samples are multiplied in `fit` and
-        `partial_fit`; the score of `early_stopping` goes without them. 'balanced' gives all classes
-        the same total weight; `partial_fit` does not take it. Of a dict ``{class: weight}``
+        `partial_fit`, also in the score of `early_stopping`. 'balanced' gives all classes the same
+        total weight; `partial_fit` does not take it. Of a dict ``{class: weight}``
         missing classes have weight one. For multilabel and several targets it is a list with a dict
         for each column of y, whose weights are multiplied.
     temperature : float or 'fit', default=1.0
@@ -270,8 +270,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float of length n_iter_
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
-        Accuracy on the held-out samples after every epoch, as `score` computes it; None without
-        `early_stopping`.
+        Accuracy on the held-out samples after every epoch, as `score` computes it, weighted by
+        `class_weight` too; None without `early_stopping`.
     best_validation_score_ : float or None
         Best of `validation_scores_`.
     t_ : int
