@@ -340,11 +340,11 @@ class BaseMLP(
         targets = self._weighed(targets, sample_weight, resumes)
         # Scorers see data frames as they are, since predictions look at the names.
         shown_X = given_X if hasattr(self, "feature_names_in_") else X
-        samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, sample_weight)
+        samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, targets.weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
         with compilation_announced(self.verbose):
             remarks = self._learn(
-                *(X, X_norm, targets, sample_weight, hidden, resumes, incremental),
+                *(X, X_norm, targets, hidden, resumes, incremental),
                 Watched(samples, given, validation),
             )
         return [*given.remarks_with_lbfgs(), *remarks] if uses_lbfgs(self) else remarks
@@ -363,7 +363,6 @@ class BaseMLP(
         X: Any,
         X_norm: float,
         targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
         hidden: tuple[int, ...],
         resumes: bool,
         incremental: bool,
@@ -416,7 +415,7 @@ class BaseMLP(
         else:
             parameters, remarks = self._fit_stochastic(
                 *(engine, network, optimizer, schedule, data, start, bounds, targets),
-                *(sample_weight, incremental, watched),
+                *(incremental, watched),
             )
         if overflows(engine, network, data, parameters, X_norm, targets.weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
@@ -478,7 +477,6 @@ class BaseMLP(
         start: Start,
         bounds: Bounds | None,
         targets: Targets,
-        sample_weight: npt.NDArray[np.float64] | None,
         incremental: bool,
         watched: Watched,
     ) -> tuple[FloatArray, Sequence[Remark]]:
@@ -500,7 +498,7 @@ class BaseMLP(
             bounds=bounds,
         )
         names = [name for name in monitors_of(self) if name in MONITORS]
-        probe = Probe(names, engine, task, rows, sample_weight, loss) if names else None
+        probe = Probe(names, engine, task, rows, targets.weight, loss) if names else None
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         factors = factors_of(self, network, optimizer)
         trainer = self._make_trainer(

@@ -386,8 +386,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         other losses than 'log_loss' and 'focal'.
     class_weight : dict, 'balanced', list or None, default=None
         Weights of the classes, by which those of the samples are multiplied in `fit` and
-        `partial_fit`; the score of `early_stopping` goes without them. 'balanced' gives all classes
-        the same total weight; `partial_fit` does not take it. Of a dict ``{class: weight}``
+        `partial_fit`, also in the score of `early_stopping`. 'balanced' gives all classes the same
+        total weight; `partial_fit` does not take it. Of a dict ``{class: weight}``
         missing classes have weight one. For multilabel and several targets it is a list with a dict
         for each column of y, whose weights are multiplied.
     temperature : float or 'fit', default=1.0
@@ -407,7 +407,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Loss of every epoch. Not set by 'lbfgs'.
     validation_scores_ : list of float of length n_iter_, or None
         Score on the samples held out, or given as `X_val`, after every epoch: the accuracy, as
-        `score` computes it, or what `scoring` says; None without `early_stopping`.
+        `score` computes it, by default (weighted by `class_weight` too where they are held out), or
+        what `scoring` says; None without `early_stopping`.
     validation_loss_curve_ : list of float, or None
         Validation loss of every epoch, without penalty; None unless `scoring` or `monitor` asks
         for it. Not set by 'lbfgs'.

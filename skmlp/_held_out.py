@@ -238,7 +238,7 @@ class Watching(ABC):
         """Return the numbers of the rows to train on, and those to watch."""
         if watched.validation is None:
             rows, numbers = self._split(targets, start, watched)
-            self._check_weights(watched.samples.sample_weight, targets.weight, rows, numbers)
+            self._check_weights(targets.weight, rows, numbers)
             return rows, HeldOut(data, watched.samples, numbers)
         X, samples = watched.validation
         dtype = start.parameters.dtype.name
@@ -261,16 +261,14 @@ class Watching(ABC):
     def _check_weights(
         self,
         sample_weight: npt.NDArray[np.float64] | None,
-        training_weight: npt.NDArray[np.float64] | None,
         train: IndexArray,
         held_out: IndexArray,
     ) -> None:
         """Refuse weights that are zero for all rows of a part of the split."""
-        for part, weights, rows in (
-            ("held out", sample_weight, held_out),
-            ("trained on", training_weight, train),
-        ):
-            if weights is not None and not weights[rows].any():
+        if sample_weight is None:
+            return
+        for part, rows in (("held out", held_out), ("trained on", train)):
+            if not sample_weight[rows].any():
                 raise ValueError(
                     f"sample_weight is zero for all samples {part} under early_stopping. "
                     f"Change validation_fraction={self.validation_fraction} or random_state, "

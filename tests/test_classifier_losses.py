@@ -258,14 +258,16 @@ def test_class_weights_that_do_not_fit(X, targets, unchanged, kind, class_weight
         model.fit(X, y)
 
 
-def test_early_stopping_goes_without_class_weights(X, targets):
+def test_class_weights_count_in_early_stopping(X, targets):
     y = targets["multiclass"]
     first = MLPClassifier(**SMALL).fit(X, y)
     model = clone(first).set_params(init=(first.coefs_, first.intercepts_), early_stopping=True)
-    model.set_params(class_weight={0: 0.0, 1: 9.0}, validation_fraction=0.3).fit(X, y)
+    class_weight = {0: 0.0, 1: 9.0, 2: 1.0}
+    model.set_params(class_weight=class_weight, validation_fraction=0.3).fit(X, y)
     seed = np.random.RandomState(0)
     _, rows = train_test_split(np.arange(90), test_size=0.3, random_state=seed, stratify=y)
-    assert model.best_validation_score_ == pytest.approx(model.score(X[rows], y[rows]))
+    score = model.score(X[rows], y[rows], np.array([0.0, 9.0, 1.0])[y[rows]])
+    assert model.best_validation_score_ == pytest.approx(score)
 
 
 # --- Temperature ---

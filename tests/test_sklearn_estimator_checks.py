@@ -14,7 +14,6 @@ CONFIGURATIONS = [
     {"max_iter": 60, "solver": "sgd", "learning_rate_init": 0.03, "learning_rate": "adaptive"},
     {"max_iter": 60, "hidden_layer_sizes": (), "learning_rate_init": 0.1},
     {"max_iter": 30, "hidden_layer_sizes": (), "solver": "lbfgs", "device": "auto"},
-    {"max_iter": 60, "hidden_layer_sizes": [20, 10], "activation": "tanh", "n_jobs": 2},
     {"max_iter": 60, "dtype": "float64", "shuffle": False, "learning_rate_init": 0.003},
 ]
 ESTIMATORS = [
@@ -22,11 +21,14 @@ ESTIMATORS = [
     for estimator in (MLPClassifier, MLPRegressor)
     for configuration in CONFIGURATIONS
 ]
+DEEP = {"max_iter": 60, "hidden_layer_sizes": [20, 10], "activation": "tanh", "n_jobs": 2}
+ESTIMATORS.append(MLPRegressor(random_state=0, **DEEP))
 ESTIMATORS.append(MLPRegressor("poisson", 20, learning_rate_init=0.01, max_iter=60, random_state=0))
 
-# Two configurations contradict what a few checks presuppose; those checks do not apply to them.
+# Some configurations contradict what a few checks presuppose; those checks do not apply to them.
 PARTIAL_FIT = "calls partial_fit, which is refused under early_stopping as by scikit-learn"
 WEIGHTS = "repeated rows are split into other training and validation rows than weighted ones"
+MEMORY = "trains for 1000 epochs, in which it learns by heart what has nearly no weight"
 ROUNDING = "compares predictions to 1e-7, which is finer than float32"
 EARLY_STOPPING = {
     "check_fit_score_takes_y": PARTIAL_FIT,
@@ -56,6 +58,9 @@ WITHOUT_SOME_CHECKS = [
     (estimator(dtype="float32", max_iter=60, random_state=0), FLOAT32)
     for estimator in (MLPClassifier, MLPRegressor)
 ]
+WITHOUT_SOME_CHECKS.append(
+    (MLPClassifier(random_state=0, **DEEP), {"check_class_weight_classifiers": MEMORY})
+)
 
 
 def _applicable_checks():

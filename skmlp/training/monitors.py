@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import Formula, HeadSpec, LayerSpec, NetworkSpec
 
 # So many of the rows trained on, evenly spaced, are looked at for what units do.
@@ -52,6 +53,15 @@ class Epoch:
     parameters: FloatArray
     validation_loss: Callable[[FloatArray], float] | None
 
+    @property
+    def coefs(self) -> npt.NDArray[np.float64]:
+        """All coefficients, one after the other."""
+        return self.parameters[: self.task.network.n_coefs].astype(np.float64)
+
+    @property
+    def total_weight(self) -> float:
+        return float(len(self.rows) if self.weight is None else self.weight.sum())
+
 
 def validation_loss(epoch: Epoch) -> float:
     return epoch.validation_loss(epoch.parameters) if epoch.validation_loss else float("nan")
@@ -59,19 +69,20 @@ def validation_loss(epoch: Epoch) -> float:
 
 def penalty(epoch: Epoch) -> float:
     """Return what the penalty adds to the loss, in batches of mean weight."""
-    task, n_rows = epoch.task, len(epoch.rows)
-    coefs = epoch.parameters[: task.network.n_coefs].astype(np.float64)
-    total = float(n_rows) if epoch.weight is None else float(epoch.weight.sum())
-    n_batches = -(-n_rows // task.batch_size)
-    return 0.5 * task.alpha * float(coefs @ coefs) * n_batches / total
+    task, formula = epoch.task, epoch.task.optimizer.penalty
+    n_batches = -(-len(epoch.rows) // task.batch_size)
+    charges = applied(PENALTIES[formula.name].value, epoch.coefs, formula.constants, [])
+    return task.alpha * float(charges.sum()) * n_batches / epoch.total_weight
 
 
 def gradient_norm(epoch: Epoch) -> float:
     """Return the norm of the gradient of the penalized mean loss over all rows trained on."""
-    task = epoch.task
+    task, formula = epoch.task, epoch.task.optimizer.penalty
     _, gradient = epoch.engine.loss_and_gradient(
-        task.network, task.data, epoch.parameters, task.alpha, epoch.rows
+        task.network, task.data, epoch.parameters, 0.0, epoch.rows
     )
+    slopes = applied(PENALTIES[formula.name].gradient, epoch.coefs, formula.constants, [])
+    gradient[: slopes.size] += task.alpha / epoch.total_weight * slopes
     return float(np.linalg.norm(gradient[: layout_of(task.network).trained_size]))
 
 
@@ -178,12 +189,13 @@ def slopes_of_layers(epoch: Epoch) -> list[tuple[FloatArray, FloatArray]]:
     """Return the derivative of each layer's units, and the largest that each of them can have.
 
     They are computed as predictions are: nothing is dropped, and batches are normalized by the
-    running statistics. Of `maxout` it is that of the chosen piece.
+    running statistics. Of `maxout` it is that of the chosen piece; units of a softmax, which
+    have no derivative of their own, count as if they were the same.
     """
     rows = epoch.rows[:: -(-len(epoch.rows) // SAMPLE_ROWS)]
     slopes: list[tuple[FloatArray, FloatArray]] = []
     for number, layer in enumerate(epoch.task.network.layers):
-        if layer.entry.pieces:
+        if not layer.entry.is_elementwise:
             slopes.append((np.ones((1, layer.units)), np.ones(layer.units)))
             continue
         z = pre_activations(epoch, number, rows).astype(np.float64)
