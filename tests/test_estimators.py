@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 import sklearn
 import sklearn.neural_network
+from covering import covering
 from engine_checks import RATES, SOLVERS, STOCHASTIC
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -564,10 +565,15 @@ def test_layouts_of_targets_and_weights(make_problem, make_estimator, head):
     assert_same_weights(listed, expected)
 
 
-@pytest.mark.parametrize("container", ["csr_array", "csc_array", "csr_matrix", "csc_matrix"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("head", ["binary", "multi_regression"])
+@pytest.mark.parametrize(
+    ("head", "solver", "dtype", "container"),
+    covering(
+        ["binary", "multi_regression"],
+        SOLVERS,
+        [np.float32, np.float64],
+        ["csr_array", "csc_array", "csr_matrix", "csc_matrix"],
+    ),
+)
 def test_sparse_equals_dense(make_problem, make_estimator, head, solver, dtype, container):
     X, y = make_problem(head)
     X = np.where(np.abs(X) > 0.8, X, 0).astype(dtype)

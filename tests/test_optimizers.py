@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from covering import covering
 from engine_checks import (
     BY_SIGNS,
     TOLERANCE,
@@ -144,14 +145,15 @@ class WrittenOut:
         return after
 
 
-@pytest.mark.parametrize("density", [None, 0.4])
 @pytest.mark.parametrize(
-    ("weight_decay", "clip_norm"), [(0, None), (3.0, None), (0, 0.2), (2, 0.3)]
+    ("engine_name", "solver", "numbers", "density"),
+    covering(
+        list(ENGINES), list(OPTIMIZERS), [(0, None), (3.0, None), (0, 0.2), (2, 0.3)], [None, 0.4]
+    ),
 )
-@pytest.mark.parametrize("solver", OPTIMIZERS)
-@pytest.mark.parametrize("engine_name", ENGINES)
-def test_fits_against_formulas_written_out(engine_name, solver, weight_decay, clip_norm, density):
+def test_fits_against_formulas_written_out(engine_name, solver, numbers, density):
     """The gradient is that of the penalized mean loss; coefficients decay, intercepts do not."""
+    weight_decay, clip_norm = numbers
     beside = {"weight_decay": weight_decay, "clip_norm": clip_norm}
     n_clipped = check_steps(ENGINES[engine_name](), solver, density=density, **beside)
     assert (n_clipped > 0) == (clip_norm is not None)

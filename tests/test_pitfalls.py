@@ -17,6 +17,7 @@ import scipy.optimize
 import scipy.sparse
 import scipy.special
 import sklearn.neural_network
+from covering import covering
 from engine_checks import DIFFERENTIABLE, DRAWN, SOLVERS, STOCHASTIC
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import train_test_split
@@ -518,9 +519,7 @@ def test_5_weights_mean_rows(make_problem, make_estimator, unchanged, head, solv
     assert_alike(fit(X, y, kept.astype(float), n), fit(X[kept], y[kept], None, kept.sum()))
 
 
-@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("head", "solver", "sparse"), covering(HEADS, STOCHASTIC, [False, True]))
 def test_5_a_batch_without_weight_is_skipped(make_problem, make_estimator, head, solver, sparse):
     X, y = make_problem(head)
     weights = np.linspace(0.5, 2.0, len(X))
@@ -588,10 +587,12 @@ ROUND_TRIPS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("way", ROUND_TRIPS)
-@pytest.mark.parametrize("head", ["multiclass", "multi_regression"])
+@pytest.mark.parametrize(
+    ("head", "way", "solver", "dtype"),
+    covering(
+        ["multiclass", "multi_regression"], list(ROUND_TRIPS), STOCHASTIC, [np.float32, np.float64]
+    ),
+)
 def test_7_resuming_after_a_round_trip(
     make_problem, make_estimator, tmp_path, head, way, solver, dtype
 ):
@@ -990,10 +991,15 @@ def test_10_absent_classes(make_problem):
     assert set(binary.predict(X)) <= {"a", "b"}
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("fitted", [np.float32, np.float64])
-@pytest.mark.parametrize("given", [np.float32, np.float64, np.int64])
-@pytest.mark.parametrize("head", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize(
+    ("head", "given", "fitted", "solver"),
+    covering(
+        ["binary", "multiclass", "regression"],
+        [np.float32, np.float64, np.int64],
+        [np.float32, np.float64],
+        SOLVERS,
+    ),
+)
 def test_10_the_fitted_dtype_is_kept(make_problem, make_estimator, head, given, fitted, solver):
     X, y = make_problem(head)
     model = make_estimator(head, solver=solver, hidden_layer_sizes=(4,), max_iter=3)
