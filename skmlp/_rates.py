@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 
 from skmlp._base import BaseMLP
+from skmlp._sklearn_compat import safe_indexing
 from skmlp._solvers import is_stochastic
 from skmlp._validation import check_sample_weight
 from skmlp.engines.base import EpochPlan, EpochResult, Run
@@ -192,7 +192,7 @@ def find_learning_rate(
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, X)
         (counts,) = np.nonzero(sample_weight)  # a batch without weight has no loss
-        X, y, sample_weight = (_safe_indexing(given, counts) for given in (X, y, sample_weight))
+        X, y, sample_weight = (safe_indexing(given, counts) for given in (X, y, sample_weight))
     tests: list[RangeTest] = []
 
     def make(*args: Any, **options: Any) -> RangeTest:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
+from skmlp.engines.base import PER_BATCH, EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cuda.vocabulary import (
     KNOWN_ACTIVATIONS,
     KNOWN_OPTIMIZERS,
@@ -255,11 +255,15 @@ PROBLEMS = {
     "density": st.sampled_from([None, 0.3]),
     "weighted": st.booleans(),
 }
+# What every engine can do beside an optimizer.
+EVERYWHERE = {
+    "weight_decay": st.sampled_from([0.0, 0.5]),
+    "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+}
 # What the CPU can do beside an optimizer, for the argument `beside`.
 BESIDE = st.fixed_dictionaries(
     {
-        "weight_decay": st.sampled_from([0.0, 0.5]),
-        "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
+        **EVERYWHERE,
         "penalty": st.sampled_from(
             [Formula(name, (0.3,) * len(entry.constants)) for name, entry in PENALTIES.items()]
         ),
@@ -329,9 +333,12 @@ def check_against_reference(
     density,
     weighted,
     beside=None,
-    changes_rates=False,
+    per_batch=(),
 ):
-    """Compare losses, parameters, steps and predictions of a short fit."""
+    """Compare losses, parameters, steps and predictions of a short fit.
+
+    `per_batch` names what changes with every batch.
+    """
     # Rounding decides on the signs of small numbers.
     assume(dtype == "float64" or solver not in BY_SIGNS)
     if network.inputs.noise > 0.0:
@@ -341,7 +348,8 @@ def check_against_reference(
     solver = comparable_solver(network, solver)
     options = {"batch_size": batch_size, "solver": solver, **(beside or {})}
     batch_size = min(batch_size, n_samples)
-    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if changes_rates else None)
+    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if per_batch else None)
+    plan = replace(plan, **{name: None for name in PER_BATCH if name not in per_batch})
 
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

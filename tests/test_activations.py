@@ -258,7 +258,7 @@ def test_selu_keeps_mean_and_variance_with_the_weights_of_he_normal():
     """Klambauer et al. (2017), section 2: the fixed point; through twenty layers."""
     values = np.random.default_rng(0).normal(size=(300, 200))
     for number in range(20):
-        start = LayerStart(number, 200, 200, Formula("selu"), list)
+        start = LayerStart(number, 200, 200, Formula("selu"), list, list)
         coef, _ = he_normal(start, np.random.RandomState(number))
         values = evaluate("selu", values @ coef)[0]
     assert abs(values.mean()) < 0.1

@@ -35,7 +35,7 @@ from scipy import sparse
 import skmlp.engines.base
 import skmlp.engines.cpu.crew
 import skmlp.engines.cpu.engine
-from skmlp.engines.base import EpochPlan, FitTask, OptimizerState
+from skmlp.engines.base import PER_BATCH, EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
@@ -54,8 +54,8 @@ from skmlp.network.specs import (
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(**PROBLEMS, beside=BESIDE, changes_rates=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**PROBLEMS, beside=BESIDE, per_batch=st.sampled_from([(), PER_BATCH]))
 def test_cpu_equals_reference(**problem):
     check_against_reference(lambda: CpuEngine(1), **problem)
 

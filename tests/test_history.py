@@ -19,7 +19,6 @@ from skmlp.training import interrupts
 from skmlp.training.clock import TrainingClock
 from skmlp.training.history import extended, filled
 from skmlp.training.monitors import MONITORS, SATURATED, Epoch
-from skmlp.training.schedules import Schedule
 
 ignores_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -504,7 +503,7 @@ def test_columns_are_extended():
 
 
 def test_rates_of_plans_are_those_of_the_last_step():
-    rates = Schedule("cosine", 0.1, constants=(0.0, 0.0)).rates(np.arange(6.0).reshape(2, 3) / 6)
+    rates = np.arange(6.0).reshape(2, 3) / 6
     plan = skmlp.engines.base.EpochPlan(np.zeros((2, 9), dtype=np.int64), 0.5, rates)
     assert [plan.last_rate(0), plan.last_rate(1)] == rates[:, -1].tolist()
     assert skmlp.engines.base.EpochPlan(plan.orders, 0.5).last_rate(1) == 0.5

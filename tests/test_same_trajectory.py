@@ -22,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 # Those that scikit-learn has too.
-ACTIVATIONS = [name for name in HIDDEN if name in sklearn.neural_network._base.ACTIVATIONS]
+# Those that scikit-learn has for hidden layers.
+ACTIVATIONS = [name for name in HIDDEN if name in ("identity", "logistic", "tanh", "relu")]
 MOMENTUM = {
     "none": {"momentum": 0.0},
     "classical": {"momentum": 0.9, "nesterovs_momentum": False},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cuda_checks import EVERY_ENTRY, check_entry
 from engine_checks import (
-    BESIDE,
+    EVERYWHERE,
     HIDDEN,
     STOCHASTIC,
     check_against_reference,
@@ -91,8 +91,8 @@ def tiny_networks(draw):
     solver=st.sampled_from(STOCHASTIC),
     density=st.sampled_from([None, 0.3]),
     weighted=st.booleans(),
-    beside=BESIDE,
-    changes_rates=st.booleans(),
+    beside=st.fixed_dictionaries(EVERYWHERE),
+    per_batch=st.sampled_from([(), ("rates",)]),
 )
 def test_equals_reference(network, solver, **problem):
     optimizer = OptimizerSpec(solver, OPTIMIZERS[solver].defaults)

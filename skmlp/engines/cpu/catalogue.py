@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 
+from skmlp.engines.cpu.compilation import check_compiler
 from skmlp.engines.cpu.formula_kernels import (
     average_kernel,
     carry_kernel,
@@ -27,6 +28,7 @@ SOME = 0.5  # of what is dropped: all shares have the same kernels
 
 def compile_all(dtype: str) -> None:
     """Compile every kernel of the registries' formulas in one precision."""
+    check_compiler()
     for layer in layers_of_every_kind():
         stages_of(layer, dtype, backward=True)
         if layer.normalization != "batch":  # which predictions fold

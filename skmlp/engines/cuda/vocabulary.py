@@ -132,7 +132,10 @@ def unheeded(*descriptions: Any) -> list[str]:
         for field in fields(description):
             made = field.default_factory
             default = field.default if made is MISSING else made()
-            if field.name not in heeded and getattr(description, field.name) != default:
+            value = getattr(description, field.name)
+            # Arrays stand where None is the default.
+            is_default = type(value) is type(default) and value == default
+            if field.name not in heeded and not is_default:
                 names.append(PARAMETERS.get(field.name, field.name))
     return names
 
