@@ -135,8 +135,8 @@ def check_entry(name, dtype, precision=None):
     problem = make_problem(network, n_samples, density=options.pop("density"))
     # Two batches of the last lengths, one of them short.
     rates = options.pop("rates")
-    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if rates else None)
-    plan = replace(plan, decays=None, dropouts=None)  # which CUDA has not
+    per_batch = ("rates",) if rates else ()
+    plan = make_plan(n_samples, 2, batch_size=batch_size, per_batch=per_batch)
     options |= {"batch_size": batch_size, "solver": solver}
     actual = run_epochs(make_engine(precision), network, problem, plan, dtype=dtype, **options)
     expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

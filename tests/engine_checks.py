@@ -164,15 +164,16 @@ def make_bounds(network, bounded):
     return bounds[0] if len(bounds) == 1 else bounds[0].within(bounds[1])
 
 
-def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None):
-    """With a batch size, each batch has a learning rate and factors of its own."""
+def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None, per_batch=PER_BATCH):
+    """With a batch size, each batch has the numbers that `per_batch` names."""
     rng = np.random.default_rng(seed)
     orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
     if batch_size is None:
         return EpochPlan(orders, 0.01)
     rates, decays, dropouts = rng.random((3, n_epochs, -(-n_samples // batch_size)))
     dropouts[:, ::3] = 0.0  # as where a schedule has come down
-    return EpochPlan(orders, 0.01, 0.01 * rates, 2.0 * decays, 3.0 * dropouts)
+    numbers = {"rates": 0.01 * rates, "decays": 2.0 * decays, "dropouts": 3.0 * dropouts}
+    return EpochPlan(orders, 0.01, **{name: numbers[name] for name in per_batch})
 
 
 def run_epochs(engine, network, problem, plan=None, **options):
@@ -348,8 +349,7 @@ def check_against_reference(
     solver = comparable_solver(network, solver)
     options = {"batch_size": batch_size, "solver": solver, **(beside or {})}
     batch_size = min(batch_size, n_samples)
-    plan = make_plan(n_samples, n_epochs=2, batch_size=batch_size if per_batch else None)
-    plan = replace(plan, **{name: None for name in PER_BATCH if name not in per_batch})
+    plan = make_plan(n_samples, 2, batch_size=batch_size, per_batch=per_batch)
 
     try:
         expected = run_epochs(ReferenceEngine(), network, problem, plan, **options)

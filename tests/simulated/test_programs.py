@@ -143,11 +143,15 @@ def test_fits_that_differ_in_numbers_share_their_launches():
     problem = make_problem(NETWORK, 15)
     plans = (
         [
-            make_plan(15, 2, seed=1, batch_size=5),
+            make_plan(15, 2, seed=1, batch_size=5, per_batch=("rates",)),
             None,
             make_plan(15, 1, seed=2),
         ],
-        [make_plan(15, 1, batch_size=5), make_plan(15, 1, seed=3, batch_size=6), None],
+        [
+            make_plan(15, 1, batch_size=5, per_batch=("rates",)),
+            make_plan(15, 1, seed=3, batch_size=6, per_batch=("rates",)),
+            None,
+        ],
     )
     results = []
     for engine in (CudaEngine(), ReferenceEngine()):
