@@ -22,7 +22,10 @@ needs_compilers = pytest.mark.skipif(
 
 
 def check_compiles(kernel, capability, record_property):
-    """To machine code; all numbers of a thread stay in registers, none in its local memory."""
+    """To machine code; all numbers of a thread stay in registers, none in its local memory.
+
+    Sine and cosine of NVIDIA's library have a table there, for large arguments.
+    """
     from skmlp.engines.cuda.compilation import compile_kernel
 
     compiled = compile_kernel(kernel, capability)
@@ -34,7 +37,10 @@ def check_compiles(kernel, capability, record_property):
     (registers,) = re.search(r"Used (\d+) registers", compiled.report).groups()
     record_property(kernel.name, f"{registers} registers")
     print(f"{capability} {kernel.name}: {registers} registers, {len(compiled.cubin)} bytes")
-    assert set(used) == {("0", "0", "0")}, (kernel.name, compiled.report)
+    assert used
+    for stack, *spilled in used:
+        assert spilled == ["0", "0"], (kernel.name, compiled.report)
+        assert stack == "0" or "sinc" in kernel.name, (kernel.name, compiled.report)
     # All blocks are launched with these threads, or the launch fails.
     assert int(registers) * kernel.threads <= 65536, kernel.name
     if capability == (9, 0):
