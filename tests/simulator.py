@@ -22,7 +22,7 @@ def run_in_the_simulator(module):
         },
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=2400,
     )
     report = process.stdout[-6000:] + process.stderr[-2000:]
     assert process.returncode == 0, report
