@@ -256,8 +256,9 @@ class OneOf(StrOptions):
         return isinstance(val, self.classes) or super().is_satisfied_by(val)
 
     def __str__(self) -> str:
+        options = f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
         names = ", ".join(sorted(choice.__name__ for choice in self.classes))
-        return f"{super().__str__()} or an object of {names}" if names else super().__str__()
+        return f"{options} or an object of {names}" if names else options
 
 
 class EachOf(Options):
@@ -269,11 +270,14 @@ class EachOf(Options):
         Of scikit-learn's kind.
     or_none : bool
         Whether entries may also be None.
+    per_layer : bool
+        Whether there is one for each hidden layer.
     """
 
-    def __init__(self, constraint: Any, *, or_none: bool = False) -> None:
+    def __init__(self, constraint: Any, *, or_none: bool = False, per_layer: bool = True) -> None:
         self.constraint = constraint
         self.or_none = or_none
+        self.per_layer = per_layer
         self.hidden = False  # scikit-learn lists it in its messages
 
     def is_satisfied_by(self, val: Any) -> bool:
@@ -285,4 +289,4 @@ class EachOf(Options):
         )
 
     def __str__(self) -> str:
-        return "a tuple of such values, one for each hidden layer"
+        return "a tuple of such values" + ", one for each hidden layer" * self.per_layer

@@ -754,7 +754,7 @@ PARAMETERS: dict[str, Parameter] = {
             "monitor",
             None,
             "str, tuple of str or None",
-            [MONITOR, EachOf(MONITOR), None],
+            [MONITOR, EachOf(MONITOR, per_layer=False), None],
             "What else to record in `history_` after each epoch",
             applies_to=(STOCHASTIC,),
             values={"validation_loss": "valloss", "gradient_norm": "gradnorm"},
