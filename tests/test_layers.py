@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numpy import exp as renamed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -174,6 +175,27 @@ def test_custom_functions_compute_what_they_say():
 
     like_tanh = fitted(activation=Custom(tanh, tanh_derivative))
     assert_allclose(like_tanh.loss_curve_, fitted(activation="tanh").loss_curve_, rtol=1e-9)
+
+
+def test_custom_functions_call_others_whatever_their_names():
+    """Of their own by the name of an elementary one, and an elementary one by another name."""
+
+    def tanh(z):
+        return max(-1.0, min(1.0, z))
+
+    def value(z):
+        return tanh(z) + renamed(z)
+
+    def derivative(z):
+        return (1.0 if abs(z) < 1.0 else 0.0) + renamed(z)
+
+    own = fitted(activation=Custom(value, derivative), solver="lbfgs")
+    values = X
+    for coef, intercept in zip(own.coefs_[:-1], own.intercepts_[:-1], strict=True):
+        z = values @ coef + intercept
+        values = np.clip(z, -1, 1) + np.exp(z)
+    expected = values @ own.coefs_[-1] + own.intercepts_[-1]
+    assert_allclose(own.predict(X), expected.ravel(), rtol=1e-12)
 
 
 def test_custom_functions_of_the_math_module_overflow_as_those_of_numpy():
