@@ -293,6 +293,16 @@ def test_a_network_that_overflows_is_not_the_scorers_fault(make_problem):
 # --- The loss ---
 
 
+def test_the_validation_loss_has_no_noise(make_problem):
+    """X_val may be sparse, where none could be added."""
+    X, y = make_problem("regression")
+    options = {**WATCHING, "input_noise": 0.1, "scoring": "loss"}
+    sparse = scipy.sparse.csr_array(X)
+    model = MLPRegressor(**options).fit(X, y, X_val=sparse, y_val=y)
+    again = MLPRegressor(**options).fit(X, y, X_val=X, y_val=y)
+    assert model.validation_loss_curve_ == pytest.approx(again.validation_loss_curve_, rel=1e-12)
+
+
 def networks():
     layers = (
         LayerSpec(4, Formula("tanh"), "batch", 0.5),

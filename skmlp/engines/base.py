@@ -18,7 +18,7 @@ from skmlp.network.folding import folded
 from skmlp.network.normalization import GROUP_ROWS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import InputSpec, NetworkSpec, OptimizerSpec
 
 IndexArray = npt.NDArray[np.intp]
 
@@ -113,11 +113,15 @@ class FitTask:
         frozen, trained = self.optimizer.frozen_layers, self.network.n_connections
         if frozen >= trained:
             raise ValueError(f"frozen_layers must be below {trained}, got {frozen}.")
-        given, expected = len(self.optimizer_state.numbers), len(self.optimizer.entry.numbers)
-        if given != expected:
-            raise ValueError(
-                f"{self.optimizer.name} carries {expected} numbers from step to step, got {given}."
-            )
+        state, entry = self.optimizer_state, self.optimizer.entry
+        for name, given, expected in (
+            ("vectors", len(state.vectors), len(entry.states)),
+            ("numbers", len(state.numbers), len(entry.numbers)),
+        ):
+            if given != expected:
+                raise ValueError(
+                    f"{entry.name} carries {expected} {name} from step to step, got {given}."
+                )
 
 
 @dataclass(frozen=True)
@@ -367,14 +371,14 @@ class Engine(ABC):
         plain, coefs, intercepts, extras = folded(network, *views, extras)
         if plain is not network:
             parameters = layout_of(plain).pack(coefs, intercepts, parameters.dtype, extras)
-        return self.loss_and_gradient(without_dropout(plain), data, parameters, 0.0, rows)[0]
+        return self.loss_and_gradient(undisturbed(plain), data, parameters, 0.0, rows)[0]
 
 
 @lru_cache(maxsize=256)
-def without_dropout(network: NetworkSpec) -> NetworkSpec:
-    """Return the network as predictions have it, which drop nothing."""
+def undisturbed(network: NetworkSpec) -> NetworkSpec:
+    """Return the network as predictions have it, which drop nothing and add no noise."""
     layers = tuple(replace(layer, dropout=0.0) for layer in network.layers)
-    return replace(network, inputs=replace(network.inputs, dropout=0.0), layers=layers)
+    return replace(network, inputs=InputSpec(network.n_features), layers=layers)
 
 
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
