@@ -159,13 +159,16 @@ class Probe:
         validation_loss: Callable[[FloatArray], float] | None,
     ) -> None:
         self._names = names
+        # Of averages, where these are what is measured after each epoch.
+        averages = task.optimizer_state.averages if task.optimizer.ema_decay is not None else None
+        begin = task.parameters if averages is None else averages.values
         self._epoch = Epoch(
             engine,
             task,
             rows,
             None if weight is None else weight[rows],
-            task.parameters,
-            task.parameters,
+            begin,
+            begin,
             validation_loss,
         )
 
