@@ -18,6 +18,7 @@ from skmlp._constraints import (
     constrain,
     draws_connections,
     named_constraints,
+    with_constrained_averages,
     with_frozen,
 )
 from skmlp._drafts import draft_of, take_over
@@ -54,7 +55,7 @@ from skmlp._held_out import (
     loss_of,
     outputs_of,
 )
-from skmlp._initial import is_given
+from skmlp._initial import holds_weights
 from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
@@ -396,8 +397,9 @@ class BaseMLP(
             self._forget()
         seed = self._resumed_connection_seed(start) if draws_connections(self) else 0
         bounds = bounds_of(self, network, seed)
-        is_drawn = not (resumes or is_given(self.init))
+        is_drawn = not (resumes or holds_weights(self.init))
         constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
+        start = with_constrained_averages(self, network, bounds, start)
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.n_outputs_ = network.n_outputs
         self.n_layers_ = len(network.layer_units)

@@ -1,5 +1,6 @@
 """From the constructor's parameters to what the weights of a fit may be."""
 
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -9,6 +10,7 @@ from sklearn.base import is_classifier
 
 from skmlp._choices import text_of
 from skmlp._fitted import shown
+from skmlp._resuming import Start
 from skmlp._sklearn_compat import Interval, Options, _check_monotonic_cst
 from skmlp._solvers import uses_lbfgs
 from skmlp.network.activations import ACTIVATIONS
@@ -232,6 +234,19 @@ def constrain(
             )
     if estimator.max_norm is not None and not uses_lbfgs(estimator):
         limit_norms(layout_of(network), parameters, float(estimator.max_norm), frozen)
+
+
+def with_constrained_averages(
+    estimator: Any, network: NetworkSpec, bounds: Bounds | None, start: Start
+) -> Start:
+    """Return a start whose averages of weights, too, are where they may be."""
+    state = start.optimizer_state
+    if state is None or state.averages is None:
+        return start
+    values = state.averages.values.copy()
+    constrain(estimator, network, bounds, values, is_drawn=False)
+    averages = replace(state.averages, values=values)
+    return replace(start, optimizer_state=replace(state, averages=averages))
 
 
 def with_frozen(

@@ -42,6 +42,11 @@ def is_given(init: Any) -> bool:
     )
 
 
+def holds_weights(init: Any) -> bool:
+    """Whether `init` holds parameters that have been learned, all or some."""
+    return is_given(init) or isinstance(init, From)
+
+
 def initial_parameters(
     init: Any,
     network: NetworkSpec,

@@ -12,6 +12,7 @@ from skmlp._initial import initial_parameters
 from skmlp._networks import last_activation
 from skmlp._solvers import solver_name
 from skmlp.engines.base import OptimizerState
+from skmlp.network.constraints import trained_from
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of, fingerprint
@@ -55,6 +56,7 @@ class Resuming:
     hidden_layer_sizes: Any
     activation: Any
     solver: Any
+    frozen_layers: int
     tol: float
     n_iter_no_change: float
     early_stopping: bool
@@ -109,7 +111,7 @@ class Resuming:
         with np.errstate(over="ignore"):
             extras = self._resumed_extras(layout)
             parameters = layout.pack(coefs, intercepts, dtype, extras)
-            parameters, state = self._before_averaging(layout, parameters, state)
+            parameters, state = self._before_averaging(network, parameters, state)
         own_coefs, own_intercepts = layout.views(parameters)
         check_finite("coefs_", own_coefs)
         check_finite("intercepts_", own_intercepts)
@@ -129,11 +131,12 @@ class Resuming:
         return state
 
     def _before_averaging(
-        self, layout: ParameterLayout, parameters: FloatArray, state: OptimizerState | None
+        self, network: NetworkSpec, parameters: FloatArray, state: OptimizerState | None
     ) -> tuple[FloatArray, OptimizerState | None]:
         """Return where the training was, whose averages the parameters of the model may be.
 
-        Where others have been assigned, it goes on from them, and averaging begins anew.
+        Where others have been assigned, it goes on from them, and averaging begins anew. Layers
+        that are frozen now stay what the model has.
         """
         if state is None or state.averages is None:
             return parameters, state
@@ -142,9 +145,9 @@ class Resuming:
         is_own = raw.size == values.size == parameters.size
         if not (is_own and np.array_equal(values.astype(parameters.dtype), parameters)):
             return parameters, replace(state, averages=None)
-        before = parameters.copy()
-        before[: layout.trained_size] = raw[: layout.trained_size]
-        return before, state
+        goes_on = trained_from(network, self.frozen_layers)
+        goes_on[layout_of(network).trained_size :] = False
+        return np.where(goes_on, raw, parameters).astype(parameters.dtype), state
 
     def _resumed_extras(self, layout: ParameterLayout) -> FloatArray | None:
         """Return what was learned besides weights, if it is what the network has now."""

@@ -1,5 +1,6 @@
 """Regularizers and constraints: penalties, clipping, norms, connections, signs, frozen layers."""
 
+import copy
 import pickle
 from functools import partial
 
@@ -30,6 +31,7 @@ from skmlp.activations import LeakyReLU, Maxout
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.vocabulary import check_heeded
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.initializers import From
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.masks import word_of_step
 from skmlp.network.noise import noise
@@ -124,6 +126,7 @@ EVERYTHING = {
     "penalty": Formula("elastic_net", (0.4,)),
     "weight_decay": 0.1,
     "bounded": ("connections", "signs"),
+    "ema_decay": 0.9,
 }
 
 
@@ -134,8 +137,8 @@ def test_threads_and_slabs_change_nothing(batch_size, slab_size, dtype, monkeypa
     monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
     monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
     problem = make_problem(NETWORK, 301 if batch_size > 16 else 40)
-    for frozen_layers in (0, 1):
-        options = {"dtype": dtype, "batch_size": batch_size, "solver": "sgd", **EVERYTHING}
+    for frozen_layers, solver in ((0, "muon"), (1, "sgd")):
+        options = {"dtype": dtype, "batch_size": batch_size, "solver": solver, **EVERYTHING}
         options["frozen_layers"] = frozen_layers
         expected = run_epochs(CpuEngine(1), NETWORK, problem, **options)
         for n_jobs in (2, 3):
@@ -434,8 +437,6 @@ def test_frozen_layers_stay_what_they_are(solver, dtype):
     begin = layout.extra_offsets[0]
     changed = []
     for extra, start in zip(layout.extras, layout.extra_offsets, strict=False):
-        if solver == "lbfgs" and normalization[0] != "batch":
-            break
         own = slice(start - begin, start - begin + extra.size)
         if extra.layer == 0:
             assert_array_equal(model._extras[own], source._extras[own])
@@ -454,8 +455,41 @@ def test_frozen_layers_count_in_the_loss_and_come_from_init_too():
         whole, frozen = (fitted(**options, frozen_layers=n, l1_ratio=ratio) for n in (0, 2))
         assert frozen.loss_ == pytest.approx(whole.loss_, rel=1e-12)
     assert_array_equal(frozen.coefs_[1], start.coefs_[1])
-    with pytest.raises(ValueError, match="frozen_layers=1 keeps weights that monotonic_cst would"):
-        fitted(init=given, frozen_layers=1, monotonic_cst=MONOTONE)
+    for init in (given, From(start)):
+        with pytest.raises(ValueError, match="frozen_layers=1 keeps weights that monotonic_cst"):
+            fitted(init=init, frozen_layers=1, monotonic_cst=MONOTONE)
+        norms = fitted(init=init, frozen_layers=1, max_norm=0.1)
+        assert_array_equal(norms.coefs_[0], start.coefs_[0])
+
+
+def test_frozen_layers_of_averages_stay_what_the_model_has():
+    options = {"ema_decay": 0.99, "warm_start": True, "activation": "prelu"}
+    for later in ({}, {"ema_decay": None}):
+        model = fitted(**options)
+        coef, intercept = model.coefs_[0].copy(), model.intercepts_[0].copy()
+        assert not np.array_equal(model._raw[: coef.size], coef.ravel())
+        model.set_params(frozen_layers=1, **later).fit(X, Y)
+        assert_array_equal(model.coefs_[0], coef)
+        assert_array_equal(model.intercepts_[0], intercept)
+
+
+def test_averages_from_before_a_constraint_obey_it():
+    for name, value in (("connectivity", 0.5), ("monotonic_cst", MONOTONE), ("max_norm", 0.2)):
+        model = fitted(ema_decay=0.99, warm_start=True)
+        state = pickle.dumps(model._optimizer)
+        drawn = clone(model).set_params(**{name: value}).fit(X, Y)
+        earlier = copy.copy(model)
+        model.set_params(**{name: value}).fit(X, Y)
+        assert pickle.dumps(earlier._optimizer) == state
+        if name == "connectivity":
+            share = (drawn.coefs_[0] == 0).mean()
+            assert (model.coefs_[0] == 0).mean() == pytest.approx(share)
+        elif name == "max_norm":
+            assert all((np.linalg.norm(coef, axis=0) <= value).all() for coef in model.coefs_)
+        else:
+            for feature, sign in enumerate(MONOTONE):
+                along = np.linspace(-3, 3, 50)[:, np.newaxis] * np.eye(4)[feature]
+                assert (sign * np.diff(model.predict(along)) >= 0).all()
 
 
 # --- What is refused, or has no effect ---
