@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
+from sklearn.utils.class_weight import compute_sample_weight
 
 from skmlp._base import BaseMLP
 from skmlp._sklearn_compat import safe_indexing
@@ -191,6 +192,11 @@ def find_learning_rate(
     trial.set_params(dropout_schedule=None, weight_decay_schedule=None)
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, X)
+    if isinstance(class_weight := getattr(network, "class_weight", None), dict | list):
+        own = compute_sample_weight(class_weight, y)
+        sample_weight = own if sample_weight is None else own * sample_weight
+        trial.set_params(class_weight=None)
+    if sample_weight is not None:
         (counts,) = np.nonzero(sample_weight)  # a batch without weight has no loss
         X, y, sample_weight = (safe_indexing(given, counts) for given in (X, y, sample_weight))
     tests: list[RangeTest] = []
@@ -204,7 +210,7 @@ def find_learning_rate(
     trial.fit(X, y, sample_weight)
     losses = np.array(tests[0].losses)
     losses = losses[np.isfinite(losses)]
-    return summarized(tests[0].learning_rates[: len(losses)], losses, n_steps)
+    return summarized(tests[0].learning_rates, losses, n_steps)
 
 
 def check_bounds(lowest: float, highest: float, n_steps: int) -> None:
@@ -236,12 +242,13 @@ def last_step(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
 def summarized(
     rates: npt.NDArray[np.float64], losses: npt.NDArray[np.float64], n_steps: int
 ) -> LearningRateRange:
-    """Return the losses with their averages and what they suggest."""
+    """Return the losses, up to the first one that is not finite, and what they suggest."""
     if len(losses) < 3:
         raise ValueError(
-            f"The loss is not finite from a learning rate of {rates[len(losses) - 1]:.3g} on. Use "
-            "a smaller lowest, and scale X and y, for instance with StandardScaler."
+            f"The loss is not finite from a learning rate of {rates[len(losses)]:.3g} on. Use a "
+            "smaller lowest, and scale X and y, for instance with StandardScaler."
         )
+    rates = rates[: len(losses)]
     window = np.ones(2 * int(SMOOTHED_PART * n_steps / 2) + 1)
     window = window[: len(losses) - (len(losses) + 1) % 2]
     around = np.convolve(np.ones_like(losses), window, mode="same")

@@ -1,6 +1,7 @@
 """The learning-rate range test."""
 
 import builtins
+import re
 import warnings
 
 import numpy as np
@@ -69,8 +70,22 @@ def test_a_rate_that_is_too_high_ends_it():
     assert len(found.learning_rates) == len(found.losses) < 200
     assert np.isfinite(found.losses).all()
     assert found.suggestion < 1
-    with pytest.raises(ValueError, match=r"not finite from a learning rate of 1\S*e\+25 on"):
+    rates = np.geomspace(1e25, 1e30, 200)
+    with pytest.raises(ValueError, match=re.escape(f"a learning rate of {rates[2]:.3g} on")):
         find_learning_rate(model, X, Y, lowest=1e25, highest=1e30)
+    with pytest.raises(ValueError, match="not finite from a learning rate of 1e-06 on"):
+        find_learning_rate(model, X, Y * 1e200)
+
+
+def test_classes_without_weight_are_left_out():
+    labels = np.digitize(Y, np.quantile(Y, [0.8, 0.9]))
+    options = {**SMALL, "batch_size": 4}
+    weighted = MLPClassifier(**options, class_weight={0: 0.0})
+    found = find_learning_rate(weighted, X, labels)
+    assert (found.losses > 0).all()
+    counted = labels > 0
+    without = find_learning_rate(MLPClassifier(**options), X[counted], labels[counted])
+    assert_array_equal(found.losses, without.losses)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
