@@ -1,6 +1,7 @@
 """From the constructor's parameters to the description of a network: pure functions."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from skmlp import activations, losses
@@ -96,9 +97,12 @@ CustomChoice = activations.Custom | losses.Custom
 
 
 def custom_choices(activation: Any, loss: Any) -> tuple[CustomChoice, ...]:
-    """Return what among activations and loss is made of users' functions."""
+    """Return copies of what among activations and loss is made of users' functions.
+
+    They belong to the fitted network, whatever is done with the parameters afterwards.
+    """
     given = [activation] if isinstance(activation, str | Choice) else activation
-    return tuple(choice for choice in (*given, loss) if isinstance(choice, CustomChoice))
+    return tuple(copy(choice) for choice in (*given, loss) if isinstance(choice, CustomChoice))
 
 
 def register_custom(choices: Any) -> None:

@@ -213,6 +213,15 @@ def test_numbers_outside_count_as_they_are_at_the_fit(monkeypatch):
     assert not np.array_equal(fitted(activation=CUSTOM).predict(X), expected)
 
 
+def test_what_is_fitted_keeps_its_functions():
+    """Whatever is done with the object that was the parameter."""
+    model = fitted(activation=Custom(clipped, clipped_derivative))
+    expected = model.predict(X)
+    model.set_params(activation__value=bump, activation__derivative=bump_derivative)
+    assert [choice.value for choice in model._custom] == [clipped]
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), expected)
+
+
 def test_a_pickle_whose_functions_have_changed_is_refused(monkeypatch):
     saved = pickle.dumps(fitted(activation=CUSTOM))
     assert_array_equal(pickle.loads(saved).predict(X), fitted(activation=CUSTOM).predict(X))
