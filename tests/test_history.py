@@ -172,6 +172,22 @@ def test_last_weights_that_diverge_are_an_error(make_problem):
     assert np.isfinite(model.predict(X)).all()
 
 
+class StandingStill(TrainingClock):
+    def read(self):
+        return 0.0
+
+
+def test_max_time_of_lbfgs_is_that_of_the_clock(make_problem, monkeypatch):
+    """Which stands still while anything is compiled."""
+    X, y = make_problem("regression")
+    options = {**SMALL, "solver": "lbfgs", "max_iter": 30, "tol": 0.0, "max_time": 1e-9}
+    with pytest.warns(ConvergenceWarning, match="max_time"):
+        assert MLPRegressor(**options).fit(X, y).n_iter_ == 1
+    monkeypatch.setattr("skmlp.training.lbfgs.TrainingClock", StandingStill)
+    with pytest.warns(ConvergenceWarning, match="lbfgs"):
+        assert MLPRegressor(**options).fit(X, y).stop_reason_ == "max_iter"
+
+
 @pytest.mark.usefixtures("slow")
 def test_max_time_counts_training_and_does_one_epoch_at_least(lengths, make_problem):
     X, y = make_problem("regression")

@@ -25,8 +25,12 @@ class TrainingClock:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.seconds = time.perf_counter() - self._began - self._held_up
+        self.seconds = self.read()
         unwatch(self)
+
+    def read(self) -> float:
+        """Return the seconds since the block began."""
+        return time.perf_counter() - self._began - self._held_up
 
     def begin(self, is_waiting: bool) -> None:
         with self._lock:

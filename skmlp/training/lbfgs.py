@@ -1,6 +1,5 @@
 """The L-BFGS solver: SciPy's minimizer around an engine's loss and gradient."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from skmlp.engines.base import Engine
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
+from skmlp.training.clock import TrainingClock
 from skmlp.training.interrupts import POLICY
 from skmlp.training.stopping import StopReason
 
@@ -52,12 +52,13 @@ class _Progress:
         parameters: FloatArray,
         report: Callable[[str], None] | None,
         max_time: float | None,
+        clock: TrainingClock,
     ) -> None:
         self.parameters = parameters
         self.losses: list[float] = []
         self._report = report
         self._max_time = max_time
-        self._began = time.perf_counter()
+        self._clock = clock
 
     # SciPy recognizes the argument's name.
     def __call__(self, intermediate_result: Any) -> None:
@@ -65,8 +66,7 @@ class _Progress:
         self.losses.append(float(intermediate_result.fun))
         if self._report is not None:
             self._report(f"Iteration {len(self.losses)}, loss = {self.losses[-1]:.8f}")
-        seconds = time.perf_counter() - self._began
-        if self._max_time is not None and seconds >= self._max_time:
+        if self._max_time is not None and self._clock.read() >= self._max_time:
             raise _TimeIsOver
 
     def result(self, stop_reason: StopReason) -> LbfgsResult:
@@ -101,21 +101,27 @@ def minimize_lbfgs(
     Byrd, Lu, Nocedal & Zhu (1995), "A Limited Memory Algorithm for Bound Constrained
     Optimization".
     """
-    progress = _Progress(np.asarray(parameters, dtype=np.float64), report, max_time)
+    limits = None if bounds is None else scipy.optimize.Bounds(bounds.lower, bounds.upper)
+    clock = TrainingClock()
+    progress = _Progress(np.asarray(parameters, dtype=np.float64), report, max_time, clock)
 
     def objective(packed: FloatArray) -> tuple[float, FloatArray]:
         return engine.loss_and_gradient(network, data, packed, alpha)
 
     try:
-        result = scipy.optimize.minimize(
-            objective,
-            progress.parameters,
-            method="L-BFGS-B",
-            jac=True,
-            callback=progress,
-            bounds=None if bounds is None else scipy.optimize.Bounds(bounds.lower, bounds.upper),
-            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol, **(extra_options or {})},
-        )
+        with clock:
+            result = scipy.optimize.minimize(
+                objective,
+                progress.parameters,
+                method="L-BFGS-B",
+                jac=True,
+                callback=progress,
+                bounds=limits,
+                options={
+                    **{"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+                    **(extra_options or {}),
+                },
+            )
     except KeyboardInterrupt:
         if not POLICY.ends_only_this_fit():
             raise
