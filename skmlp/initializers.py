@@ -6,7 +6,7 @@ else is said. `ZeroLast` and `From` stand around another one.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -403,7 +403,9 @@ class From(Choice):
     ----------
     model : MLPClassifier, MLPRegressor or those of scikit-learn
         A fitted one. Its weights are copied when this object is made, so that the model may go on
-        learning; clones and pickles keep the copies, and nothing else of it.
+        learning; clones and pickles keep the copies, and nothing else of it. In a search give
+        several ``From(model)`` as `init`: values of ``init__model`` would be cloned, and a clone
+        is not fitted.
     rest : str or object of `skmlp.initializers`, default='glorot_uniform'
         What draws the other layers. All are drawn, so that a `random_state` gives the orders of
         samples that it gives without this.
@@ -426,6 +428,12 @@ class From(Choice):
     def __init__(self, model: Any, rest: Any = "glorot_uniform") -> None:
         self.model = model if isinstance(model, Weights) else weights_of(model)
         self.rest = rest
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; of a model its weights are copied, as when the object is made."""
+        if "model" in params and not isinstance(params["model"], Weights):
+            params["model"] = weights_of(params["model"])
+        return super().set_params(**params)
 
 
 # All objects that `init` takes.

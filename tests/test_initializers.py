@@ -544,6 +544,8 @@ def test_from_is_a_parameter_as_others_are(X, y):
     model = MLPRegressor(hidden_layer_sizes=(5, 4), init=From(first), **STILL)
     assert repr(model.init) == "From(model=<weights of 3-5-4-1 units>)"
     assert clone(model).init == model.init == From(first) != From(first, "ntk")
+    other = clone(model).set_params(init__model=first, init__rest="ntk")
+    assert clone(other).init == From(first, "ntk")
     assert hash(From(first)) == hash(model.init)
     assert model.init != From(first.fit(X, -y))
     assert model.get_params()["init__rest"] == "glorot_uniform"
