@@ -270,9 +270,10 @@ class Watching(ABC):
         for part, rows in (("held out", held_out), ("trained on", train)):
             if not sample_weight[rows].any():
                 raise ValueError(
-                    f"sample_weight is zero for all samples {part} under early_stopping. "
-                    f"Change validation_fraction={self.validation_fraction} or random_state, "
-                    "or leave out samples without weight."
+                    f"sample_weight is zero for all samples {part} under early_stopping, "
+                    "class_weight counted in. Change "
+                    f"validation_fraction={self.validation_fraction} or random_state, or leave "
+                    "out samples without weight."
                 )
 
     def _scorer(

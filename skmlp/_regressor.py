@@ -16,6 +16,7 @@ from skmlp._sklearn_compat import _fit_context
 from skmlp._target_scale import (
     Scaling,
     check_can_be_scaled,
+    check_holds,
     fitted_scaling,
     scaling_of,
     scaling_to_go_on_with,
@@ -769,6 +770,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         matrix = scaling.done(targets.matrix)
         return replace(targets, matrix=matrix, scored=matrix, weight=sample_weight)
 
+    def _fit_dtype(self, X: Any, resumes: bool) -> str:
+        dtype = super()._fit_dtype(X, resumes)
+        if "y_scale_" in vars(self):
+            check_holds(Scaling(self.y_mean_, self.y_scale_), dtype)
+        return dtype
+
     def _scaling(
         self,
         matrix: npt.NDArray[Any],
@@ -790,7 +797,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Return what `score` does; NaN where squares overflow."""
         values = outputs[:, : targets.shape[1]]  # of a distribution the means
         with np.errstate(over="ignore", invalid="ignore"):
-            if network.head.loss.name == "quantile":
+            if network.head.loss.name == "quantile" and len(targets) > 1:
                 blocks = outputs.reshape(len(outputs), -1, targets.shape[1])
                 levels = network.head.loss.constants
                 score = explained_pinball(targets, blocks.swapaxes(1, 2), levels, sample_weight)

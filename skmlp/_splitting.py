@@ -43,7 +43,8 @@ def held_out_by_splitter(
         raise ValueError(f"validation_fraction={splitter!r} has no split of these samples.")
     train, validation = (np.asarray(rows) for rows in first)
     rows = np.concatenate([train.ravel(), validation.ravel()])
-    is_valid = min(train.size, validation.size) > 0 and rows.dtype.kind in "iu"
+    is_valid = train.ndim == validation.ndim == 1 and min(train.size, validation.size) > 0
+    is_valid = is_valid and rows.dtype.kind in "iu"
     if not is_valid or rows.min() < 0 or rows.max() >= y.shape[0] or has_doubles(rows):
         raise ValueError(
             f"validation_fraction={splitter!r} must split {y.shape[0]} samples into two parts, as "

@@ -36,6 +36,22 @@ class Scaling(NamedTuple):
         return (deviations * self.scale).astype(deviations.dtype)
 
 
+def check_holds(scaling: Scaling, dtype: str) -> None:
+    """Refuse a scale by which predictions in some precision would overflow.
+
+    Raises
+    ------
+    ValueError
+        If one standard deviation from the mean is more than it can hold.
+    """
+    if (np.abs(scaling.mean) + scaling.scale > np.finfo(dtype).max).any():
+        raise ValueError(
+            f"y has a mean of {np.abs(scaling.mean).max():g} and a standard deviation of "
+            f"{scaling.scale.max():g}, more than {dtype} holds. Use dtype='float64', or other "
+            "units."
+        )
+
+
 def check_can_be_scaled(estimator: Any) -> None:
     """Refuse to scale targets that a loss needs to be positive.
 

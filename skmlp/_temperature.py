@@ -46,7 +46,7 @@ def check_can_be_fitted(estimator: Any) -> None:
         )
     if not estimator.early_stopping:
         raise ValueError(
-            "temperature='fit' needs held-out samples, but early_stopping=False. Use "
+            "temperature='fit' needs held-out samples, but early_stopping=False. Use fit with "
             "early_stopping=True, or give temperature a number."
         )
 

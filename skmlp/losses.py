@@ -85,7 +85,7 @@ class Huber(LossChoice):
     Parameters
     ----------
     delta : float, default=1.0
-        The error, in units of y, from which on the loss is linear.
+        The error, in units of y (with `y_scale` of scaled y), from which on the loss is linear.
 
     References
     ----------

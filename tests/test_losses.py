@@ -526,6 +526,13 @@ def test_resumed_fits_keep_the_first_scale(X, y, unchanged):
         plain.partial_fit(X, y)
 
 
+def test_scales_that_single_precision_does_not_hold(X, y, unchanged):
+    model = MLPRegressor(**SMALL, y_scale="standard", dtype="float32").fit(X, y)
+    with unchanged(model=model), pytest.raises(ValueError, match="more than float32 holds"):
+        model.fit(X, 1e50 * y)
+    assert np.isfinite(model.set_params(dtype="float64").fit(X, 1e50 * y).predict(X)).all()
+
+
 def test_what_cannot_be_scaled(X, y, unchanged):
     model = MLPRegressor(**SMALL).fit(X, y).set_params(y_scale="standard")
     for loss in ("poisson", Tweedie(1.2)):
