@@ -103,6 +103,7 @@ def every_entry():
     first, second = ENTRY_SIZES.hidden
     keys = [key for key in sorted(LOSSES) if is_computed(key=key)]
     names = [name for name in HIDDEN if is_computed(activation=name)]
+    names += ["blend_elu", "blend_silu"]  # of constants, and of the input
     for i in range(max(len(names), len(keys))):
         name, key = names[i % len(names)], keys[i % len(keys)]
         normalization = (None, "layer", "batch")[i % 3]

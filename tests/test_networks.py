@@ -5,6 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
+from cuda_checks import is_computed
+from engine_checks import HIDDEN
 from numpy.testing import assert_array_equal
 
 from skmlp import MLPClassifier, MLPRegressor
@@ -13,8 +15,8 @@ from skmlp.engines.cuda.vocabulary import HEEDED, what_is_lacking
 from skmlp.network import storage
 from skmlp.network.activations import Activation, Learned
 from skmlp.network.links import Link
-from skmlp.network.losses import Loss
-from skmlp.network.optimizers import Group, Optimizer, State
+from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.optimizers import OPTIMIZERS, Group, Optimizer, State
 from skmlp.network.specs import (
     Formula,
     HeadSpec,
@@ -179,6 +181,21 @@ def test_what_cuda_heeds():
     """All that are named there exist."""
     assert what_is_lacking(RICH, LION) == []
     assert all(set(HEEDED[kind].split()) <= set(kind.__dataclass_fields__) for kind in HEEDED)
+
+
+def test_what_cuda_lacks_of_the_registries():
+    """No more and no less: tests of the CUDA engine look at what it says that it computes."""
+    assert {name for name in HIDDEN if not is_computed(activation=name)} == {"softmax"}
+    assert {name for name in OPTIMIZERS if not is_computed(solver=name)} == {"nadam", "muon"}
+    assert {key for key in LOSSES if not is_computed(key=key)} == {
+        ("focal", "logistic"),
+        ("focal", "softmax"),
+        ("gamma", "exp"),
+        ("quantile", "increasing"),
+        ("smoothed_log_loss", "softmax"),
+        ("squared_error", "softmax"),
+        ("tweedie", "exp"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmlp import MLPClassifier, MLPRegressor
-from skmlp.activations import Custom, Maxout
+from skmlp import MLPClassifier, MLPRegressor, losses
+from skmlp.activations import ELU, Blend, Custom, Maxout
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.schedules import Plateau
@@ -66,6 +66,14 @@ def squashed_derivative(z):
 
 
 # All that is more than plain, some of it together.
+def asymmetric(y, p):
+    return (p - y) ** 2 if p > y else 2 * (p - y) ** 2
+
+
+def asymmetric_slope(y, p):
+    return 2 * (p - y) if p > y else 4 * (p - y)
+
+
 VOCABULARY = [
     ("multiclass", {"activation": "gelu", "clip_norm": 0.1, "learning_rate": "cosine"}),
     ("regression", {"activation": ("silu", "prelu"), "solver": "adamw", "weight_decay": 0.1}),
@@ -74,18 +82,22 @@ VOCABULARY = [
     ("multilabel", {"normalization": "batch", "solver": "sgd", "early_stopping": True}),
     ("gaussian_nll", {"activation": Custom(squashed, squashed_derivative), "solver": "lion"}),
     ("several targets", {"activation": "prelu", "learning_rate": np.sqrt}),
+    ("own loss", {"activation": Blend(ELU(0.5)), "solver": "amsgrad"}),
     ("regression", {"activation": "prelu", "normalization": "layer", "solver": "lbfgs"}),
 ]
 
 
 @pytest.mark.parametrize(("head", "parameters"), VOCABULARY)
 def test_the_vocabulary(make_problem, make_estimator, head, parameters):
-    kind = {"gaussian_nll": "regression", "several targets": "multiclass"}.get(head, head)
+    kinds = {"gaussian_nll": "regression", "own loss": "regression"}
+    kind = {**kinds, "several targets": "multiclass"}.get(head, head)
     X, y = make_problem(kind, n_samples=30)
 
     def make(_, **options):
         if head == "gaussian_nll":
             return MLPRegressor("gaussian_nll", **options)
+        if head == "own loss":
+            return MLPRegressor(losses.Custom(asymmetric, asymmetric_slope), **options)
         return make_estimator(kind, **options)
 
     if head == "several targets":

@@ -117,7 +117,8 @@ def row_function(entry: Loss, dtype: str) -> Any:
                 raw = z[k]
                 output = activate(raw)
                 loss += value(targets[k], raw, output, epsilon, *constants)
-                z[k] = scale * gradient(targets[k], output, *constants)
+                # A user's gradient may be whole, or a truth value.
+                z[k] = scale * real(gradient(targets[k], output, *constants))
             return loss
 
     else:

@@ -21,7 +21,7 @@ from skmlp.engines.cuda.tables import tuple_type
 from skmlp.engines.cuda.vocabulary import lacking_of_activation, unheeded
 from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
 from skmlp.network.links import LINKS, Link
-from skmlp.network.losses import LOSSES, Loss
+from skmlp.network.losses import CUSTOM_LOSSES, LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 
 KINDS = types.CPointer(int8)
@@ -93,8 +93,10 @@ def loss_kernel(entry: Loss, dtype: str) -> Kernel:
         *(INTEGERS, reals, DOUBLES, INDICES, DOUBLES, reals, DOUBLES),
         *(HEAD, GROUP, SLAB),
     )
-    name = f"loss-{entry.name}-{entry.output_activation}-{dtype}"
-    return Kernel(name, heads.loss_kernel(entry, dtype), signature, BLOCK_THREADS)
+    key = entry.name, entry.output_activation
+    source = "loss=Custom(...)" if key in CUSTOM_LOSSES else ""
+    py_func = heads.loss_kernel(entry, dtype)
+    return Kernel(f"loss-{'-'.join(key)}-{dtype}", py_func, signature, BLOCK_THREADS, source=source)
 
 
 @cache

@@ -115,6 +115,8 @@ def shown_loss(head: HeadSpec) -> str:
     """Return the parameter that asks for a head's loss, as users write it."""
     if (head.loss.name, head.link) in CUSTOM_LOSSES:
         return "loss=Custom(...)"
+    if head.entry.link.increment is not None:
+        return "loss=Quantile(...) of several quantiles"
     is_smoothed = head.loss.name == "smoothed_log_loss"
     return "label_smoothing of several classes" if is_smoothed else f"loss={head.loss.name!r}"
 
