@@ -191,6 +191,7 @@ class BaseMLP(
         monotonic_cst: Any,
         frozen_layers: int,
         input_noise: float,
+        mixup: float,
         scoring: Any,
         restore_best: bool | None,
         min_iter: int,
@@ -240,6 +241,7 @@ class BaseMLP(
         self.monotonic_cst = monotonic_cst
         self.frozen_layers = frozen_layers
         self.input_noise = input_noise
+        self.mixup = mixup
         self.scoring = scoring
         self.restore_best = restore_best
         self.min_iter = min_iter
@@ -376,6 +378,11 @@ class BaseMLP(
             raise ValueError(
                 f"input_noise={self.input_noise} cannot be added to sparse X, which would not be "
                 "sparse any more. Use X.toarray(), or input_dropout instead."
+            )
+        if network.inputs.mixup > 0.0 and issparse(X):
+            raise ValueError(
+                f"mixup={self.mixup} cannot mix rows of sparse X. Use X.toarray(), or "
+                "input_dropout instead."
             )
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.

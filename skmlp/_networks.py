@@ -30,7 +30,7 @@ def describe_network(
         Units of the hidden layers.
     heads : sequence of HeadSpec
     drops : bool
-        Whether dropout and noise, of which predictions know nothing, are looked at.
+        Whether dropout, noise and mixtures, of which predictions know nothing, are looked at.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def describe_network(
     """
     activations = each_layer("activation", estimator.activation, len(hidden))
     normalizations = each_layer("normalization", estimator.normalization, len(hidden))
-    dropouts, input_dropout, noise = [0.0] * len(hidden), 0.0, 0.0
+    dropouts, inputs = [0.0] * len(hidden), InputSpec(n_features)
     if drops:
         # L-BFGS compares losses, which must not change from one look to the next.
         factor = not uses_lbfgs(estimator)
         shares = each_layer("dropout", estimator.dropout, len(hidden))
         dropouts = [float(share) * factor for share in shares]
-        input_dropout = float(estimator.input_dropout) * factor
-        noise = float(estimator.input_noise) * factor
+        names = "input_dropout", "input_noise", "mixup"
+        inputs = InputSpec(n_features, *(float(getattr(estimator, n)) * factor for n in names))
     layers = tuple(
         LayerSpec(units, activation_formula(activation), normalization, dropout)
         for units, activation, normalization, dropout in zip(
@@ -55,7 +55,7 @@ def describe_network(
     )
     if drops and uses_lbfgs(estimator):
         check_derivatives(layers)
-    return NetworkSpec(InputSpec(n_features, input_dropout, noise), layers, tuple(heads))
+    return NetworkSpec(inputs, layers, tuple(heads))
 
 
 def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:

@@ -707,6 +707,16 @@ PARAMETERS: dict[str, Parameter] = {
             is_added=True,
         ),
         Parameter(
+            "mixup",
+            0.0,
+            "float",
+            [Interval(Real, 0, None, closed="left")],
+            "Concentration of the shares by which each training step mixes samples",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("mixup_alpha mix_up mixup_concentration"),),
+            is_added=True,
+        ),
+        Parameter(
             "scoring",
             None,
             "str, callable or None",

@@ -300,6 +300,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Standard deviation of the Gaussian noise that each training step adds to the inputs, which
         should have about the same scale. Predictions add nothing. Not for sparse X. No effect with
         'lbfgs'.
+    mixup : float, default=0.0
+        Concentration of the shares by which each training step mixes the samples of its batch in
+        pairs: one share per step, of the beta distribution with both parameters `mixup`. A mixture
+        has the losses of both targets, in the same shares. Zero mixes nothing, 0.2 little, 1 by
+        all shares alike. Not for sparse X. No effect with 'lbfgs'. See
+        ``docs/guide/regularization.md``.
     scoring : str, callable or None, default=None
         What `early_stopping` watches, the higher the better: None is R2, 'loss' the
         negative of the loss without penalty, computed by the engine. Others are names of
@@ -499,6 +505,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         monotonic_cst: Any = None,
         frozen_layers: int = 0,
         input_noise: float = 0.0,
+        mixup: float = 0.0,
         scoring: Any = None,
         restore_best: bool | None = None,
         min_iter: int = 1,
@@ -550,6 +557,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             monotonic_cst=monotonic_cst,
             frozen_layers=frozen_layers,
             input_noise=input_noise,
+            mixup=mixup,
             scoring=scoring,
             restore_best=restore_best,
             min_iter=min_iter,

@@ -221,8 +221,9 @@ def layers(draw):
     )
 
 
-def make_network(n_features, layers, heads, dropout=0.0, noise=0.0):
-    return NetworkSpec(InputSpec(n_features, dropout, noise), tuple(layers), tuple(heads))
+def make_network(n_features, layers, heads, dropout=0.0, noise=0.0, mixup=0.0):
+    inputs = InputSpec(n_features, dropout, noise, mixup)
+    return NetworkSpec(inputs, tuple(layers), tuple(heads))
 
 
 @st.composite
@@ -243,6 +244,7 @@ def networks(draw):
         draw(st.lists(head, min_size=1, max_size=3)),
         draw(st.sampled_from([0.0, 0.0, 0.3])),
         draw(st.sampled_from([0.0, 0.0, 0.2])),
+        draw(st.sampled_from([0.0, 0.0, 0.5])),
     )
 
 
@@ -342,7 +344,7 @@ def check_against_reference(
     """
     # Rounding decides on the signs of small numbers.
     assume(dtype == "float64" or solver not in BY_SIGNS)
-    if network.inputs.noise > 0.0:
+    if network.inputs.noise > 0.0 or network.inputs.mixup > 0.0:
         density = None
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None

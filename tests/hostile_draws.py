@@ -92,6 +92,7 @@ PARAMETERS = [
     *("n_iter_no_change", "max_fun", "weight_decay", "clip_norm", "dtype", "n_jobs", "device"),
     *("precision", "loss", "init", "dropout", "input_dropout", "normalization", "l1_ratio"),
     *("clip_value", "max_norm", "connectivity", "monotonic_cst", "frozen_layers", "input_noise"),
+    "mixup",
     *("scoring", "restore_best"),
     *("min_iter", "max_time", "monitor", "ema_decay"),
     *("label_smoothing", "class_weight", "temperature", "y_scale"),

@@ -118,6 +118,7 @@ NETWORK = make_network(
     ],
     [head_of(("log_loss", "softmax"), 3)],
     noise=0.3,
+    mixup=0.5,
 )
 EVERYTHING = {
     "clip_norm": 0.1,
@@ -149,9 +150,10 @@ def test_threads_and_slabs_change_nothing(batch_size, slab_size, dtype, monkeypa
 
 
 @pytest.mark.parametrize("engine", [ReferenceEngine(), CpuEngine(1)], ids=["reference", "cpu"])
-def test_gradient_beside_noise(engine):
+def test_gradient_beside_noise_and_mixtures(engine):
     head = head_of(("log_loss", "softmax"), 3)
-    network = make_network(4, [make_layer("tanh", 5)], [head], dropout=0.3, noise=0.5)
+    disturbed = {"dropout": 0.3, "noise": 0.5, "mixup": 1.0}
+    network = make_network(4, [make_layer("tanh", 5)], [head], **disturbed)
     task = make_task(engine, network, make_problem(network, 9))
     evaluate = partial(engine.loss_and_gradient, network, task.data, alpha=0.1, seed=3)
     losses = [evaluate(task.parameters, step=step)[0] for step in (0, 1, 2)]
@@ -195,6 +197,9 @@ def test_engines_refuse_what_they_cannot_compute():
     noisy = make_network(6, network.layers, network.heads, noise=0.1)
     with pytest.raises(ValueError, match="Noise cannot be added to sparse inputs"):
         run_epochs(CpuEngine(1), noisy, make_problem(noisy, 30, density=0.3))
+    mixed = make_network(6, network.layers, network.heads, mixup=0.1)
+    with pytest.raises(ValueError, match="Rows of sparse inputs cannot be mixed"):
+        run_epochs(CpuEngine(1), mixed, make_problem(mixed, 30, density=0.3))
 
 
 def run_options(**options):
@@ -259,7 +264,7 @@ def test_max_norm_is_obeyed_from_the_start():
 MONOTONE = (1, -1, 0, 0)
 GIVEN = (np.arange(36).reshape(4, 9) % 3 > 0, 0.5, None)
 OPTIONS = [
-    {"l1_ratio": 0.5, "clip_value": 0.01, "input_noise": 0.2},
+    {"l1_ratio": 0.5, "clip_value": 0.01, "input_noise": 0.2, "mixup": 0.4},
     {"max_norm": 0.7, "connectivity": 0.5, "normalization": ("batch", None)},
     {
         **{"monotonic_cst": MONOTONE, "connectivity": GIVEN, "dtype": "float32"},
@@ -527,6 +532,8 @@ def test_averages_from_before_a_constraint_obey_it():
         ({"frozen_layers": -1}, "'frozen_layers' parameter"),
         ({"frozen_layers": 3}, "frozen_layers=3 leaves nothing to train.* Use at most 2"),
         ({"input_noise": -0.1}, "'input_noise' parameter"),
+        ({"mixup": -0.1}, "'mixup' parameter"),
+        ({"mixup": np.inf}, "mixup must be a finite float"),
         ({"normalization": ("batch",)}, "normalization=.*1 entries, but there are 2 hidden layers"),
         ({"normalization": ("batch", 3)}, "'normalization' parameter"),
         ({"normalization": ("batch", None), "solver": "lbfgs"}, r"normalization=\('batch', None\)"),
@@ -540,6 +547,7 @@ def test_averages_from_before_a_constraint_obey_it():
                 {"monotonic_cst": MONOTONE},
                 {"frozen_layers": 1},
                 {"input_noise": 0.1},
+                {"mixup": 0.1},
             )
         ),
     ],
@@ -559,11 +567,18 @@ def test_what_classes_and_sparse_inputs_do_not_go_with():
             MLPClassifier(**PLAIN, monotonic_cst=MONOTONE).fit(X, y)
     with pytest.raises(ValueError, match=r"input_noise=0\.1 cannot be added to sparse X"):
         fitted(data=sparse.csr_array(X), input_noise=0.1)
+    with pytest.raises(ValueError, match=r"mixup=0\.1 cannot mix rows of sparse X"):
+        fitted(data=sparse.csr_array(X), mixup=0.1)
     fitted(data=sparse.csr_array(X), monotonic_cst=MONOTONE, connectivity=0.5, max_norm=1.0)
 
 
 def test_what_has_no_effect_is_warned_of():
-    for name, value in (("clip_value", 0.1), ("max_norm", 1.0), ("input_noise", 0.1)):
+    for name, value in (
+        ("clip_value", 0.1),
+        ("max_norm", 1.0),
+        ("input_noise", 0.1),
+        ("mixup", 0.1),
+    ):
         [remark] = ineffective_remarks(MLPRegressor(solver="lbfgs", **{name: value}))
         assert remark.message.startswith(f"{name}={value} has no effect with solver='lbfgs'")
     [remark] = ineffective_remarks(MLPRegressor(alpha=0.0, l1_ratio=0.5))

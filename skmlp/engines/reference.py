@@ -23,6 +23,7 @@ from skmlp.engines.base import (
 from skmlp.network.constraints import limit_norms, trained_from
 from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.mixing import mixture
 from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
 from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
@@ -108,7 +109,11 @@ class ReferenceEngine(Engine):
         coefs, intercepts = layout.views(parameters)
         weight = data.sample_weight[rows]
         share = network.inputs.dropout * dropout_factor
-        X = data.X[rows]
+        parts = [(1.0, rows)]
+        if network.inputs.mixup > 0.0 and step > 0:
+            own, others = mixture(rows, seed, step, network.inputs.mixup)
+            parts = [(own, rows), (1.0 - own, others)]
+        X = sum(part * data.X[whose] for part, whose in parts)
         if network.inputs.noise > 0.0 and mask_word != NO_DROPOUT:
             X = X + network.inputs.noise * noise(mask_word, *X.shape)
         X = X * dropped(mask_word, 0, X.shape, share)
@@ -116,12 +121,16 @@ class ReferenceEngine(Engine):
         layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
         output = apply_links(network, raw)
 
-        values, delta = loss_and_delta(network, data.targets[rows], raw, output)
+        loss, delta = 0.0, np.zeros_like(raw)
+        for part, whose in parts:
+            values, own_delta = loss_and_delta(network, data.targets[whose], raw, output)
+            part_of_weight = part * data.sample_weight[whose]
+            loss += np.sum(part_of_weight * values)
+            delta += own_delta * part_of_weight[:, np.newaxis]
         all_coefs, entry = parameters[: layout.coef_offsets[-1]], PENALTIES[penalty.name]
         charges = elementwise(entry.value)(all_coefs, *penalty.constants)
-        loss = (np.sum(weight * values) + alpha * np.sum(charges)) / np.sum(weight)
+        loss = (loss + alpha * np.sum(charges)) / np.sum(weight)
 
-        delta = delta * weight[:, np.newaxis]
         gradient = np.zeros(layout.size)
         coef_gradients, intercept_gradients = layout.views(gradient)
         extra_gradients = named(layout, gradient)

@@ -45,22 +45,28 @@ class InputSpec:
         Share of the inputs that training drops.
     noise : float
         Standard deviation of what training adds to the inputs, before it drops some.
+    mixup : float
+        Concentration of the shares by which training mixes the rows of a batch, before it adds
+        anything; zero for no mixtures.
     """
 
     n_features: int
     dropout: float = 0.0
     noise: float = 0.0
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("n_features", self.n_features)
         check_dropout(self.dropout)
-        is_valid = type(self.noise) is float and 0.0 <= self.noise < float("inf")
-        check("noise", self.noise, is_valid, "a finite float, not negative")
+        for name in ("noise", "mixup"):
+            value = getattr(self, name)
+            is_valid = type(value) is float and 0.0 <= value < float("inf")
+            check(name, value, is_valid, "a finite float, not negative")
 
     @property
     def is_disturbed(self) -> bool:
         """Whether training sees other inputs than there are."""
-        return self.dropout > 0.0 or self.noise > 0.0
+        return self.dropout > 0.0 or self.noise > 0.0 or self.mixup > 0.0
 
 
 @dataclass(frozen=True)

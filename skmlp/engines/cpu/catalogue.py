@@ -15,6 +15,7 @@ from skmlp.engines.cpu.formula_kernels import (
 from skmlp.engines.cpu.loss_kernels import loss_kernel, output_kernel
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.matrix_kernels import direction_kernel
+from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.activations import ACTIVATIONS
@@ -53,6 +54,8 @@ def compile_all(dtype: str) -> None:
         completion_kernel(penalty, dtype)
     projection_kernel(dtype)
     noise_kernel(dtype)
+    mix_kernel(dtype)
+    blend_kernel(dtype)
 
 
 def layers_of_every_kind() -> Iterator[LayerSpec]:

@@ -19,6 +19,7 @@ from skmlp.engines.cpu.passes import (
     go_back_whole_rows,
     loss_pass,
     map_whole_rows,
+    mix_inputs,
     normalize,
 )
 from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
@@ -36,6 +37,7 @@ from skmlp.engines.cpu.tables import (
     HEAD_UNITS,
     INTERCEPTS,
     LD,
+    MIX,
     NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
@@ -152,7 +154,9 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     gathers = not (source.is_direct or source.is_sparse)
     if gathers:
         gather_share(layers, source, work, order, first, last)
-    is_disturbed = layers[0, DROP] != 0 or layers[0, NOISE] != 0
+    is_disturbed = layers[0, DROP] != 0 or layers[0, NOISE] != 0 or layers[0, MIX] != 0
+    if layers[0, MIX]:
+        mix_inputs(layers, source, work, slab, first, last, team)
     if is_disturbed:
         disturb_inputs(layers, source, work, order, first, last, share)
     if by_columns and (gathers or is_disturbed):
@@ -180,7 +184,7 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
         table = output_table(work, layer + 1)
     if first < last:
         forward_output(layers, source, work, parameters, order, table, first, last)
-        loss_pass(layers, source, work, model, blocks, order, first, last, scratch)
+        loss_pass(layers, source, work, model, blocks, slab, first, last, scratch, team)
     if by_columns:
         meeting += 1
         meet(team, meeting)
@@ -386,7 +390,8 @@ def train_on_batch(
     loss = 0.0
     for position in range(start, stop, plan.slab_size):
         rows = min(plan.slab_size, stop - position)
-        slab = Slab(order, position, rows, position - start, plan.seed, step, dropout)
+        place = (position - start, stop - start)
+        slab = Slab(order, position, rows, *place, plan.seed, step, dropout)
         meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
         is_first = position == start
         is_last = position + plan.slab_size >= stop

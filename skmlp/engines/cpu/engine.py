@@ -210,7 +210,7 @@ class CpuTask:
             packing=np.array(packing),
             gradient_shares=blocks.gradient_shares,
             shares=blocks.shares,
-            row_losses=np.zeros(self.slab_size),
+            row_losses=np.zeros(self.slab_size * (1 + (network.inputs.mixup > 0.0))),
             penalties=np.zeros(len(blocks.table)),
             charges=np.zeros(len(blocks.table) if is_charged(optimizer) else 0),
             squares=np.zeros(len(blocks.table)),
@@ -385,7 +385,7 @@ class CpuTask:
     def add_slab(self, rows: IndexArray, start: int, step: int = 0) -> float:
         """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
         n_rows = min(self.slab_size, len(rows) - start)
-        slab = Slab(rows, start, n_rows, start, self.seed, step, 1.0)
+        slab = Slab(rows, start, n_rows, start, len(rows), self.seed, step, 1.0)
         return self._call(drivers.add_slab, slab, int(start > 0), n_rows=slab.rows)
 
     def _call(self, driver: Any, *arguments: Any, n_rows: int) -> float:

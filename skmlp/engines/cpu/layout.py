@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from skmlp.engines.cpu.loss_kernels import group_scratch_size
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,
     lanes_of,
@@ -28,6 +29,7 @@ from skmlp.engines.cpu.tables import (
     BLOCK_FIELDS,
     BLOCK_FIRST,
     COEFS,
+    CONCENTRATION,
     CONSTANTS,
     DELTAS,
     DEVIATION,
@@ -42,6 +44,7 @@ from skmlp.engines.cpu.tables import (
     LAYER_FIELDS,
     LD,
     MAP,
+    MIX,
     NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
@@ -56,6 +59,7 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_UNITS,
     PRODUCTS,
     SCALES,
+    SECOND_RAW,
     STATISTICS,
     UNITS,
     WHOLE_ROWS,
@@ -152,6 +156,7 @@ def network_layout(
     layers[:, DROPOUT] = row_addresses
     layers[:, CONSTANTS] = row_addresses + constants.itemsize
     layers[0, DEVIATION] = layers[0, CONSTANTS]
+    layers[:, CONCENTRATION] = layers[0, CONSTANTS] + constants.itemsize
     size = ends[-1]
 
     def place(elements: int) -> int:
@@ -165,6 +170,11 @@ def network_layout(
         if is_sparse:
             raise ValueError("Noise cannot be added to sparse inputs, which would not be sparse.")
         layers[0, NOISE] = noise_kernel(dtype)
+    if backward and network.inputs.mixup > 0.0:
+        if is_sparse:
+            raise ValueError("Rows of sparse inputs cannot be mixed.")
+        layers[0, MIX], layers[-1, MIX] = mix_kernel(dtype), blend_kernel(dtype)
+        layers[-1, SECOND_RAW] = place(sizes[-1])
     for layer, spec in enumerate(network.layers, start=1):
         own = layers[layer]
         stages = stages_of(spec, dtype, backward=backward)
@@ -204,10 +214,10 @@ def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
 def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
     """Return a row for each layer: its dropout, and the constants of its activation.
 
-    Those of the inputs are the standard deviation of noise.
+    Those of the inputs are the standard deviation of noise and the concentration of mixtures.
     """
     rows = [
-        (network.inputs.dropout, network.inputs.noise),
+        (network.inputs.dropout, network.inputs.noise, network.inputs.mixup),
         *((layer.dropout, *layer.activation.constants) for layer in network.layers),
         (0.0,),
     ]
@@ -282,7 +292,7 @@ def make_workspace(
     own = padded(own, dtype)
     return Workspace(
         buffer=aligned_zeros(layout.workspace_size * copies, dtype),
-        tables=np.empty((2 * len(layout.layers) + 2 * threads) * rows * copies, dtype=np.int64),
+        tables=np.empty((2 * len(layout.layers) + 2 * threads + 1) * rows * copies, dtype=np.int64),
         slab_size=rows,
         scratch=aligned_zeros(own * threads * copies, dtype),
         scratch_size=own,

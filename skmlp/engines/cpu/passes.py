@@ -26,6 +26,7 @@ from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.pointers import (
     advance,
     call_kernel,
+    float32_pointer,
     float64_pointer,
     int32_pointer,
     int64_pointer,
@@ -45,6 +46,7 @@ from skmlp.engines.cpu.registers import TILE_VECTORS
 from skmlp.engines.cpu.rows import sparse_forward
 from skmlp.engines.cpu.tables import (
     BACK,
+    CONCENTRATION,
     CONSTANTS,
     DELTAS,
     DEVIATION,
@@ -60,6 +62,7 @@ from skmlp.engines.cpu.tables import (
     LAYER_FIELDS,
     LD,
     MAP,
+    MIX,
     NOISE,
     OUTPUTS,
     PANEL_ROWS,
@@ -67,9 +70,11 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    SECOND_RAW,
     UNITS,
     WHOLE_ROWS,
     delta_table,
+    others_table,
     share_of_panel,
 )
 from skmlp.engines.cpu.tiles import copy_rows, lane_count
@@ -111,6 +116,22 @@ def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
         place = (share.first_in_batch + row, column, layer, share.seed, share.step)
         shares = (dropout, share.dropout)
         call_kernel(layers[layer, DROP], (values, kept, ld, rows, width, *place, *shares))
+
+
+@inner
+def mix_inputs(layers, source, work, slab, first, last, team):
+    """Mix a thread's rows of X, which have been copied for that, with others of their batch."""
+    ld = layers[0, LD]
+    rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+    others = advance(others_table(layers, work, team.threads), first)
+    batch = pointer(slab.order, slab.position - slab.first)
+    dense = (
+        *(float64_pointer(source.values), float32_pointer(source.values), source.is_double),
+        *(source.row_stride, source.column_stride),
+    )
+    place = (batch, slab.batch_rows, slab.first + first, others)
+    share = (slab.seed, slab.step, float64_pointer(layers[0, CONCENTRATION]))
+    call_kernel(layers[0, MIX], (rows, ld, last - first, layers[0, UNITS], *dense, *place, *share))
 
 
 @inner
@@ -273,16 +294,11 @@ def forward_output(layers, source, work, parameters, order, table, first, last):
         )
 
 
-@jit(inline="always")
-def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
-    """Replace the raw predictions by their deltas, and note each row's weighted loss."""
-    output = layers.shape[0] - 1
-    ld = layers[output, LD]
-    raw = pointer(work.buffer, layers[output, OUTPUTS] + first * ld)
-    losses = pointer(blocks.row_losses, first)
+@inner
+def heads_pass(source, model, raw, ld, order, rows, losses, scratch):
+    """Replace raw predictions by their deltas, and note each row's weighted loss."""
     targets = pointer_at(source.targets, raw)
     weights = pointer_at(source.weights, losses)
-    rows_used = advance(order, first)
     heads = model.heads
     for head in range(heads.shape[0]):
         own_raw = advance(raw, heads[head, HEAD_FIRST])
@@ -292,10 +308,37 @@ def loss_pass(layers, source, work, model, blocks, order, first, last, scratch):
             heads[head, HEAD_KERNEL],
             (
                 *(own_raw, ld, own_targets, model.target_columns, weights, source.is_weighted),
-                *(rows_used, last - first, heads[head, HEAD_UNITS], heads[head, HEAD_TARGETS]),
+                *(order, rows, heads[head, HEAD_UNITS], heads[head, HEAD_TARGETS]),
                 *(constants, head, losses, scratch),
             ),
         )
+
+
+@jit(inline="always")
+def loss_pass(layers, source, work, model, blocks, slab, first, last, scratch, team):
+    """Replace the raw predictions of some rows by their deltas, and note each row's weighted loss.
+
+    Where samples are mixed, both are also computed by the targets of the other rows.
+    """
+    output = layers.shape[0] - 1
+    ld = layers[output, LD]
+    rows = last - first
+    order = pointer(slab.order, slab.position + first)
+    raw = pointer(work.buffer, layers[output, OUTPUTS] + first * ld)
+    losses = pointer(blocks.row_losses, first)
+    is_mixed = layers[output, MIX] != 0 and slab.step > 0
+    second = pointer(work.buffer, layers[output, SECOND_RAW] + first * ld)
+    if is_mixed:
+        for i in range(rows * ld):
+            second[i] = raw[i]
+    heads_pass(source, model, raw, ld, order, rows, losses, scratch)
+    if is_mixed:
+        others = advance(others_table(layers, work, team.threads), first)
+        second_losses = pointer(blocks.row_losses, work.slab_size + first)
+        heads_pass(source, model, second, ld, others, rows, second_losses, scratch)
+        concentration = float64_pointer(layers[0, CONCENTRATION])
+        both = (raw, second, rows * ld, losses, second_losses, rows)
+        call_kernel(layers[output, MIX], (*both, slab.seed, slab.step, concentration))
 
 
 @inner

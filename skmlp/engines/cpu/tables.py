@@ -56,7 +56,11 @@ NOISE = 27  # address of the kernel that adds noise
 DEVIATION = 28  # address of its standard deviation
 # Of the coefficients that lead to the next layer:
 GROUP = 29  # of which group of parameters they are
-LAYER_FIELDS = 30
+# Of inputs and outputs, where samples are mixed:
+MIX = 30  # address of the kernel that mixes rows of X, or deltas and losses
+CONCENTRATION = 31  # address of the concentration of shares
+SECOND_RAW = 32  # a copy of the raw predictions (output layer)
+LAYER_FIELDS = 33
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
@@ -115,15 +119,16 @@ MATRIX_FIELDS = 6
 class Slab(NamedTuple):
     """Rows worked on at once: `rows` of them, from ``order[position]`` on.
 
-    The first is number `first` of its batch. Masks of dropout, and noise, are keyed by `seed` and
-    `step`; in step zero nothing is dropped, and no noise added. The shares that are dropped are
-    multiplied by `dropout`.
+    The first is number `first` of its batch, which has `batch_rows` rows. Masks of dropout, noise
+    and mixtures are keyed by `seed` and `step`; in step zero there are none. The shares that are
+    dropped are multiplied by `dropout`.
     """
 
     order: Integers
     position: int
     rows: int
     first: int
+    batch_rows: int
     seed: int
     step: int
     dropout: float
@@ -134,7 +139,8 @@ class Workspace(NamedTuple):
 
     `buffer` holds each layer's outputs and deltas. `tables` are tables of row addresses,
     `slab_size` entries each: one per layer for its outputs, one per layer for its products' deltas,
-    one per thread for the rows of X, one per thread for rows that are packed. `scratch` has
+    one per thread for the rows of X, one per thread for rows that are packed; the last one has the
+    numbers of the rows that others are mixed with. `scratch` has
     `scratch_size` and `packed` `packed_size` elements for each thread. `zeros` is as long as a
     panel is wide.
     """
@@ -232,9 +238,10 @@ class Blocks(NamedTuple):
     rows. `gradient_shares` (parts, layers, threads + 1) tells where each thread's share of a
     layer's blocks begins in the gradient pass, `shares` (layers, threads + 1) in the update.
     `packing` says for each layer what is copied together. Blocks are taken in the order of
-    `sequence`. `penalties`, `charges` and `squares` have a sum for each block: of its squared
-    coefficients, of what another penalty than L2 charges for them (it is empty if there is none),
-    and of its squared gradient where that is clipped.
+    `sequence`. `row_losses` has the loss of each row of a slab and, where samples are mixed, behind
+    them those by the targets of the other rows. `penalties`, `charges` and `squares` have a sum for
+    each block: of its squared coefficients, of what another penalty than L2 charges for them (it is
+    empty if there is none), and of its squared gradient where that is clipped.
     """
 
     table: Integers
@@ -352,6 +359,11 @@ def input_table(layers, work, thread):
 @jit(inline="always")
 def packed_table(layers, work, threads, thread):
     return pointer(work.tables, (2 * layers.shape[0] + threads + thread) * work.slab_size)
+
+
+@jit(inline="always")
+def others_table(layers, work, threads):
+    return pointer(work.tables, 2 * (layers.shape[0] + threads) * work.slab_size)
 
 
 @jit(inline="always")
