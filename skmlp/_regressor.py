@@ -301,11 +301,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         should have about the same scale. Predictions add nothing. Not for sparse X. No effect with
         'lbfgs'.
     mixup : float, default=0.0
-        Concentration of the shares by which each training step mixes the samples of its batch in
-        pairs: one share per step, of the beta distribution with both parameters `mixup`. A mixture
-        has the losses of both targets, in the same shares. Zero mixes nothing, 0.2 little, 1 by
-        all shares alike. Not for sparse X. No effect with 'lbfgs'. See
-        ``docs/guide/regularization.md``.
+        Concentration of the shares by which each training step mixes samples in pairs: one share
+        per step, of the beta distribution with both parameters `mixup`. A mixture has the losses
+        of both targets, in the same shares. Zero mixes nothing, 0.2 little, 1 by all shares alike.
+        Not for sparse X. No effect with 'lbfgs'. See ``docs/guide/regularization.md``.
     scoring : str, callable or None, default=None
         What `early_stopping` watches, the higher the better: None is R2, 'loss' the
         negative of the loss without penalty, computed by the engine. Others are names of
