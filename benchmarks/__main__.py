@@ -17,8 +17,10 @@ from benchmarks import (
     predict,
     products,
     report,
+    rich,
     search,
     small,
+    solvers,
     startup,
     threads,
 )
@@ -26,7 +28,9 @@ from benchmarks import (
 COMMANDS = {
     "fit": fit,
     "threads": threads,
+    "rich": rich,
     "activations": activations,
+    "solvers": solvers,
     "products": products,
     "small": small,
     "search": search,
