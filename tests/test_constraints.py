@@ -533,7 +533,7 @@ def test_averages_from_before_a_constraint_obey_it():
         ({"frozen_layers": 3}, "frozen_layers=3 leaves nothing to train.* Use at most 2"),
         ({"input_noise": -0.1}, "'input_noise' parameter"),
         ({"mixup": -0.1}, "'mixup' parameter"),
-        ({"mixup": np.inf}, "mixup must be a finite float"),
+        ({"mixup": np.inf}, "'mixup' parameter"),
         ({"normalization": ("batch",)}, "normalization=.*1 entries, but there are 2 hidden layers"),
         ({"normalization": ("batch", 3)}, "'normalization' parameter"),
         ({"normalization": ("batch", None), "solver": "lbfgs"}, r"normalization=\('batch', None\)"),
