@@ -94,7 +94,7 @@ def is_computed(*, activation="tanh", key=("squared_error", "identity"), solver=
 
 
 def every_entry():
-    """Return networks by name, and how to train them, that together have all of the vocabulary.
+    """Return networks by name, and how to train them, that together have all that is computed.
 
     Every activation, loss and optimizer that is computed, however many there are; dropout and
     normalizations beside many of them.

@@ -132,9 +132,8 @@ EVERYTHING = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("batch_size", "slab_size"), [(16, 16), (300, 300), (300, 256)])
+@pytest.mark.usefixtures("always_parallel")
 def test_threads_and_slabs_change_nothing(batch_size, slab_size, dtype, monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
     monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
     problem = make_problem(NETWORK, 301 if batch_size > 16 else 40)
     for frozen_layers, solver in ((0, "muon"), (1, "sgd")):
@@ -343,15 +342,18 @@ def assert_monotone(predict, features, points, values, *, exact):
 
 LARGE = st.floats(-1e50, 1e50)
 NUMBERS = st.one_of(st.floats(-3, 3), LARGE)
+NEVER_FALLING = [
+    name
+    for name in HIDDEN
+    if ACTIVATIONS[name].never_falls(*(c.default for c in ACTIVATIONS[name].constants))
+]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     features=st.lists(st.sampled_from([-1, 0, 1]), min_size=4, max_size=4),
     hidden=st.lists(st.integers(1, 7), max_size=3),
-    activation=st.sampled_from(
-        ["relu", "tanh", "logistic", "identity", "prelu", Maxout(3), LeakyReLU(0.3)]
-    ),
+    activation=st.sampled_from([*NEVER_FALLING, Maxout(3), LeakyReLU(0.3)]),
     normalization=st.sampled_from([None, None, "batch"]),
     kind=st.sampled_from(["squared_error", "poisson", "gaussian_nll", "classes", "two outputs"]),
     solver=st.sampled_from(["adam", "sgd", "lbfgs"]),
@@ -361,6 +363,11 @@ NUMBERS = st.one_of(st.floats(-3, 3), LARGE)
 def test_monotone_for_every_input(
     features, hidden, activation, normalization, kind, solver, points, values
 ):
+    points = np.array(points)
+    if activation == "exponential":  # of another one, or far out, it is beyond all numbers
+        hidden, points, values = hidden[:1], np.clip(points, -3, 3), np.clip(values, -3, 3)
+    if activation == "step" and solver == "lbfgs":  # which refuses it
+        solver = "adam"
     options = {**PLAIN, "hidden_layer_sizes": hidden, "activation": activation, "solver": solver}
     options |= {"monotonic_cst": features, "max_iter": 3, "learning_rate_init": 0.05}
     if solver != "lbfgs":
@@ -375,7 +382,7 @@ def test_monotone_for_every_input(
         predict = model.predict
     exact = activation in ("relu", "identity") and kind in ("squared_error", "two outputs")
     with np.errstate(over="ignore"):
-        assert_monotone(predict, features, np.array(points), values, exact=exact)
+        assert_monotone(predict, features, points, values, exact=exact)
 
 
 def decision(model, data):
