@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine_checks import (
     make_task,
     run_epochs,
 )
+from guide_tables import GUIDE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -23,6 +25,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+import skmlp._base
 import skmlp.engines.base
 import skmlp.engines.cpu.engine
 from skmlp import MLPClassifier, MLPRegressor
@@ -321,6 +324,39 @@ def test_connections_depend_on_random_state_alone():
     full_start = fitted(learning_rate_init=1e-12, max_iter=1)
     there = sparse_start.coefs_[0] != 0
     assert_allclose(sparse_start.coefs_[0][there], full_start.coefs_[0][there], atol=1e-9)
+
+
+# --- What goes with what ---
+
+ASKED_FOR = {
+    **{"alpha": 1.0, "l1_ratio": 0.5, "weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 1.0},
+    **{"max_norm": 1.0, "dropout": 0.1, "input_dropout": 0.1, "input_noise": 0.1},
+    **{"normalization": "batch", "connectivity": 0.5, "monotonic_cst": [1, 0, 0, 0]},
+    "frozen_layers": 1,
+}
+
+
+def test_the_guide_says_what_cuda_computes(monkeypatch):
+    class Chosen(Exception):
+        pass
+
+    def choose(device, flops, lacking):
+        raise Chosen(*lacking)
+
+    monkeypatch.setattr(skmlp._base, "choose_for_fit", choose)
+    text = (GUIDE / "regularization.md").read_text("utf-8").split('| `device="cuda"` |')[1]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    found = {name: row[-1] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert found.keys() == ASKED_FOR.keys()
+    for name, answer in found.items():
+        assert answer in ("yes", "not yet", "with `'lbfgs'`")
+        with pytest.raises(Chosen) as chosen:
+            fitted(**{name: ASKED_FOR[name]})
+        assert (chosen.value.args == ()) == (answer == "yes"), name
+        if answer.startswith("with"):
+            with pytest.raises(Chosen) as chosen:
+                fitted(solver="lbfgs", **{name: ASKED_FOR[name]})
+            assert chosen.value.args == ()
 
 
 # --- Monotone networks ---
