@@ -85,7 +85,7 @@ def warmup(
 
     Examples
     --------
-    Not run by the tests, because it takes a minute where nothing is compiled yet. From a shell:
+    Not run by the tests, because it takes minutes where nothing is compiled yet. From a shell:
     ``python -m skmlp warmup --dtype float32``.
 
     >>> import skmlp

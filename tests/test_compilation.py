@@ -311,7 +311,7 @@ from skmlp.__main__ import main
 from skmlp.engines.cpu.compilation import compile_kernel
 def kernel_of_this_test(x):
     pass
-# In place of a minute's work, and in no folder yet:
+# In place of minutes' work, and in no folder yet:
 _warmup.use_everything = lambda dtype: compile_kernel(
     kernel_of_this_test, types.void(types.int64), dtype
 )
