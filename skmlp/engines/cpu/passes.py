@@ -6,11 +6,10 @@
 4. *gradient*, block by block of the parameters (`skmlp.engines.cpu.updates`);
 5. *update*: L2 penalty and optimizer, block by block.
 
-Those of a fit that needs them come between, and behind: the whole gradient is *completed* before
-the update, by other penalties and by what is fixed or clipped, and becomes the *directions* of
-optimizers that take matrices as a whole; afterwards parameters are *projected* to where they may be
-(`skmlp.engines.cpu.projection`) and *averaged*. Batch normalization is a pass of its own within 1
-and 3, in which threads share columns.
+A fit may need more. Before the update the gradient is *completed*, for other penalties, fixed
+parameters and clipping, and turned into *directions* by optimizers that take matrices as a whole.
+After it parameters are *projected* to where they may be (`skmlp.engines.cpu.projection`), and
+*averaged*. Batch normalization is a pass of its own within 1 and 3, in which threads share columns.
 
 What one processor has just written takes long to reach another, so work is shared out in one of
 two ways, which `skmlp.engines.cpu.layout` chooses by sizes only:
