@@ -46,7 +46,7 @@ def warmup(
     device: str = "cpu",
     compute_capability: tuple[int, int] | None = None,
 ) -> Warmup:
-    """Compile ahead every kernel that fits and predictions can need.
+    """Compile ahead every kernel that fits and predictions can need, but for users' own formulas.
 
     Kernels are compiled when a machine first needs them, which takes seconds, and kept on disk.
     Called when a container or a CI image is built, this leaves nothing to compile to those who
@@ -54,7 +54,8 @@ def warmup(
     beside the package, or that in the environment variable ``NUMBA_CACHE_DIR``), which they need
     not be able to write, and compute on the same kind of processor. Where images move between
     kinds, Numba's variables ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, set alike in both
-    places, name one that all of them can stand in for.
+    places, name one that all of them can stand in for. Functions given to `activations.Custom` and
+    `losses.Custom` are compiled, and kept, when a fit first asks for them.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def warmup(
 
     Examples
     --------
-    Not run by the tests, because it takes a minute where nothing is compiled yet. From a shell:
+    Not run by the tests, because it takes minutes where nothing is compiled yet. From a shell:
     ``python -m skmlp warmup --dtype float32``.
 
     >>> import skmlp

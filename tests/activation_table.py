@@ -17,8 +17,9 @@ OBJECTS = {
 def table():
     """Return the table of all activations in Markdown."""
     head = (
-        "| name | value | derivative, of the input `z` or the value `a` | object | source |\n"
-        "|---|---|---|---|---|\n"
+        "| name | value | derivative, of the input `z` or the value `a` | never falls | object "
+        "| source |\n"
+        "|---|---|---|---|---|---|\n"
     )
     return head + "".join(f"{row(entry)}\n" for entry in ACTIVATIONS.values())
 
@@ -28,7 +29,19 @@ def row(entry):
     name = ", ".join(f"`{name}`" for name in (entry.name, *others))
     name += "" if entry.hidden else " (output only)"
     value, derivative = (f"`{text}`".replace("|", "\\|") for text in entry.text)
-    return f"| {name} | {value} | {derivative} | {written(entry)} | {entry.reference} |"
+    others = f"{never_falls(entry)} | {written(entry)} | {entry.reference}"
+    return f"| {name} | {value} | {derivative} | {others} |"
+
+
+def never_falls(entry):
+    """Return in words whether values never fall, learned numbers not being negative."""
+    constants = [constant.default for constant in entry.constants]
+    if not entry.never_falls(*constants):
+        return ""
+    for i, constant in enumerate(entry.constants):
+        if constant.low < 0 and not entry.never_falls(*constants[:i], -1.0, *constants[i + 1 :]):
+            return f"if `{constant.name} >= 0`"
+    return "yes"
 
 
 def written(entry):

@@ -160,6 +160,13 @@ def run_python():
 
 
 @pytest.fixture
+def always_parallel(monkeypatch):
+    """Let the CPU engine use all the threads that it is given, however little there is to do."""
+    for limit in ("FLOPS_PER_THREAD", "FLOPS_PER_CALL"):
+        monkeypatch.setattr(f"skmlp.engines.cpu.engine.{limit}", 1.0)
+
+
+@pytest.fixture
 def plans(monkeypatch):
     """Record the plans of all fits, which the reference engine carries out."""
     recorded = []

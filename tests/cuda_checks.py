@@ -34,6 +34,8 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # By one block per model, by several, and by launches that models of one shape share.
 PATHS = ("resident", "resident in teams", "batched")
 HEADS = sorted(KNOWN_LOSSES)
+# Of constants, and of the input. There are many, which differ in nothing else.
+SOME_BLENDS = ["blend_elu", "blend_silu"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def is_computed(*, activation="tanh", key=("squared_error", "identity"), solver=
 
 
 def every_entry():
-    """Return networks by name, and how to train them, that together have all of the vocabulary.
+    """Return networks by name, and how to train them, that together have all that is computed.
 
     Every activation, loss and optimizer that is computed, however many there are; dropout and
     normalizations beside many of them.
@@ -103,7 +105,7 @@ def every_entry():
     first, second = ENTRY_SIZES.hidden
     keys = [key for key in sorted(LOSSES) if is_computed(key=key)]
     names = [name for name in HIDDEN if is_computed(activation=name)]
-    names += ["blend_elu", "blend_silu"]  # of constants, and of the input
+    names += SOME_BLENDS
     for i in range(max(len(names), len(keys))):
         name, key = names[i % len(names)], keys[i % len(keys)]
         normalization = (None, "layer", "batch")[i % 3]
@@ -434,6 +436,14 @@ def check_divergence(path):
     calm_run = engine.start([task, task])
     assert other.losses == calm_run.advance([calm, calm])[1].losses
     assert_array_equal(run.parameters(1), calm_run.parameters(1))
+
+
+def keep_some_blends(monkeypatch):
+    """Leave blends other than `SOME_BLENDS` out of the catalogue."""
+    from skmlp.engines.cuda import program_kernels
+
+    some = {name: program_kernels.BLENDS[name] for name in SOME_BLENDS}
+    monkeypatch.setattr(program_kernels, "BLENDS", some)
 
 
 def record_launches(monkeypatch):

@@ -29,7 +29,7 @@ def minimized(estimator, *data, **parameters):
     return model
 
 
-def assert_same_weights(model, coef, intercept):
+def assert_close_weights(model, coef, intercept):
     assert_allclose(model.coefs_[0].T, np.atleast_2d(coef), rtol=1e-5, atol=1e-5)
     assert_allclose(model.intercepts_[0], np.atleast_1d(intercept), rtol=1e-5, atol=1e-5)
 
@@ -41,12 +41,12 @@ def test_linear_regression():
     """Of one target and of several."""
     for y in (Y, np.stack([Y, SIGNAL, Y**2], axis=1)):
         model, expected = minimized(MLPRegressor, X, y, alpha=0.0), LinearRegression().fit(X, y)
-        assert_same_weights(model, expected.coef_, expected.intercept_)
+        assert_close_weights(model, expected.coef_, expected.intercept_)
 
 
 def test_ridge_regression():
     model, expected = minimized(MLPRegressor, X, Y, alpha=7.0), Ridge(alpha=7.0).fit(X, Y)
-    assert_same_weights(model, expected.coef_, expected.intercept_)
+    assert_close_weights(model, expected.coef_, expected.intercept_)
 
 
 @pytest.mark.parametrize("labels", [LABELS > 0, LABELS], ids=["binary", "multinomial"])
@@ -59,14 +59,14 @@ def test_logistic_regression(labels):
     if len(intercept) > 1:
         model.intercepts_ = [model.intercepts_[0] - model.intercepts_[0].mean()]
         intercept = intercept - intercept.mean()
-    assert_same_weights(model, expected.coef_, intercept)
+    assert_close_weights(model, expected.coef_, intercept)
 
 
 def test_poisson_regression():
     """Its penalty is of the mean loss, and ours is divided by the number of samples."""
     model = minimized(MLPRegressor, X, COUNTS, loss="poisson", alpha=0.1 * len(X))
     expected = PoissonRegressor(alpha=0.1, tol=1e-10, max_iter=5000).fit(X, COUNTS)
-    assert_same_weights(model, expected.coef_, expected.intercept_)
+    assert_close_weights(model, expected.coef_, expected.intercept_)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

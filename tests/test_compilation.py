@@ -169,7 +169,7 @@ def test_concurrent_first_fits_agree_and_compile_everything_once(first_fits):
 
 # Entries of every kind; kernels are made of kinds, so that more of them would tell nothing more.
 KINDS = """
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 
@@ -178,8 +178,10 @@ def keep(registry, kept):
         del registry[name]
 
 keep(ACTIVATIONS, ("identity", "relu", "gelu", "prelu", "maxout", "logistic", "exp"))
+keep(BLENDS, ("blend_gelu",))
 keep(OPTIMIZERS, ("sgd", "adam", "nadam", "muon"))
-keep(LOSSES, [key for key in LOSSES if key[0] in ("log_loss", "squared_error", "gaussian_nll")])
+names = ("log_loss", "squared_error", "gaussian_nll", "quantile")
+keep(LOSSES, [key for key in LOSSES if key[0] in names])
 """
 # Fits with all of these, and others that no warm-up would think of.
 EVERYTHING = """
@@ -188,6 +190,8 @@ from itertools import product
 import numpy as np
 from scipy.sparse import csr_array
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp.activations import Blend
+from skmlp.losses import Quantile
 from skmlp.network.specs import NORMALIZATIONS
 
 warnings.simplefilter("ignore")
@@ -206,7 +210,7 @@ for X, solver, n_jobs in product(inputs, ("adam", "lbfgs"), (1, 2)):
     if solver == "adam":
         MLPRegressor(**options).partial_fit(X, y).partial_fit(X, y).score(X, y)
 
-hidden = tuple(entry.name for entry in ACTIVATIONS.values() if entry.hidden)
+hidden = (*(entry.name for entry in ACTIVATIONS.values() if entry.hidden), Blend("gelu"))
 options = dict(max_iter=1, dtype="float32")
 deep = dict(hidden_layer_sizes=(2,) * len(hidden), activation=hidden, **options)
 for dropout in (0.0, 0.3):
@@ -216,9 +220,16 @@ for dropout in (0.0, 0.3):
     for solver in OPTIMIZERS:
         beside = dict(solver=solver, weight_decay=dropout, clip_norm=1.0)
         MLPClassifier((2,), **beside, **options).fit(dense, y % 2).predict(dense)
-disturbed = dict(input_noise=0.1, mixup=1.0)
-for beside in (dict(l1_ratio=0.5), dict(ema_decay=0.9), dict(max_norm=1.0), disturbed):
-    MLPClassifier((2,), **beside, **options).fit(dense, y % 2)
+for beside in (
+    *(dict(l1_ratio=0.5), dict(ema_decay=0.9), dict(max_norm=1.0), dict(input_noise=0.1, mixup=1.0)),
+    *(dict(clip_value=0.1), dict(connectivity=0.5), dict(monotonic_cst=[1] + 5 * [0])),
+    *(dict(frozen_layers=1), dict(temperature="fit", early_stopping=True)),
+):
+    MLPClassifier((2,), **beside, **options).fit(dense, y % 2).predict_proba(dense)
+for labels in (y % 2, y % 3):
+    MLPClassifier((2,), loss="squared_error", **options).fit(dense, labels).predict_proba(dense)
+for loss in (Quantile(0.5), Quantile((0.1, 0.9))):
+    MLPRegressor(loss, (2,), **options).fit(dense, y).predict(dense)
 """
 
 
@@ -300,7 +311,7 @@ from skmlp.__main__ import main
 from skmlp.engines.cpu.compilation import compile_kernel
 def kernel_of_this_test(x):
     pass
-# In place of a minute's work, and in no folder yet:
+# In place of minutes' work, and in no folder yet:
 _warmup.use_everything = lambda dtype: compile_kernel(
     kernel_of_this_test, types.void(types.int64), dtype
 )

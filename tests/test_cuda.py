@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import numba
 import pytest
+from cuda_checks import keep_some_blends
 
 CAPABILITIES = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
 
@@ -49,11 +50,12 @@ def check_compiles(kernel, capability, record_property):
 
 @needs_compilers
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
-def test_kernels_compile_and_nothing_spills(capability, record_property):
+def test_kernels_compile_and_nothing_spills(capability, record_property, monkeypatch):
     from skmlp.engines.cuda import kernels
     from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.program_kernels import program_kernels_for
 
+    keep_some_blends(monkeypatch)
     found = list(kernels_for(kernels.DTYPES, capability))
     assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
@@ -229,6 +231,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
 
     with pytest.raises(ValueError, match=r"compute_capability=\(7, 0\) is below \(7, 5\)"):
         skmlp.warmup(device="cuda", compute_capability=(7, 0))
+    keep_some_blends(monkeypatch)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     command = ["warmup", "--device", "cuda", "--compute-capability", "7.5", "--dtype", "float32"]
     main(command)
@@ -239,6 +242,7 @@ def test_compiling_ahead(tmp_path, monkeypatch, capsys):
     assert result.compiled == ()
     assert result.folder == str(tmp_path / "skmlp-cuda")
     expected = list(kernels_for(["float32"], (7, 5)))
+    assert any("blend" in kernel.name for kernel in expected)
     assert len(list(tmp_path.glob("*/*.cubin"))) == len(expected)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file"))

@@ -107,6 +107,14 @@ def test_links_lead_somewhere(path):
     assert not missing, missing
 
 
+@pytest.mark.parametrize(("page", "engine"), [("engine-contract.md", "cpu"), ("gpu.md", "cuda")])
+def test_pages_of_engines_name_every_module(page, engine):
+    text = (ROOT / "docs" / "design" / page).read_text("utf-8")
+    modules = (ROOT / "skmlp" / "engines" / engine).glob("[a-z]*.py")
+    missing = [path.stem for path in modules if not re.search(rf"\b{path.stem}\b", text)]
+    assert not missing, missing
+
+
 @pytest.mark.parametrize("name", guide_tables.PAGES)
 def test_pages_show_the_tables_of_registries(name):
     [shown] = TABLE.findall((guide_tables.GUIDE / name).read_text("utf-8"))

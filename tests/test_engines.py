@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from engine_checks import (
     BESIDE,
+    CUDA_HIDDEN,
+    CUDA_STOCHASTIC,
     PROBLEMS,
     SETTINGS,
     TOLERANCE,
@@ -24,6 +26,7 @@ from engine_checks import (
     make_problem,
     make_task,
     network_with,
+    plain_networks,
     run_epochs,
 )
 from hypothesis import HealthCheck, given, settings
@@ -39,6 +42,7 @@ from skmlp.engines.base import PER_BATCH, EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
 from skmlp.engines.cpu.tables import PACK_DELTAS, PACK_INPUTS, PACK_NOTHING
+from skmlp.engines.cuda.vocabulary import KNOWN_LOSSES
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS, Activation, Learned
 from skmlp.network.constants import Constant
@@ -54,19 +58,35 @@ from skmlp.network.specs import (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(**PROBLEMS, beside=BESIDE, per_batch=st.sampled_from([(), PER_BATCH]))
-def test_cpu_equals_reference(**problem):
-    check_against_reference(lambda: CpuEngine(1), **problem)
+def check_drawn_problems(least, **problems):
+    """Compare the engines; of what is drawn this share at `least` must be compared."""
+    drawn, compared = [], []
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(**problems)
+    def check(**problem):
+        drawn.append(problem)
+        check_against_reference(lambda: CpuEngine(1), **problem)
+        compared.append(problem)
+
+    check()
+    assert len(compared) >= max(60, least * len(drawn))
+
+
+def test_cpu_equals_reference():
+    """What would mean little is passed over, but that is not much."""
+    per_batch = st.sampled_from([(), PER_BATCH])
+    check_drawn_problems(0.5, **PROBLEMS, beside=BESIDE, per_batch=per_batch)
+
+
+def test_plain_networks_equal_the_reference():
+    """Of these nothing is passed over but what diverges."""
+    network = plain_networks(CUDA_HIDDEN, KNOWN_LOSSES)
+    plain = {"network": network, "solver": st.sampled_from(CUDA_STOCHASTIC)}
+    check_drawn_problems(0.9, **{**PROBLEMS, **plain})
 
 
 NETWORK = plain_network((20, 33, 17, 5), "tanh", "log_loss", "softmax")
-
-
-@pytest.fixture
-def always_parallel(monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
 
 
 WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")

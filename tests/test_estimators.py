@@ -15,6 +15,7 @@ import sklearn
 import sklearn.neural_network
 from covering import covering
 from engine_checks import RATES, SOLVERS, STOCHASTIC
+from estimator_checks import assert_same_weights
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -68,14 +69,6 @@ PAIRS = [
     pytest.param(MLPRegressor, sklearn.neural_network.MLPRegressor, id="MLPRegressor"),
 ]
 SMALL = {"hidden_layer_sizes": (6,), "max_iter": 8, "random_state": 0}
-
-
-def assert_same_weights(first, second, tolerance=0.0):
-    """Weights that differ by at most the tolerance; bitwise the same without one."""
-    for name in ("coefs_", "intercepts_"):
-        for a, b in zip(getattr(first, name), getattr(second, name), strict=True):
-            assert a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
 # --- The constructor ---

@@ -171,6 +171,7 @@ def test_every_kernel_is_launched(device, monkeypatch):
     from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 
+    checks.keep_some_blends(monkeypatch)
     launched = checks.record_launches(monkeypatch)
     sparse = checks.make_problem(CLASSIFIER, SIZES.n_samples, density=0.3)
     for dtype in DTYPES:

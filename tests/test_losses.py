@@ -124,9 +124,8 @@ def test_linear_targets_are_learned_as_if_each_were_alone(X, Y):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+@pytest.mark.usefixtures("always_parallel")
 def test_threads_and_sparseness_change_nothing(X, Y, dtype, convert, monkeypatch):
-    for limit in ("FLOPS_PER_THREAD", "FLOPS_PER_CALL"):
-        monkeypatch.setattr(skmlp.engines.cpu.engine, limit, 1.0)
     monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
     data = convert(X.astype(dtype))
     models = [MLPRegressor("gaussian_nll", **SMALL, n_jobs=n).fit(data, Y) for n in (1, 2, 3)]

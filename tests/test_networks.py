@@ -2,11 +2,13 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
 from cuda_checks import is_computed
 from engine_checks import HIDDEN
+from guide_tables import GUIDE
 from numpy.testing import assert_array_equal
 
 from skmlp import MLPClassifier, MLPRegressor
@@ -183,11 +185,10 @@ def test_what_cuda_heeds():
     assert all(set(HEEDED[kind].split()) <= set(kind.__dataclass_fields__) for kind in HEEDED)
 
 
-def test_what_cuda_lacks_of_the_registries():
-    """No more and no less: tests of the CUDA engine look at what it says that it computes."""
-    assert {name for name in HIDDEN if not is_computed(activation=name)} == {"softmax"}
-    assert {name for name in OPTIMIZERS if not is_computed(solver=name)} == {"nadam", "muon"}
-    assert {key for key in LOSSES if not is_computed(key=key)} == {
+LACKING = {
+    "activations": {"softmax"},
+    "solvers": {"nadam", "muon"},
+    "losses": {
         ("focal", "logistic"),
         ("focal", "softmax"),
         ("gamma", "exp"),
@@ -195,7 +196,25 @@ def test_what_cuda_lacks_of_the_registries():
         ("smoothed_log_loss", "softmax"),
         ("squared_error", "softmax"),
         ("tweedie", "exp"),
-    }
+    },
+}
+
+
+def test_what_cuda_lacks_of_the_registries():
+    """No more and no less: tests of the CUDA engine look at what it says that it computes."""
+    assert {name for name in HIDDEN if not is_computed(activation=name)} == LACKING["activations"]
+    assert {name for name in OPTIMIZERS if not is_computed(solver=name)} == LACKING["solvers"]
+    assert {key for key in LOSSES if not is_computed(key=key)} == LACKING["losses"]
+
+
+@pytest.mark.parametrize("page", LACKING)
+def test_the_guide_says_what_cuda_lacks(page):
+    """In a sentence that names nothing else of the registry."""
+    text = (GUIDE / f"{page}.md").read_text("utf-8")
+    [sentence] = re.findall(r"[^.]*device=\"cuda\"[^.]*\.", text)
+    names = {name for names in (HIDDEN, OPTIMIZERS, (name for name, _ in LOSSES)) for name in names}
+    expected = {key if isinstance(key, str) else key[0] for key in LACKING[page]}
+    assert set(re.findall(r"`\"?(\w+)\"?`", sentence)) & names == expected
 
 
 @pytest.mark.parametrize(

@@ -260,10 +260,9 @@ def test_running_statistics(engine_name, dtype):
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [257, 513, 700])
+@pytest.mark.usefixtures("always_parallel")
 def test_groups_in_slabs(batch_size, n_jobs, monkeypatch):
     monkeypatch.setattr(skmlp.engines.base, "MAX_SLAB_ROWS", 512)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
     X, targets, weight = make_problem(BATCH, 770)
     weight[::5] = 0.0
     options = {"batch_size": batch_size, "solver": "sgd"}

@@ -9,6 +9,7 @@ import pytest
 from covering import covering
 from engine_checks import (
     BY_SIGNS,
+    RATES,
     TOLERANCE,
     assert_same_run,
     make_plan,
@@ -37,9 +38,8 @@ BATCHES = [np.arange(start, min(start + 7, 17)) for start in (0, 7, 14)] * 2
 
 
 @pytest.fixture
-def always_parallel(monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
+def always_parallel(always_parallel, monkeypatch):
+    """As elsewhere, and with more threads than tiles of rows."""
     monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
 
 
@@ -159,8 +159,11 @@ def test_fits_against_formulas_written_out(engine_name, solver, numbers, density
     assert (n_clipped > 0) == (clip_norm is not None)
 
 
-def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", **beside):
-    """Compare some steps with those written out; return how many gradients were clipped."""
+def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", rate=0.05, **beside):
+    """Compare some steps with those written out; return how many gradients were clipped.
+
+    The largest of their rates is `rate`.
+    """
     judge, settings = ReferenceEngine(), dict(settings)
     problem = make_problem(NETWORK, 17, density=density)
     task = make_task(engine, NETWORK, problem, solver=solver, dtype=dtype, **beside)
@@ -168,7 +171,7 @@ def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", *
     values = dict(zip(names, task.optimizer.settings, strict=True)) | settings
     assert list(values) == names, "a setting that there is not"
     optimizer = replace(task.optimizer, settings=tuple(map(float, values.values())))
-    rates = np.array([0.02, 0.0, 0.05, 0.01, 0.03, 0.02])
+    rates = rate * np.array([0.4, 0.0, 1.0, 0.2, 0.6, 0.4])
     run = engine.start([replace(task, optimizer=optimizer)])
     run.advance([EpochPlan(np.tile(np.arange(17), (2, 1)), 1.0, rates.reshape(2, 3))])
 
@@ -186,6 +189,8 @@ def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", *
         w = getattr(writing, solver)(w, gradient, rate)
     tolerance = {"float64": (1e-9, 1e-12), "float32": (1e-3, 1e-4)}[dtype]
     assert_allclose(run.parameters(0), w, *tolerance)
+    moved = np.abs(w - task.parameters)
+    assert (moved > 10 * (tolerance[0] * np.abs(w) + tolerance[1])).mean() > 0.5
     return n_clipped
 
 
@@ -211,7 +216,7 @@ def test_settings_matter_as_they_should(engine_name, solver, settings):
 
 @pytest.mark.parametrize("solver", sorted(set(OPTIMIZERS) - BY_SIGNS))
 def test_formulas_in_single_precision(solver):
-    check_steps(CpuEngine(1), solver, dtype="float32")
+    check_steps(CpuEngine(1), solver, dtype="float32", rate=RATES.get(solver, 0.05))
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)

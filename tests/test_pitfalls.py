@@ -19,6 +19,7 @@ import scipy.special
 import sklearn.neural_network
 from covering import covering
 from engine_checks import DIFFERENTIABLE, DRAWN, SOLVERS, STOCHASTIC
+from estimator_checks import assert_same_weights
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import train_test_split
 
@@ -29,14 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 CLASSIFIERS = ("binary", "multiclass", "multilabel")
-
-
-def assert_same_weights(first, second):
-    """Bitwise the same weights."""
-    for name in ("coefs_", "intercepts_"):
-        for a, b in zip(getattr(first, name), getattr(second, name), strict=True):
-            assert a.dtype == b.dtype
-            np.testing.assert_array_equal(a, b)
 
 
 def weight_vector(model):

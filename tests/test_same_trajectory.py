@@ -21,7 +21,6 @@ import skmlp
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
-# Those that scikit-learn has too.
 # Those that scikit-learn has for hidden layers.
 ACTIVATIONS = [name for name in HIDDEN if name in ("identity", "logistic", "tanh", "relu")]
 MOMENTUM = {

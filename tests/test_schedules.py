@@ -16,11 +16,11 @@ from engine_checks import (
     make_problem,
     run_epochs,
 )
+from estimator_checks import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-import skmlp.engines.cpu.engine
 from skmlp import MLPClassifier, MLPRegressor, schedules
 from skmlp.engines.cpu import CpuEngine
 from skmlp.optimizers import AdamW
@@ -40,11 +40,6 @@ PROGRESS = np.arange(N_STEPS) / N_STEPS
 
 def fitted(**parameters):
     return MLPClassifier(**{**QUICK, **parameters}).fit(X, Y)
-
-
-def assert_same_weights(model, other):
-    for ours, theirs in zip(model.coefs_, other.coefs_, strict=True):
-        assert_array_equal(ours, theirs)
 
 
 # --- Formulas ---
@@ -277,12 +272,6 @@ def test_factors_of_weight_decay_and_dropout():
     assert_same_weights(fitted(**options, **nothing), fitted())
     own = fitted(solver=AdamW(weight_decay=0.5), weight_decay_schedule=half)
     assert_same_weights(own, fitted(solver=AdamW(weight_decay=0.25)))
-
-
-@pytest.fixture
-def always_parallel(monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_THREAD", 1.0)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "FLOPS_PER_CALL", 1.0)
 
 
 @pytest.mark.usefixtures("always_parallel")

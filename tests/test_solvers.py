@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_checks import STOCHASTIC
+from estimator_checks import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -36,12 +37,6 @@ def classifier(**parameters):
 
 def fitted(**parameters):
     return classifier(**parameters).fit(X, Y)
-
-
-def assert_same_weights(model, other):
-    for name in ("coefs_", "intercepts_"):
-        for ours, theirs in zip(getattr(model, name), getattr(other, name), strict=True):
-            assert_array_equal(ours, theirs)
 
 
 def differ(model, other):

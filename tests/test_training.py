@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from engine_checks import SOLVERS
+from estimator_checks import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
@@ -406,9 +407,3 @@ def test_a_failed_fit_draws_no_key(drawing_engines, make_problem):
     model.set_params(learning_rate_init=0.001, solver="adam").fit(X, y)
     whole = MLPRegressor(**{**options, "max_iter": 6}).fit(X, y)
     assert_same_weights(model, whole)
-
-
-def assert_same_weights(model, expected):
-    for name in ("coefs_", "intercepts_"):
-        for array, other in zip(getattr(model, name), getattr(expected, name), strict=True):
-            assert_array_equal(array, other)

@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse
 import sklearn
 from engine_checks import head_of, make_problem
+from estimator_checks import assert_same_weights
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, make_scorer, r2_score
@@ -37,12 +38,6 @@ HEADS = ["binary", "multiclass", "multilabel", "regression", "multi_regression",
 def halves(make_problem, head, n_samples=60):
     X, y = make_problem(head, n_samples=n_samples)
     return X[:40], y[:40], X[40:], y[40:]
-
-
-def assert_same_weights(model, expected):
-    for name in ("coefs_", "intercepts_"):
-        for array, other in zip(getattr(model, name), getattr(expected, name), strict=True):
-            assert_array_equal(array, other)
 
 
 # --- Given samples ---

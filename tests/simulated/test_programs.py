@@ -1,4 +1,4 @@
-"""All of the vocabulary by the path of programs, in the simulator, against the reference engine.
+"""All that CUDA computes by the path of programs, in the simulator, against the reference engine.
 
 That path takes part in the tests of fits (`test_fits.py`) too, there with plain networks.
 """

@@ -1,4 +1,7 @@
-"""All kernels with a formula in them: what there is to compile ahead, whoever will need it."""
+"""All kernels with a formula of the registries: what there is to compile ahead.
+
+Users' own formulas are not among them: they are known when a fit asks for them.
+"""
 
 from collections.abc import Iterator
 from itertools import product
@@ -18,7 +21,7 @@ from skmlp.engines.cpu.matrix_kernels import direction_kernel
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.stages import stages_of
-from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.penalties import PENALTIES
@@ -60,7 +63,7 @@ def compile_all(dtype: str) -> None:
 
 def layers_of_every_kind() -> Iterator[LayerSpec]:
     """Yield hidden layers that differ in their kernels."""
-    for entry in ACTIVATIONS.values():
+    for entry in (*ACTIVATIONS.values(), *BLENDS.values()):
         if entry.hidden:
             formula = Formula(entry.name, tuple(constant.default for constant in entry.constants))
             # Of what is dropped the derivative is kept.

@@ -212,9 +212,11 @@ def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
 
 
 def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
-    """Return a row for each layer: its dropout, and the constants of its activation.
+    """Return a row for each layer, from the inputs to the output layer.
 
-    Those of the inputs are the standard deviation of noise and the concentration of mixtures.
+    The share that is dropped comes first. The constants of the activation follow, or for the inputs
+    the standard deviation of noise and the concentration of mixtures. Rows are filled up with zeros,
+    of which each has one at least.
     """
     rows = [
         (network.inputs.dropout, network.inputs.noise, network.inputs.mixup),

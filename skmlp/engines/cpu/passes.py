@@ -4,14 +4,20 @@
 2. *loss*: the output layer, the loss and its derivative; threads share the rows;
 3. *backward*, layer by layer;
 4. *gradient*, block by block of the parameters (`skmlp.engines.cpu.updates`);
-5. *update*: penalty and optimizer, block by block.
+5. *update*: L2 penalty and optimizer, block by block.
+
+A fit may need more. Before the update the gradient is *completed*, for other penalties, fixed
+parameters and clipping, and turned into *directions* by optimizers that take matrices as a whole.
+After it parameters are *projected* to where they may be (`skmlp.engines.cpu.projection`), and
+*averaged*. Batch normalization is a pass of its own within 1 and 3, in which threads share columns.
 
 What one processor has just written takes long to reach another, so work is shared out in one of
 two ways, which `skmlp.engines.cpu.layout` chooses by sizes only:
 
 - *by rows*, where parameters are fewer than a slab's numbers: each thread takes its rows through
-  passes 1 to 3 by itself. The gradients of two fixed halves of the slab are computed apart, and
-  added in the update; with two threads each of them needs its own rows only.
+  passes 1 to 3 by itself, but for batch normalization. The gradients of two fixed halves of the
+  slab are computed apart, and added in the update; with two threads each of them needs its own
+  rows only.
 - *by columns*, where parameters are more: threads share the panels of a layer, so that the
   coefficients a thread reads are those it updated last, and no gradient leaves its cache.
 

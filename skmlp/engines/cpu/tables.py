@@ -180,24 +180,31 @@ class Matrices(NamedTuple):
 class Model(NamedTuple):
     """What a step reads and writes besides the workspace.
 
-    `parameters` and the state vectors lie in panels. So does `gradient`, one after the other for
-    each part of a slab, where it is asked for, grows over several slabs or goes from thread to
-    thread; otherwise each thread has room in it for one block of `gradient_size` elements for
-    each part. `steps` counts the updates made. `heads` is the table of heads, `head_constants` has
-    the constants of their losses and `target_columns` counts the columns of the targets. `groups`
-    is the table of groups of parameters, `rates` (n_rates,) the factors of the learning rate that
-    occur in it; `constants` (threads, n_rates, stride) has a row for each of them and each thread.
-    Gradients of batches are clipped to `clip_norm`, or not at all if that is zero, their entries
-    before that to `clip_value`, which may be infinite. The penalty's formula has constants of its
-    own. The layers before number `first_layer` are not trained. After an update parameters are
-    between `bounds`, if there are any, which has all the lower and then all the upper ones in
-    panels, and norms of a unit's incoming weights at most `max_norm`. `prepare`, `update`,
-    `complete` and `project` are addresses of kernels.
-    `numbers` (threads, stride) has what each
-    thread carries from step to step, where the first one's row is what counts between calls;
-    `carry` is the address of a kernel, zero if the optimizer has no such numbers. `averages` is a
-    vector like `parameters`, of whose averages the address `average` of a kernel is; it is zero
-    where there are none.
+    `parameters` and the state vectors, one after the other in `state`, lie in panels. So does
+    `gradient`, one for each part of a slab, where all of it has to be there: it is asked for, grows
+    over several slabs, goes from thread to thread or is to be completed. Otherwise each thread has
+    room in it for one block of `gradient_size` elements for each part.
+
+    `settings` are those of the optimizer, and `steps` counts the updates made. `groups` is the
+    table of groups of parameters, `rates` (n_rates,) has the factors of the learning rate that
+    occur in it, and `constants` (threads, n_rates, stride) a row for each of them and each thread.
+    `numbers` (threads, stride) has what each thread carries from step to step, where the first
+    one's row is what counts between calls.
+
+    `heads` is the table of heads, `head_constants` has the constants of their losses and
+    `target_columns` counts the columns of the targets.
+
+    `prepare`, `carry`, `complete`, `update`, `project` and `average` are addresses of kernels, zero
+    where there is nothing to do. `prepare` computes `constants`, and `carry` the numbers of the
+    optimizer. `complete` adds a penalty, with `penalty_constants`, to a batch's gradient and clips
+    its entries to `clip_value`, which may be infinite. Then the gradient is clipped to the norm
+    `clip_norm`, or not at all if that is zero. After the update `project` moves parameters between
+    `bounds`, which has all the lower and then all the upper ones in panels or is empty, and limits
+    the norms of units' incoming weights to `max_norm`. `average` moves `averages`, a vector like
+    `parameters` or empty, by `ema_decay`.
+
+    `alpha` is the strength of the penalty in the loss. The layers before number `first_layer` are
+    not trained. Of `matrices` the optimizer takes the gradient as a whole.
     """
 
     parameters: Any

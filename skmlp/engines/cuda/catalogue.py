@@ -20,7 +20,7 @@ from skmlp.engines.cuda.ptx import TENSOR_CAPABILITY
 def kernels_for(dtypes: Iterable[str], capability: tuple[int, int]) -> Iterator[Kernel]:
     """Yield every kernel that fits and predictions in some precisions can launch on a device.
 
-    Those for users' own activations are not among them.
+    Those for users' own activations and losses are not among them.
     """
     for role in ("begin", "turn"):
         yield step_kernel(role)

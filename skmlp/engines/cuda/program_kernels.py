@@ -19,7 +19,7 @@ from skmlp.engines.cuda.kernels import (
 from skmlp.engines.cuda.stages import Drop, Head, Stage, Sums
 from skmlp.engines.cuda.tables import tuple_type
 from skmlp.engines.cuda.vocabulary import lacking_of_activation, unheeded
-from skmlp.network.activations import ACTIVATIONS, CUSTOM_ACTIVATIONS, Activation
+from skmlp.network.activations import ACTIVATIONS, BLENDS, CUSTOM_ACTIVATIONS, Activation
 from skmlp.network.links import LINKS, Link
 from skmlp.network.losses import CUSTOM_LOSSES, LOSSES, Loss
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
@@ -119,7 +119,8 @@ def update_kernel(entry: Optimizer, dtype: str) -> Kernel:
 
 def program_kernels_for(dtype: str) -> Iterator[Kernel]:
     """Yield the kernels for what can be computed of the registries, and all that are no entry's."""
-    for activation, trains in product(ACTIVATIONS.values(), (True, False)):
+    activations = (*ACTIVATIONS.values(), *BLENDS.values())
+    for activation, trains in product(activations, (True, False)):
         if activation.hidden and not lacking_of_activation(activation):
             yield map_kernel(activation, dtype, trains)
     for has_pieces in (False, True):

@@ -1,4 +1,4 @@
-"""The path of programs: all of the vocabulary, a launch for each operation between the products."""
+"""The path of programs: what is not plain, a launch for each operation between the products."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ ROW_BLOCKS = 2 if SMALL_BLOCKS else 4096
 
 
 class ProgramPass(Pass):
-    """A pass of any network.
+    """A pass of any network that CUDA computes.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ class ProgramPass(Pass):
 
 
 class ProgramGroup(LaunchedGroup):
-    """Fits of any network, by any optimizer of the registry."""
+    """Fits of any network, by any optimizer, that CUDA computes."""
 
     knows_optimizers = False
 

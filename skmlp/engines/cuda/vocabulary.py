@@ -1,7 +1,7 @@
 """What the CUDA engine knows: which networks are plain, and what it cannot compute.
 
 *Plain* is what kernels that serve every fit are compiled with; one launch chooses among these
-formulas by their codes. Entries of the registries beyond it, and all else of the vocabulary, are
+formulas by their codes. Entries of the registries beyond it, and all else that is computed, are
 the business of programs (`programs.py`), which have kernels compiled for what they need.
 """
 
