@@ -221,7 +221,8 @@ for dropout in (0.0, 0.3):
         beside = dict(solver=solver, weight_decay=dropout, clip_norm=1.0)
         MLPClassifier((2,), **beside, **options).fit(dense, y % 2).predict(dense)
 for beside in (
-    *(dict(l1_ratio=0.5), dict(ema_decay=0.9), dict(max_norm=1.0), dict(input_noise=0.1, mixup=1.0)),
+    *(dict(l1_ratio=0.5), dict(ema_decay=0.9), dict(max_norm=1.0)),
+    dict(input_noise=0.1, mixup=1.0),
     *(dict(clip_value=0.1), dict(connectivity=0.5), dict(monotonic_cst=[1] + 5 * [0])),
     *(dict(frozen_layers=1), dict(temperature="fit", early_stopping=True)),
 ):

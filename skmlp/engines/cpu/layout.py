@@ -215,8 +215,8 @@ def list_constants(network: NetworkSpec) -> npt.NDArray[np.float64]:
     """Return a row for each layer, from the inputs to the output layer.
 
     The share that is dropped comes first. The constants of the activation follow, or for the inputs
-    the standard deviation of noise and the concentration of mixtures. Rows are filled up with zeros,
-    of which each has one at least.
+    the standard deviation of noise and the concentration of mixtures. Rows are filled up with
+    zeros, of which each has one at least.
     """
     rows = [
         (network.inputs.dropout, network.inputs.noise, network.inputs.mixup),
