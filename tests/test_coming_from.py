@@ -199,10 +199,12 @@ KERAS = {"rtol": 1e-5, "atol": 1e-6}
 @pytest.fixture(scope="module")
 def torch():
     module = pytest.importorskip("torch", reason="needs PyTorch")
-    before = module.get_default_dtype()
+    before = module.get_default_dtype(), module.get_num_threads()
     module.set_default_dtype(module.float64)
+    module.set_num_threads(1)  # more wait for each other in networks as small as these
     yield module
-    module.set_default_dtype(before)
+    module.set_default_dtype(before[0])
+    module.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module")
