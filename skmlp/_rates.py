@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skmlp._base import BaseMLP
+from skmlp._optional import needed
 from skmlp._sklearn_compat import safe_indexing
 from skmlp._solvers import is_stochastic
 from skmlp._validation import check_sample_weight
@@ -59,12 +60,7 @@ class LearningRateRange:
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError(
-                "To plot learning rates needs matplotlib. Install it: pip install matplotlib"
-            ) from error
+        pyplot = needed("matplotlib.pyplot", "LearningRateRange.plot", install="matplotlib")
         axes = pyplot.subplots()[1] if ax is None else ax
         axes.plot(self.learning_rates, self.losses, alpha=0.3, label="loss of a batch")
         axes.plot(self.learning_rates, self.smoothed_losses, label="smoothed")

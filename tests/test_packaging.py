@@ -17,7 +17,7 @@ import skmlp
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
-OPTIONAL = (*CUDA, "dask", "jax", "matplotlib", "pandas", "polars", "torch")
+OPTIONAL = (*CUDA, "dask", "jax", "matplotlib", "pandas", "polars", "safetensors", "torch")
 
 FIT = """
 import numpy as np

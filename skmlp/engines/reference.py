@@ -113,7 +113,7 @@ class ReferenceEngine(Engine):
         if network.inputs.mixup > 0.0 and step > 0:
             own, others = mixture(rows, seed, step, network.inputs.mixup)
             parts = [(own, rows), (1.0 - own, others)]
-        X = sum(part * data.X[whose] for part, whose in parts)
+        X = np.sum([part * data.X[whose] for part, whose in parts], axis=0)
         if network.inputs.noise > 0.0 and mask_word != NO_DROPOUT:
             X = X + network.inputs.noise * noise(mask_word, *X.shape)
         X = X * dropped(mask_word, 0, X.shape, share)

@@ -1,0 +1,24 @@
+"""Optional packages: imported when needed, their absence answered with what installs them."""
+
+import sys
+
+import pytest
+
+from skmlp._optional import needed
+
+
+def test_a_package_that_is_there_is_returned():
+    assert needed("json.decoder", "nothing", install="json") is sys.modules["json.decoder"]
+
+
+def test_a_missing_one_is_answered_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"to_onnx needs onnx, .* pip install 'skmlp\[onnx\]'"):
+        needed("onnx.helper", "to_onnx", install="skmlp[onnx]")
+
+
+def test_what_a_package_lacks_itself_is_not_taken_for_its_absence(tmp_path, monkeypatch):
+    (tmp_path / "halfway.py").write_text("import surely_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="surely_not_there"):
+        needed("halfway", "nothing", install="halfway")
