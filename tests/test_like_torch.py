@@ -376,6 +376,9 @@ ALL_SOLVERS = (
     ),
 )
 
+# None that could move: ours refuses the schedule.
+WITHOUT_MOMENTUM = ("adagrad", "adadelta", "muon")
+
 
 # Schedules: what the estimator is given, and PyTorch's schedule for an optimizer and a number of
 # steps. It is advanced by steps, by epochs, or with the loss of each epoch.
@@ -387,6 +390,7 @@ class Schedule:
     options: dict
     make: object
     by: str = "step"
+    moves_momentum: bool = False
 
 
 def warmed_up(optimizer, steps, falling):
@@ -488,6 +492,13 @@ ALL_SCHEDULES = (
         ),
     ),
     Schedule("one_cycle", {"learning_rate": "one_cycle"}, one_cycle),
+    Schedule(
+        *("one_cycle", {"learning_rate": schedules.OneCycle(momentum=(0.95, 0.7))}),
+        lambda optimizer, steps: one_cycle(
+            optimizer, steps, cycle_momentum=True, max_momentum=0.95, base_momentum=0.7
+        ),
+        moves_momentum=True,
+    ),
     Schedule("flat_cos", {"learning_rate": schedules.FlatCos(0.3, 0.1)}, flat_cosine),
     Schedule(
         *("coslog4", {"learning_rate": "coslog4"}),
@@ -556,10 +567,17 @@ def dealt(values, count, rng):
     return [values[i] for i in np.concatenate(rounds)[:count]]
 
 
+def refuses(solver, schedule):
+    return schedule.moves_momentum and solver.name in WITHOUT_MOMENTUM
+
+
 def drawn_cases():
     """All pairs of solver, schedule and what is in `ALL_REST`; all else is dealt to them."""
     rng = np.random.default_rng(0)
-    covered = covering(ALL_SOLVERS, ALL_SCHEDULES, tuple(ALL_REST))
+    covered = [
+        (solver, ALL_SCHEDULES[0] if refuses(solver, schedule) else schedule, rest)
+        for solver, schedule, rest in covering(ALL_SOLVERS, ALL_SCHEDULES, tuple(ALL_REST))
+    ]
     count = len(covered)
     kinds = [(None, None), ("layer", None), ("batch", None), ("batch", "layer"), ("layer", "batch")]
     # Batch normalization of weighted samples is nothing that PyTorch has.
@@ -744,7 +762,7 @@ class Training:
         self.project()
         self.optimizers = list(self.make_optimizers())
         # The schedule moves the numbers of an optimizer that has nothing to move.
-        self.clock = torch.optim.SGD([torch.zeros(1)], lr=case.solver.rate)
+        self.clock = torch.optim.SGD([torch.zeros(1)], lr=case.solver.rate, momentum=0.9)
         self.n_batches = -(-N_SAMPLES // case.batch_size)
         self.schedule = None
         if case.schedule.make is not None and not stays_constant(case):
@@ -821,6 +839,8 @@ class Training:
         for group in optimizer.param_groups:
             own_decay = decay if group["decays"] else 0.0
             group["lr"] = rate
+            if case.schedule.moves_momentum:
+                set_momentum(group, self.clock.param_groups[0]["momentum"])
             if case.solver.decays:
                 group["weight_decay"] = own_decay
             else:
@@ -882,6 +902,14 @@ class Training:
         if self.case.loss.targets == "binary" and self.case.loss.link == "logistic":
             return np.hstack([1 - outputs, outputs])
         return outputs
+
+
+def set_momentum(group, momentum):
+    """Do as PyTorch's schedules do that move the momentum."""
+    if "betas" in group:
+        group["betas"] = momentum, *group["betas"][1:]
+    else:
+        group["momentum"] = momentum
 
 
 def corrected_average(decay):

@@ -181,6 +181,8 @@ class Model(NamedTuple):
     the constants of their losses and `target_columns` counts the columns of the targets. `groups`
     is the table of groups of parameters, `rates` (n_rates,) the factors of the learning rate that
     occur in it; `constants` (threads, n_rates, stride) has a row for each of them and each thread.
+    `settings` (threads, stride) are those of the optimizer, for each thread, the momentum of which
+    stands at `momentum` if it moves.
     Gradients of batches are clipped to `clip_norm`, or not at all if that is zero, their entries
     before that to `clip_value`, which may be infinite. The penalty's formula has constants of its
     own. The layers before number `first_layer` are not trained. After an update parameters are
@@ -222,6 +224,7 @@ class Model(NamedTuple):
     averages: Any
     average: int
     ema_decay: float
+    momentum: int
     matrices: Matrices
 
 
