@@ -117,7 +117,46 @@ def schedule_of(estimator: Any) -> Schedule:
     if name != FUNCTION and SCHEDULES[name].for_sgd_only:
         name = name if solver_name(estimator.solver) == "sgd" else "constant"
     rate, power = float(estimator.learning_rate_init), float(estimator.power_t)
-    return Schedule(name, rate, power, constants, function)
+    return Schedule(name, rate, power, constants, function, momenta_of(estimator.learning_rate))
+
+
+def moves_momentum(schedule: Any) -> bool:
+    """Whether a schedule moves the momentum as well."""
+    is_object = isinstance(schedule, schedules.Schedule)
+    return is_object and getattr(schedule, "momentum", None) is not None
+
+
+def momenta_of(schedule: Any) -> tuple[float, float] | None:
+    """Return the first and the lowest momentum of a schedule that moves it."""
+    if not moves_momentum(schedule):
+        return None
+    first, lowest = schedule.momentum
+    return float(first), float(lowest)
+
+
+def check_momenta(estimator: Any) -> None:
+    """Refuse a schedule that moves a momentum where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the solver has none, or the schedule is that of something else than the learning rate.
+    """
+    for parameter in MULTIPLIED:
+        schedule = getattr(estimator, parameter)
+        if not (moves_momentum(schedule) and is_stochastic(estimator)):
+            continue
+        if parameter != "learning_rate":
+            raise ValueError(
+                f"{parameter}={schedule!r} cannot move the momentum, which learning_rate does. "
+                f"Set {parameter}__momentum=None."
+            )
+        if OPTIMIZERS[solver_name(estimator.solver)].momentum is None:
+            able = ", ".join(repr(entry.name) for entry in OPTIMIZERS.values() if entry.momentum)
+            raise ValueError(
+                f"learning_rate={schedule!r} moves the momentum, but solver={estimator.solver!r} "
+                f"has none that can move. Set learning_rate__momentum=None, or use one of {able}."
+            )
 
 
 def factors_of(
@@ -136,7 +175,8 @@ def factors_of(
 def other_schedules(estimator: Any, network: NetworkSpec, optimizer: OptimizerSpec) -> list[str]:
     """Return the parameters that make something else than the learning rate change."""
     factors = factors_of(estimator, network, optimizer).values()
-    return [factor.parameter for factor in factors if factor is not None]
+    moved = ["momentum of learning_rate"] * moves_momentum(estimator.learning_rate)
+    return [factor.parameter for factor in factors if factor is not None] + moved
 
 
 def other_schedule(estimator: Any, parameter: str, largest: float = 0.0) -> Factors | None:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import assert_all_finite, validate_data
 from skmlp import schedules
 from skmlp._choices import same, typed
 from skmlp._sklearn_compat import StrOptions, _check_sample_weight
-from skmlp._solvers import check_solver_parameters
+from skmlp._solvers import check_momenta, check_solver_parameters
 from skmlp._sparse import check_sparse
 from skmlp._vocabulary import value_hint
 from skmlp.network.activations import ACTIVATIONS
@@ -98,6 +98,7 @@ def check_related_parameters(estimator: Any) -> None:
             f"a schedule, an object or a function. {hint}".rstrip()
         )
     check_solver_parameters(estimator)
+    check_momenta(estimator)
     check_monitor(estimator)
     if is_true(estimator.early_stopping) and is_zero(estimator.validation_fraction):
         raise ValueError(

@@ -10,9 +10,11 @@ before each of them, in [0, 1), and the numbers of its epoch and of the step its
 returns as many factors.
 """
 
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 from skmlp._formulas import FormulaChoice, ranges
+from skmlp._sklearn_compat import Options
 from skmlp.training.schedules import BY_STEPS, SCHEDULES
 
 __all__ = [
@@ -30,6 +32,21 @@ __all__ = [
 
 class Schedule(FormulaChoice):
     """Base of the schedules; not to be used directly."""
+
+
+class Momenta(Options):
+    """Constraint: two momenta."""
+
+    def __init__(self) -> None:
+        self.hidden = False  # scikit-learn lists it in its messages
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is a tuple or a list of two such numbers."""
+        is_pair = isinstance(val, tuple | list) and len(val) == 2
+        return is_pair and all(isinstance(one, Real) and 0 <= float(one) < 1 for one in val)
+
+    def __str__(self) -> str:
+        return "a tuple of two floats in the range [0.0, 1.0)"
 
 
 class Step(Schedule):
@@ -189,8 +206,8 @@ class CosineRestarts(Schedule):
 class OneCycle(Schedule):
     """A rise to the full rate and a fall far below where it began, both by the cosine.
 
-    `learning_rate_init` is the rate at the top. The momentum, or `beta_1`, stays as it is: to move
-    it the other way, as the paper proposes, is not offered.
+    `learning_rate_init` is the rate at the top. `momentum` moves the solver's momentum the other
+    way, as the paper proposes.
 
     Parameters
     ----------
@@ -200,6 +217,14 @@ class OneCycle(Schedule):
         The factor at the start, in [0, 1].
     final : float, default=4e-6
         What the factor comes to in the end, in [0, 1].
+    momentum : tuple of two floats or None, default=None
+        The momentum at the start and at the full rate, each in [0, 1): ``(0.95, 0.85)`` falls
+        while the rate rises, and comes back to 0.95 in the end, both by the cosine. It takes the
+        place of `momentum` of 'sgd' and 'rmsprop', and of `beta_1` of 'adam', 'adamw', 'nadam',
+        'amsgrad', 'adamax' and 'lion'; other solvers are refused. None leaves the solver's as it
+        is. Adam and its kin correct the first moment by ``1 - beta_1 ** t`` with the `beta_1` of
+        step `t`, as PyTorch does. On the CPU; not for `dropout_schedule` or
+        `weight_decay_schedule`.
 
     References
     ----------
@@ -212,15 +237,27 @@ class OneCycle(Schedule):
     >>> from skmlp.schedules import OneCycle
     >>> MLPClassifier(learning_rate=OneCycle(rise=0.25), learning_rate_init=0.01)
     MLPClassifier(learning_rate=OneCycle(rise=0.25), learning_rate_init=0.01)
+    >>> OneCycle().set_params(momentum=(0.95, 0.85))
+    OneCycle(momentum=(0.95, 0.85))
     """
 
     _name = "one_cycle"
-    _parameter_constraints: ClassVar = ranges(SCHEDULES[_name].constants)
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ranges(SCHEDULES[_name].constants),
+        "momentum": [Momenta(), None],
+    }
 
-    def __init__(self, rise: float = 0.3, start: float = 0.04, final: float = 4e-6) -> None:
+    def __init__(
+        self,
+        rise: float = 0.3,
+        start: float = 0.04,
+        final: float = 4e-6,
+        momentum: tuple[float, float] | None = None,
+    ) -> None:
         self.rise = rise
         self.start = start
         self.final = final
+        self.momentum = momentum
 
 
 class FlatCos(Schedule):

@@ -164,15 +164,20 @@ def make_bounds(network, bounded):
     return bounds[0] if len(bounds) == 1 else bounds[0].within(bounds[1])
 
 
-def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None, per_batch=PER_BATCH):
+# What batches of every optimizer may have of their own.
+OF_ALL = tuple(name for name in PER_BATCH if name != "momenta")
+
+
+def make_plan(n_samples, n_epochs=3, seed=0, batch_size=None, per_batch=OF_ALL):
     """With a batch size, each batch has the numbers that `per_batch` names."""
     rng = np.random.default_rng(seed)
     orders = np.array([rng.permutation(n_samples) for _ in range(n_epochs)])
     if batch_size is None:
         return EpochPlan(orders, 0.01)
-    rates, decays, dropouts = rng.random((3, n_epochs, -(-n_samples // batch_size)))
+    rates, decays, dropouts, momenta = rng.random((4, n_epochs, -(-n_samples // batch_size)))
     dropouts[:, ::3] = 0.0  # as where a schedule has come down
     numbers = {"rates": 0.01 * rates, "decays": 2.0 * decays, "dropouts": 3.0 * dropouts}
+    numbers["momenta"] = 0.95 * momenta
     return EpochPlan(orders, 0.01, **{name: numbers[name] for name in per_batch})
 
 
@@ -351,6 +356,8 @@ def check_against_reference(
     solver = comparable_solver(network, solver)
     options = {"batch_size": batch_size, "solver": solver, **(beside or {})}
     batch_size = min(batch_size, n_samples)
+    if OPTIMIZERS[solver].momentum is None:
+        per_batch = tuple(name for name in per_batch if name in OF_ALL)
     plan = make_plan(n_samples, 2, batch_size=batch_size, per_batch=per_batch)
 
     try:

@@ -20,7 +20,7 @@ from engine_checks import (
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skmlp.engines.cpu.engine
-from skmlp.engines.base import EpochPlan, KeyedOrders
+from skmlp.engines.base import PER_BATCH, EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
 from skmlp.engines.cuda.vocabulary import what_is_lacking
@@ -454,7 +454,7 @@ def test_rates_of_another_shape_are_refused(engine_name):
 
 
 def test_short_calls_find_their_rates(monkeypatch):
-    problem, plan = make_problem(NETWORK, 130), make_plan(130, batch_size=7)
+    problem, plan = make_problem(NETWORK, 130), make_plan(130, batch_size=7, per_batch=PER_BATCH)
     expected = run_epochs(CpuEngine(1), NETWORK, problem, plan)
     monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
     assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem, plan), expected)

@@ -22,9 +22,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skmlp import MLPClassifier, MLPRegressor, schedules
+from skmlp.engines.base import PER_BATCH
 from skmlp.engines.cpu import CpuEngine
 from skmlp.optimizers import AdamW
-from skmlp.schedules import CosineRestarts, FlatCos, Plateau, Step
+from skmlp.schedules import CosineRestarts, FlatCos, OneCycle, Plateau, Step
 from skmlp.training.schedules import BY_STEPS, SCHEDULES, Factors, Schedule, steps_of
 from skmlp.training.stopping import Patience
 
@@ -217,6 +218,24 @@ def test_three_numbers_follow_a_schedule(plans, name):
     assert_allclose(of_all(plans, "dropouts"), expected, atol=1e-9)
 
 
+def test_one_cycle_moves_the_momentum(plans):
+    fitted(learning_rate=OneCycle(0.4, momentum=(0.95, 0.8)))
+    expected = [0.95 - 0.15 * one_cycle(Fraction(i, N_STEPS), 0, 0.4, 0, 0) for i in range(N_STEPS)]
+    assert_allclose(of_all(plans, "momenta"), expected, atol=1e-12)
+    assert expected[0] == 0.95
+    fitted(learning_rate="one_cycle")
+    assert plans[-1].momenta is None
+
+
+@pytest.mark.parametrize(("solver", "name"), [("sgd", "momentum"), ("nadam", "beta_1")])
+def test_a_momentum_that_stays_is_that_of_the_solver(solver, name):
+    still = fitted(solver=solver, learning_rate="one_cycle", **{name: 0.7})
+    moved = fitted(solver=solver, learning_rate=OneCycle(momentum=(0.7, 0.7)))
+    assert_same_weights(moved, still)
+    other = fitted(solver=solver, learning_rate=OneCycle(momentum=(0.7, 0.6)))
+    assert (other.coefs_[0] != still.coefs_[0]).all()
+
+
 def test_a_function_may_take_epochs_and_steps(plans):
     seen = []
 
@@ -281,7 +300,7 @@ def test_threads_drop_alike(units, batch_size, density):
     layers = [make_layer("relu", units, 0.3), make_layer("maxout", 9, 0.2)]
     network = make_network(6, layers, [head_of(("squared_error", "identity"), 1)], 0.2)
     problem = make_problem(network, 130, density=density)
-    plan = make_plan(130, n_epochs=2, batch_size=batch_size)
+    plan = make_plan(130, n_epochs=2, batch_size=batch_size, per_batch=PER_BATCH)
     runs = [
         run_epochs(CpuEngine(n), network, problem, plan, batch_size=batch_size, weight_decay=0.1)
         for n in (1, 2, 3)
@@ -320,6 +339,16 @@ def without_addresses(value):
         ({"learning_rate": CosineRestarts(growth=0.5)}, "'growth' parameter"),
         ({"learning_rate": Plateau(patience=-1)}, "'patience' parameter"),
         ({"learning_rate": FlatCos}, "FlatCos is a class"),
+        ({"learning_rate": OneCycle(momentum=(0.9,))}, "'momentum' parameter of learning_rate"),
+        ({"learning_rate": OneCycle(momentum=(0.9, 1.0))}, "'momentum' parameter of learning_rate"),
+        (
+            {"learning_rate": OneCycle(momentum=(0.9, 0.8)), "solver": "adagrad"},
+            r"solver='adagrad' has none .*Set learning_rate__momentum=None, or use one of 'sgd', ",
+        ),
+        (
+            {"dropout_schedule": OneCycle(momentum=(0.9, 0.8)), "dropout": 0.1},
+            r"dropout_schedule=OneCycle.* cannot move .*Set dropout_schedule__momentum=None",
+        ),
     ],
     ids=without_addresses,
 )

@@ -20,7 +20,7 @@ from skmlp._solvers import optimizer_spec, schedule_of
 from skmlp.engines.cpu import CpuEngine
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.optimizers import SGD, Adam, AdamW, Lion, Muon, NAdam, RMSprop
-from skmlp.schedules import Cosine
+from skmlp.schedules import Cosine, OneCycle
 from skmlp.training.schedules import SCHEDULES, Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -77,7 +77,8 @@ def test_every_schedule_with_constants_has_an_object():
         if not entry.constants:
             continue
         choice = schedules.OBJECTS[name]()
-        assert choice.get_params() == {c.name: c.default for c in entry.constants}
+        own = {"momentum": None} if entry.momenta else {}  # no constant of the factors
+        assert choice.get_params() == {c.name: c.default for c in entry.constants} | own
         choice.check("learning_rate")
         by_object = schedule_of(MLPClassifier(learning_rate=choice))
         assert by_object == schedule_of(MLPClassifier(learning_rate=name))
@@ -317,6 +318,7 @@ def test_cuda_says_what_it_lacks():
         ({"ema_decay": 0.9}, "ema_decay"),
         ({"weight_decay": 0.1, "weight_decay_schedule": "cosine"}, "weight_decay_schedule"),
         ({"dropout": 0.1, "dropout_schedule": np.cos}, "dropout_schedule"),
+        ({"learning_rate": OneCycle(momentum=(0.9, 0.8))}, "momentum of learning_rate"),
     ]:
         with pytest.raises(ValueError, match=f"CUDA cannot yet compute {lacking}"):
             fitted(device="cuda", **parameters)

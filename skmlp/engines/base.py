@@ -154,7 +154,7 @@ class KeyedOrders:
 
 
 # What an `EpochPlan` may have for each batch.
-PER_BATCH = ("rates", "decays", "dropouts")
+PER_BATCH = ("rates", "decays", "dropouts", "momenta")
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,8 @@ class EpochPlan:
     decays, dropouts : ndarray of shape (n_epochs, n_batches) or None
         What the weight decay, and the shares that dropout drops, are multiplied by in each batch;
         by one where they are None. No share may come to one.
+    momenta : ndarray of shape (n_epochs, n_batches) or None
+        What takes the place of the optimizer's momentum in each batch, where it moves.
     """
 
     orders: IndexArray | KeyedOrders
@@ -180,6 +182,7 @@ class EpochPlan:
     rates: npt.NDArray[np.float64] | None = None
     decays: npt.NDArray[np.float64] | None = None
     dropouts: npt.NDArray[np.float64] | None = None
+    momenta: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         # Kernels are called by address, with doubles in their place.
@@ -203,13 +206,33 @@ class EpochPlan:
             if given is not None and given.shape != expected:
                 raise ValueError(f"{name} must have shape {expected}, got {given.shape}.")
 
-    def of_batches(self, name: str, batch_size: int) -> npt.NDArray[np.float64]:
-        """Return the rates or the factors of this name, one for each batch, however given."""
+    def check_momenta(self, optimizer: OptimizerSpec) -> None:
+        """Refuse momenta that an optimizer cannot have.
+
+        Raises
+        ------
+        ValueError
+            If there are any, and it has no momentum, or not of this size.
+        """
+        if self.momenta is None:
+            return
+        if optimizer.entry.momentum is None:
+            raise ValueError(f"{optimizer.name} has no momentum that could move.")
+        for momentum in np.unique(self.momenta):
+            optimizer.entry.check_settings(optimizer.with_momentum(float(momentum)))
+
+    def of_batches(
+        self, name: str, batch_size: int, default: float = 1.0
+    ) -> npt.NDArray[np.float64]:
+        """Return the numbers of this name, one for each batch, however given.
+
+        Where they are not, there is the learning rate, or else `default`.
+        """
         given: npt.NDArray[np.float64] | None = getattr(self, name)
         if given is not None:
             return given
         n_epochs, n_rows = self.orders.shape
-        same = self.learning_rate if name == "rates" else 1.0
+        same = self.learning_rate if name == "rates" else default
         return np.full((n_epochs, -(-n_rows // batch_size)), same)
 
     def last_rate(self, epoch: int) -> float:

@@ -182,8 +182,11 @@ class ReferenceRun(Run):
     def _advance(self, index: int, plan: EpochPlan) -> EpochResult:
         task, losses = self._tasks[index], []
         plan.check_rates(task.batch_size)
+        plan.check_momenta(task.optimizer)
         orders = plan.explicit_orders()
-        numbers = [plan.of_batches(name, task.batch_size) for name in PER_BATCH]
+        place = task.optimizer.entry.momentum_place
+        own = {} if place is None else {"momenta": task.optimizer.settings[place]}
+        numbers = [plan.of_batches(name, task.batch_size, own.get(name, 1.0)) for name in PER_BATCH]
         for order, *of_epoch in zip(orders, *numbers, strict=True):
             losses.append(self._epoch(index, order, *of_epoch))
             if not np.isfinite(losses[-1]):
@@ -198,13 +201,14 @@ class ReferenceRun(Run):
         rates: FloatArray,
         decays: FloatArray,
         dropouts: FloatArray,
+        momenta: FloatArray,
     ) -> float:
         task = self._tasks[index]
         parameters = self._parameters[index]
         total, counted = 0.0, 0
         bounds = batch_bounds(len(order), task.batch_size)
-        for (start, stop), rate, decay, dropout in zip(
-            bounds, rates, decays, dropouts, strict=True
+        for (start, stop), rate, decay, dropout, momentum in zip(
+            bounds, rates, decays, dropouts, momenta, strict=True
         ):
             rows = order[start:stop]
             if task.data.sample_weight[rows].sum() == 0:
@@ -225,7 +229,7 @@ class ReferenceRun(Run):
             )
             total += loss * (stop - start)
             counted += stop - start
-            self._update(index, self._restricted(index, gradient), rate, decay)
+            self._update(index, self._restricted(index, gradient), rate, decay, momentum)
             self._project(index)
             self._average(index)
         return total / max(counted, 1)
@@ -251,10 +255,16 @@ class ReferenceRun(Run):
             limit_norms(layout_of(task.network), parameters, max_norm, frozen)
 
     def _update(
-        self, index: int, gradient: FloatArray, learning_rate: float, decay_factor: float
+        self,
+        index: int,
+        gradient: FloatArray,
+        learning_rate: float,
+        decay_factor: float,
+        momentum: float,
     ) -> None:
         optimizer, parameters = self._tasks[index].optimizer, self._parameters[index]
-        entry, settings, step = optimizer.entry, optimizer.settings, self._steps[index]
+        entry, step = optimizer.entry, self._steps[index]
+        settings = optimizer.with_momentum(momentum)
         states = self._vectors[index].T
         network = self._tasks[index].network
         layout, trained = layout_of(network), trained_from(network, optimizer.frozen_layers)

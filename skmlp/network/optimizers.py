@@ -101,6 +101,8 @@ class Optimizer:
         the step before.
     matrices : MatrixStep or None
         What it does with whole weight matrices.
+    momentum : str or None
+        Which of its settings is the momentum, that a schedule may move from step to step.
     """
 
     name: str
@@ -113,6 +115,13 @@ class Optimizer:
     numbers: tuple[State, ...] = ()
     carry: Callable[..., Constants] = no_numbers
     matrices: MatrixStep | None = None
+    momentum: str | None = None
+
+    @property
+    def momentum_place(self) -> int | None:
+        """Where the momentum stands among the settings; None where there is none."""
+        names = [setting.name for setting in self.settings]
+        return None if self.momentum is None else names.index(self.momentum)
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -432,6 +441,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             sgd_update,
             binds=("momentum", "nesterovs_momentum"),
             reference="Sutskever et al. (2013), ICML, eq. 1-4",
+            momentum="momentum",
         ),
         Optimizer(
             "adam",
@@ -441,6 +451,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             adam_update,
             binds=ADAM_BINDS,
             reference="Kingma & Ba (2014), arXiv:1412.6980, with the step size of section 2",
+            momentum="beta_1",
         ),
         # Its decay is that of every optimizer here; its object has one of its own.
         Optimizer(
@@ -451,6 +462,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             adam_update,
             binds=(*ADAM_BINDS, "weight_decay"),
             reference="Loshchilov & Hutter (2019), arXiv:1711.05101, algorithm 2",
+            momentum="beta_1",
         ),
         Optimizer(
             "nadam",
@@ -463,6 +475,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "of the momentum",
             numbers=(State("momentum_product", 1.0),),
             carry=nadam_carry,
+            momentum="beta_1",
         ),
         Optimizer(
             "amsgrad",
@@ -473,6 +486,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             binds=ADAM_BINDS,
             reference="Reddi, Kale & Kumar (2018), ICLR, arXiv:1904.09237, algorithm 2, with "
             "Adam's corrections of the moments",
+            momentum="beta_1",
         ),
         Optimizer(
             "adamax",
@@ -482,6 +496,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             adamax_update,
             binds=ADAM_BINDS,
             reference="Kingma & Ba (2014), arXiv:1412.6980, algorithm 2",
+            momentum="beta_1",
         ),
         Optimizer(
             "rmsprop",
@@ -496,6 +511,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             rmsprop_update,
             reference="Hinton (2012), Neural networks for machine learning, lecture 6e; centered: "
             "Graves (2013), arXiv:1308.0850, eq. 38-45",
+            momentum="momentum",
         ),
         Optimizer(
             "adagrad",
@@ -520,6 +536,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             lion_constants,
             lion_update,
             reference="Chen et al. (2023), arXiv:2302.06675, algorithm 2",
+            momentum="beta_1",
         ),
         Optimizer(
             "muon",

@@ -369,6 +369,11 @@ class OptimizerSpec:
         """How many vectors as long as the parameters it keeps."""
         return len(self.entry.states) + (self.ema_decay is not None)
 
+    def with_momentum(self, momentum: float) -> tuple[float, ...]:
+        """Return its settings with another momentum."""
+        place = self.entry.momentum_place
+        return tuple(momentum if i == place else own for i, own in enumerate(self.settings))
+
     def taken_matrices(self, network: NetworkSpec) -> tuple[int, ...]:
         """Return the numbers of the weight matrices that it trains as a whole."""
         taken = self.entry.taken_matrices(self.settings, network.n_connections)

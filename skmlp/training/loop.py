@@ -167,7 +167,7 @@ class Trainer:
         return min(SECONDS_PER_PLAN, self._max_time - self.seconds)
 
     def _numbers_of_batches(self, n_epochs: int) -> list[Rates | None]:
-        """Return rates, decays and dropouts of the next epochs, where they change with each step.
+        """Return rates, decays, dropouts and momenta of the next epochs, where steps change them.
 
         What is planned is `max_iter` epochs, whether or not all of them will be run.
         """
@@ -175,7 +175,7 @@ class Trainer:
         steps = steps_of(self.n_epochs, n_epochs, n_batches, self._max_iter)
         factors = (self._decay_factors, self._dropout_factors)
         others = [None if own is None else own.of(steps) for own in factors]
-        return [self._schedule.rates(steps), *others]
+        return [self._schedule.rates(steps), *others, self._schedule.momenta(steps)]
 
     def _draw_orders(self, n_epochs: int) -> IndexArray | KeyedOrders:
         if self.row_order is None:

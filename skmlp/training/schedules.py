@@ -63,6 +63,9 @@ class ScheduleEntry:
         Numbers that belong to it, in the order in which `factors` receives them.
     factors : callable or None
         ``factors(steps, *constants)``: what the learning rate is multiplied by in each of `Steps`.
+    momenta : callable or None
+        ``momenta(steps, first, lowest, *constants)``: the momentum in each of `Steps`, where it is
+        to move from `first` to `lowest` and back.
     for_sgd_only : bool
         Whether other solvers keep their rate, as in scikit-learn.
     reference : str
@@ -73,6 +76,7 @@ class ScheduleEntry:
     text: str
     constants: tuple[Constant, ...] = ()
     factors: Callable[..., Rates] | None = None
+    momenta: Callable[..., Rates] | None = None
     for_sgd_only: bool = False
     reference: str = ""
 
@@ -123,6 +127,13 @@ def one_cycle_factors(steps: Steps, rise: float, start: float, final: float) -> 
     rising = falling_wave(1.0 - steps.progress / rise, start)
     falling = falling_wave(after(steps.progress, rise), final)
     return np.where(steps.progress < rise, rising, falling)
+
+
+def one_cycle_momenta(
+    steps: Steps, first: float, lowest: float, rise: float, *others: float
+) -> Rates:
+    # It falls while the rate rises, and is where it began when the rate has come down.
+    return first + (lowest - first) * one_cycle_factors(steps, rise, 0.0, 0.0)
 
 
 def flat_cos_factors(steps: Steps, flat: float, final: float) -> Rates:
@@ -224,6 +235,7 @@ SCHEDULES: dict[str, ScheduleEntry] = {
                 Constant("final", 4e-6, 0.0, 1.0),
             ),
             one_cycle_factors,
+            one_cycle_momenta,
             reference="Smith (2018), arXiv:1803.09820, section 4.1; by cosines as in fastai",
         ),
         ScheduleEntry(
@@ -380,6 +392,8 @@ class Schedule:
         Numbers that belong to the entry.
     function : callable, optional
         What `Factors` has for a "function".
+    momentum : tuple of float or None
+        The first and the lowest momentum, where the entry moves it.
     """
 
     name: str
@@ -387,6 +401,7 @@ class Schedule:
     power_t: float = 0.5
     constants: tuple[float, ...] = ()
     function: Callable[..., Any] | None = None
+    momentum: tuple[float, float] | None = None
 
     @property
     def changes_every_step(self) -> bool:
@@ -404,6 +419,14 @@ class Schedule:
             return None
         factors = Factors("learning_rate", self.name, self.constants, self.function)
         return np.asarray(self.learning_rate_init * factors.of(steps), dtype=np.float64)
+
+    def momenta(self, steps: Steps) -> Rates | None:
+        """Return the momentum in some steps, None where it does not move."""
+        if self.momentum is None:
+            return None
+        formula = SCHEDULES[self.name].momenta
+        assert formula is not None
+        return formula(steps, *self.momentum, *self.constants)
 
     def epochs_ahead(self, stalled: int) -> int:
         """Return after how many epochs the learning rate may change, as far as epochs change it.

@@ -79,7 +79,8 @@ class Plan(NamedTuple):
     """Several epochs of minibatches: `orders` holds each epoch's row numbers.
 
     `rates` has the learning rate of each batch, or nothing where `learning_rate` is that of all;
-    `decays` and `dropouts` have the factors of the weight decay and of what is dropped, or nothing.
+    `decays` and `dropouts` have the factors of the weight decay and of what is dropped, or nothing,
+    and `momenta` the momentum of each batch, or nothing where it does not move.
     `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
     says whether rows of X should be fetched before their batch begins: not if X stays in cache.
     Masks of dropout are keyed by `seed`.
@@ -92,6 +93,7 @@ class Plan(NamedTuple):
     rates: Any
     decays: Any
     dropouts: Any
+    momenta: Any
     losses: Any
     looks_ahead: bool
     seed: int
@@ -474,6 +476,8 @@ def run_batches(
         if weight_sum == 0.0:
             continue
         step += 1
+        if plan.momenta.size:
+            model.settings[thread, model.momentum] = plan.momenta[batch - 1]
         constants = step_constants(model, rate, decay, step, thread)
         step_data = (1.0 / weight_sum, constants, step, dropout)
         bounds = (start, start + rows)

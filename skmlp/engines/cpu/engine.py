@@ -102,17 +102,19 @@ def step_of(
     }
     rates = sorted({group.rate for group in groups.values()})
     table = np.zeros((len(groups), GROUP_FIELDS))
-    fields: dict[str, Any] = {"settings": np.zeros(1), "groups": table, "rates": np.array(rates)}
+    fields: dict[str, Any] = {"groups": table, "rates": np.array(rates), "momentum": 0}
     fields |= {"prepare": 0, "update": 0, "complete": 0, "project": 0, "first_layer": 0}
     fields |= {"clip_norm": 0.0, "clip_value": np.inf, "max_norm": np.inf}
     fields["penalty_constants"] = np.zeros(1)
     fields |= {"carry": 0, "average": 0, "ema_decay": 0.0}
     row = ROW_CONSTANTS
+    settings: tuple[float, ...] = ()
     if optimizer is not None:
         decay = optimizer.weight_decay
         for number, group in groups.items():
             table[number] = alpha * group.alpha, decay * group.decay, rates.index(group.rate)
-        fields["settings"] = np.array([*optimizer.settings, 0.0])
+        settings = optimizer.settings
+        fields["momentum"] = optimizer.entry.momentum_place or 0
         fields["prepare"] = constants_kernel(optimizer.name)
         fields["update"] = update_kernel(optimizer.name, dtype, decays=decay > 0.0)
         fields["first_layer"] = optimizer.frozen_layers
@@ -131,8 +133,14 @@ def step_of(
             fields["average"] = average_kernel(dtype)
             fields["ema_decay"] = float(optimizer.ema_decay)
         row += optimizer.entry.n_constants
-    stride = -(-row // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
-    return {**fields, "constants": np.empty((threads, len(rates), stride))}
+    fields["settings"] = np.zeros((threads, padded_row(len(settings))))
+    fields["settings"][:, : len(settings)] = settings
+    return {**fields, "constants": np.empty((threads, len(rates), padded_row(row)))}
+
+
+def padded_row(size: int) -> int:
+    """Return how far apart rows of this size lie that are those of one thread each."""
+    return -(-max(1, size) // CONSTANTS_STRIDE) * CONSTANTS_STRIDE
 
 
 def is_charged(optimizer: OptimizerSpec | None) -> bool:
@@ -176,6 +184,7 @@ class CpuTask:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
+        self._optimizer = optimizer
         self.flops_per_row = 6 * network.n_coefs
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         self.threads = self._useful_threads(threads)
@@ -348,6 +357,8 @@ class CpuTask:
         orders = plan.explicit_orders()
         n_epochs, n_rows = orders.shape
         plan.check_rates(self.batch_size)
+        assert self._optimizer is not None
+        plan.check_momenta(self._optimizer)
         losses = np.zeros((n_epochs, 2))
         epochs = drivers.Plan(
             orders,
@@ -357,6 +368,7 @@ class CpuTask:
             flat(plan.rates),
             flat(plan.decays),
             flat(plan.dropouts),
+            flat(plan.momenta),
             losses,
             self.data.is_direct and self.data.row_bytes * n_rows > CACHED_BYTES,
             self.seed,

@@ -185,9 +185,10 @@ class Model(NamedTuple):
     over several slabs, goes from thread to thread or is to be completed. Otherwise each thread has
     room in it for one block of `gradient_size` elements for each part.
 
-    `settings` are those of the optimizer, and `steps` counts the updates made. `groups` is the
-    table of groups of parameters, `rates` (n_rates,) has the factors of the learning rate that
-    occur in it, and `constants` (threads, n_rates, stride) a row for each of them and each thread.
+    `settings` (threads, stride) are those of the optimizer, for each thread; the momentum, where it
+    moves, stands at `momentum` there. `steps` counts the updates made. `groups` is the table of
+    groups of parameters, `rates` (n_rates,) has the factors of the learning rate that occur in it,
+    and `constants` (threads, n_rates, stride) a row for each of them and each thread.
     `numbers` (threads, stride) has what each thread carries from step to step, where the first
     one's row is what counts between calls.
 
@@ -235,6 +236,7 @@ class Model(NamedTuple):
     averages: Any
     average: int
     ema_decay: float
+    momentum: int
     matrices: Matrices
 
 

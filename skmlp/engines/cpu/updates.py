@@ -207,14 +207,14 @@ def step_constants(model, learning_rate, decay, step, thread):
     carried = pointer(model.numbers, thread * model.numbers.shape[1])
     carried[NUMBERS_WEIGHT] = model.ema_decay * carried[NUMBERS_WEIGHT] + 1.0
     carried = advance(carried, NUMBERS_OF_OPTIMIZER)
+    settings = pointer(model.settings, thread * model.settings.shape[1])
     if model.carry:
-        call_kernel(model.carry, (pointer(model.settings, 0), step, carried))
+        call_kernel(model.carry, (settings, step, carried))
     constants = pointer(model.constants, thread * rates * stride)
     for i in range(rates):
         row = advance(constants, i * stride)
         rate = learning_rate * model.rates[i]
         row[ROW_DECAY], row[ROW_RATE] = rate * decay, rate
-        settings = pointer(model.settings, 0)
         call_kernel(model.prepare, (settings, rate, step, carried, advance(row, ROW_CONSTANTS)))
     return constants
 

@@ -44,7 +44,8 @@ HEEDED: dict[type, str] = {
     Link: "name value units_per_target is_categorical exponent reference n_spreads",
     Loss: "name output_activation value gradient domain domain_minimum domain_is_open constants "
     "for_classes formula minimizer reference",
-    Optimizer: "name settings states constants update binds reference",
+    # Which setting the momentum is, plans ask that move it.
+    Optimizer: "name settings states constants update binds reference momentum",
     State: "name initial",
     Group: "rate alpha decay",
 }
