@@ -904,8 +904,7 @@ def test_network_of_fastai(fastai, torch, examples, monkeypatch):
         )
         settings = model.solver.get_params() | {"epsilon": 1e-12}
         model = fitted(model, start, table, y, solver=type(model.solver)(**settings))
-        # What the page says of it: the momentum stays, and epsilon is too small to matter.
-        learn.moms = (0.9, 0.9, 0.9)
+        # Its place is another one, as the page says: it is too small to matter here.
         learn.opt_func = partial(learn.opt_func, eps=1e-12)
         monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._mask_seed, 2))
         with learn.no_bar(), learn.no_logging():
