@@ -8,6 +8,10 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+# Tests run in as many processes as there are processors: more threads of scikit-learn's BLAS would
+# wait for each other. It reads this when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -9,6 +9,7 @@ def covering(*axes):
     Each is the one with most pairs that have not yet occurred, the first of them in the order of
     the product: always the same ones.
     """
+    axes = [list(axis) for axis in axes]
     numbers = list(product(*(range(len(axis)) for axis in axes)))
     open_pairs = {pair for combination in numbers for pair in pairs_of(combination)}
     cases = []

@@ -9,16 +9,20 @@ from pathlib import Path
 SIMULATED = Path(__file__).parent / "simulated"
 
 
-def run_in_the_simulator(module):
-    """Whether the simulator is used is decided when Numba is imported: by another process."""
-    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", str(module)]
+def run_in_the_simulator(module, chosen=""):
+    """Run a module of tests, or those that the expression chooses as that of ``pytest -k`` does.
+
+    Whether the simulator is used is decided when Numba is imported: by another process.
+    """
+    path = SIMULATED / f"{module}.py"
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", "-k", chosen, str(path)]
     process = subprocess.run(
         command,
         cwd=SIMULATED.parent.parent,
         env={
             **os.environ,
             "NUMBA_ENABLE_CUDASIM": "1",
-            "SKMLP_SIMULATED_BLOCKS": "full" if module.stem == "test_full_blocks" else "",
+            "SKMLP_SIMULATED_BLOCKS": "full" if module == "test_full_blocks" else "",
         },
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn.neural_network
+from covering import covering
 from engine_checks import HIDDEN
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
@@ -93,15 +94,18 @@ def assert_no_differences(found):
 
 # --- The table ---
 
+# What each head, activation and schedule is tried with: any two values of different things meet.
+FLAGS = ([False, True], [False, True], [True, False], [20, 16])
+SGD_CASES = covering(*FLAGS, MOMENTUM)
+ADAM_CASES = covering(*FLAGS, ["constant", "adaptive"])
+
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_sgd(compare, schedule, activation, head):
     found = {}
-    for weighted, sparse, shuffle, kind, batch_size in itertools.product(
-        [False, True], [False, True], [True, False], MOMENTUM, [20, 16]
-    ):
+    for weighted, sparse, shuffle, batch_size, kind in SGD_CASES:
         label = f"{weighted=} {sparse=} {shuffle=} momentum={kind} {batch_size=}"
         _, _, found[label] = compare(
             head,
@@ -130,9 +134,7 @@ def test_sgd(compare, schedule, activation, head):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_adam(compare, activation, head):
     found = {}
-    for weighted, sparse, shuffle, batch_size, schedule in itertools.product(
-        [False, True], [False, True], [True, False], [20, 16], ["constant", "adaptive"]
-    ):
+    for weighted, sparse, shuffle, batch_size, schedule in ADAM_CASES:
         label = f"{weighted=} {sparse=} {shuffle=} {batch_size=} {schedule=}"
         _, _, found[label] = compare(
             head,

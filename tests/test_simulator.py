@@ -1,15 +1,23 @@
-"""All else of the CUDA kernels in the simulator.
+"""Some of what the CUDA kernels do in the simulator, which is slow.
 
-Fits take as long as all of this together: in a file of their own, another process runs them.
+The whole is a step of ``.ci/run``, and of who changes these kernels: ``NUMBA_ENABLE_CUDASIM=1
+pytest tests/simulated``, and the same with ``SKMLP_SIMULATED_BLOCKS=full``.
 """
 
 import pytest
-from simulator import SIMULATED, run_in_the_simulator
+from simulator import run_in_the_simulator
 
-MODULES = sorted(set(SIMULATED.glob("test_*.py")) - {SIMULATED / "test_fits.py"})
+# What is taken of each module.
+CHOSEN = {
+    "test_device_cuda": "",
+    "test_tensor": "",
+    "test_fits": "paths_agree or unlike_fits",
+    "test_programs": "share_their_launches",
+    "test_full_blocks": "sizes or small-float64",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("module", CHOSEN)
 def test_in_the_simulator(module):
-    run_in_the_simulator(module)
+    run_in_the_simulator(module, CHOSEN[module])
