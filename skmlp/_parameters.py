@@ -713,7 +713,7 @@ PARAMETERS: dict[str, Parameter] = {
             [Interval(Real, 0, None, closed="left")],
             "Concentration of the shares by which each training step mixes samples",
             applies_to=(STOCHASTIC,),
-            synonyms=(Synonyms("mixup_alpha mix_up mixup_concentration"),),
+            synonyms=(Synonyms("mixup_alpha mixup_concentration"),),
             is_added=True,
         ),
         Parameter(

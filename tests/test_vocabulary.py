@@ -101,7 +101,7 @@ def test_losses_have_other_names(estimator):
     [
         ("wd", r"alpha=weight_decay\*batch_size"),
         ("kernel_regularizer", r"alpha=2\*l2\*batch_size"),
-        ("callbacks", "partial_fit"),
+        ("callbacks", "set_callbacks"),
         ("validation_data", "early_stopping=True"),
     ],
 )
