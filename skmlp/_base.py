@@ -55,10 +55,12 @@ from skmlp._held_out import (
     loss_of,
     outputs_of,
 )
+from skmlp._hooks import Calls, WithCallbacks
 from skmlp._initial import holds_weights
 from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
+from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
 from skmlp._sklearn_compat import (
@@ -99,6 +101,7 @@ from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
+from skmlp.training.listening import Listener, together
 from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.monitors import MONITORS, Probe
 from skmlp.training.schedules import Schedule
@@ -121,6 +124,7 @@ class BaseMLP(
     CheckedParameters,
     AnnouncedHooks,
     LinkedDocumentation,
+    WithCallbacks,
     Resuming,
     Watching,
     Recording,
@@ -304,15 +308,26 @@ class BaseMLP(
         draft: Self | None = None,
     ) -> Self:
         """Fit a draft, take over its state, and only then warn: a warning may be an exception."""
+        calls = None
+        if not incremental:  # before there is a draft, which so has what scikit-learn sets
+            calls = self._open_calls(X, y, sample_weight, is_lbfgs=uses_lbfgs(self))
         draft = draft_of(self) if draft is None else draft
-        remarks = draft._carry_out(X, y, sample_weight, given, incremental)
+        remarks = draft._carry_out(X, y, sample_weight, given, incremental, calls)
         take_over(self, draft)
+        if calls is not None:
+            calls.close()
         for remark in (*ineffective_remarks(self), *remarks):
             warn(*remark)
         return self
 
     def _carry_out(
-        self, X: Any, y: Any, sample_weight: Any, given: Given, incremental: bool
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        given: Given,
+        incremental: bool,
+        calls: Calls | None,
     ) -> Sequence[Remark]:
         if incremental:
             check_parameters_again(self)
@@ -348,7 +363,7 @@ class BaseMLP(
         with compilation_announced(self.verbose):
             remarks = self._learn(
                 *(X, X_norm, targets, hidden, resumes, incremental),
-                Watched(samples, given, validation),
+                Watched(samples, given, validation, calls),
             )
         return [*given.remarks_with_lbfgs(), *remarks] if uses_lbfgs(self) else remarks
 
@@ -420,7 +435,7 @@ class BaseMLP(
         self._random_state = start.random_state
         self._seed = self.random_state
         if optimizer is None:
-            parameters, remarks = self._fit_lbfgs(engine, network, data, start, bounds)
+            parameters, remarks = self._fit_lbfgs(engine, network, data, start, bounds, watched)
         else:
             parameters, remarks = self._fit_stochastic(
                 *(engine, network, optimizer, schedule, data, start, bounds, targets),
@@ -439,23 +454,38 @@ class BaseMLP(
         source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
         return "float32" if source == np.float32 else "float64"
 
+    def _calls(self, network: NetworkSpec, start: Start, watched: Watched) -> Listener | None:
+        """Return who calls hooks, and lets them see what this draft learns."""
+        calls = watched.calls
+        if calls is not None:
+            calls.serve(self, network, start.parameters.dtype)
+        return calls
+
     def _fit_lbfgs(
-        self, engine: Engine, network: NetworkSpec, data: Any, start: Start, bounds: Bounds | None
+        self,
+        engine: Engine,
+        network: NetworkSpec,
+        data: Any,
+        start: Start,
+        bounds: Bounds | None,
+        watched: Watched,
     ) -> tuple[FloatArray, Sequence[Remark]]:
-        result = minimize_lbfgs(
-            engine,
-            network,
-            data,
-            start.parameters,
-            alpha=self.alpha,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
-            max_time=self.max_time,
-            extra_options=lbfgs_options(),
-            report=print if self.verbose else None,
-            bounds=with_frozen(self, network, bounds, start.parameters),
-        )
+        with progress_of(self, self.max_iter) as progress:
+            result = minimize_lbfgs(
+                engine,
+                network,
+                data,
+                start.parameters,
+                alpha=self.alpha,
+                max_iter=self.max_iter,
+                max_fun=self.max_fun,
+                tol=self.tol,
+                max_time=self.max_time,
+                extra_options=lbfgs_options(),
+                report=print if self.verbose and not draws_bar(self) else None,
+                bounds=with_frozen(self, network, bounds, start.parameters),
+                listener=together(self._calls(network, start, watched), progress),
+            )
         interrupted = result.stop_reason is StopReason.INTERRUPTED
         is_finite = interrupted or np.isfinite(result.loss)
         if not (is_finite and np.isfinite(result.parameters).all()):
@@ -466,6 +496,8 @@ class BaseMLP(
             remarks = [interrupted_remark(result.n_iter)]
         elif result.stop_reason is StopReason.MAX_TIME:
             remarks = [time_remark(self, result.n_iter)]
+        elif result.stop_reason is StopReason.CALLBACK:
+            remarks = []
         else:
             remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
         remarks = [*solver_remarks(self), *remarks]
@@ -510,24 +542,27 @@ class BaseMLP(
         probe = Probe(names, engine, task, rows, targets.weight, loss) if names else None
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         factors = factors_of(self, network, optimizer)
-        trainer = self._make_trainer(
-            task,
-            rows,
-            random_state=start.random_state,
-            row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
-            max_iter=1 if incremental else self.max_iter,
-            schedule=schedule,
-            **factors,
-            patience=self._patience(incremental and start.resumes),
-            samples_seen=getattr(self, "t_", 0),
-            validation_score=score,
-            report=print if self.verbose else None,
-            keeps_best=restores and not incremental,
-            min_iter=self.min_iter,
-            max_time=self.max_time,
-            probe=probe,
-        )
-        [outcome] = train(engine, [trainer])
+        max_iter = 1 if incremental else self.max_iter
+        with progress_of(self, max_iter) as progress:
+            trainer = self._make_trainer(
+                task,
+                rows,
+                random_state=start.random_state,
+                row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
+                max_iter=max_iter,
+                schedule=schedule,
+                **factors,
+                patience=self._patience(incremental and start.resumes),
+                samples_seen=getattr(self, "t_", 0),
+                validation_score=score,
+                report=print if self.verbose and not draws_bar(self) else None,
+                keeps_best=restores and not incremental,
+                min_iter=self.min_iter,
+                max_time=self.max_time,
+                probe=probe,
+                listener=together(self._calls(network, start, watched), progress),
+            )
+            [outcome] = train(engine, [trainer])
         remarks = [
             *schedule_remarks(self, schedule, factors),
             *stochastic_remarks(self, trainer, incremental=incremental),

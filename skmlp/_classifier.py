@@ -26,7 +26,7 @@ from skmlp._labels import (
     learn_classes,
 )
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _fit_context
+from skmlp._sklearn_compat import _fit_context, with_calls
 from skmlp._solvers import uses_lbfgs
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
@@ -200,7 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         For 'lbfgs' the gradient's largest component at which to stop.
     verbose : bool or int, default=False
         Whether to print the loss of every epoch, a line before kernels are compiled, and where
-        and why ``device='auto'`` computes.
+        and why ``device='auto'`` computes. 2 shows a bar instead, or a line a second.
     warm_start : bool, default=False
         Whether `fit` goes on from the earlier fit instead of starting anew. The weights, the
         optimizer's state and the random generator all continue: `k` fits with ``max_iter=1``
@@ -427,7 +427,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     stop_reason_ : str
         Why the last fit ended: 'max_iter', 'max_time', 'no_improvement' (for more than
         `n_iter_no_change` epochs), 'interrupted' or 'diverged'; with 'lbfgs' also 'converged',
-        'max_fun' or 'line_search' (which found nothing better).
+        'max_fun' or 'line_search' (which found nothing better). 'callback' is that a callback asked
+        to stop.
     t_ : int
         Number of training samples seen.
     coefs_ : list of ndarray of shape (fan_in, fan_out), length n_layers - 1
@@ -632,6 +633,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         super().check_parameters()
         check_can_be_fitted(self)
 
+    @with_calls
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._drafts import draft_of
+from skmlp._hooks import Calls
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
@@ -201,11 +202,14 @@ class Watched:
     given : Given
     validation : tuple of (X, Samples) or None
         Those that were given to validate with, X as engines take it.
+    calls : Calls or None
+        Who calls the hooks of callbacks.
     """
 
     samples: Samples
     given: Given
     validation: tuple[Any, Samples] | None
+    calls: Calls | None = None
 
 
 class Watching(ABC):

@@ -1,10 +1,12 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any, Self
 
 import scipy
+import sklearn
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
@@ -30,9 +32,11 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_context",
+    "callback_support",
     "lbfgs_options",
     "safe_indexing",
     "validate_parameters",
+    "with_calls",
 ]
 
 
@@ -148,6 +152,41 @@ class AnnouncedHooks:
                     f"that skmlp never calls. {remedy}".rstrip(),
                     stacklevel=3,  # beyond the metaclass, to the class statement
                 )
+
+
+def callback_support() -> Any:
+    """Return scikit-learn's mixin for estimators that call hooks.
+
+    Not inherited: to import it takes up to a second, which all users would wait for.
+
+    Raises
+    ------
+    RuntimeError
+        If scikit-learn has none.
+    """
+    try:
+        from sklearn.callback import CallbackSupportMixin
+    except ImportError as error:
+        raise RuntimeError(
+            f"set_callbacks needs scikit-learn 1.9 or later, but {sklearn.__version__} is "
+            "installed. Install it: pip install -U scikit-learn"
+        ) from error
+    return CallbackSupportMixin
+
+
+def with_calls(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Have the hooks of a fit's callbacks called after it, however it ends."""
+
+    @wraps(fit)
+    def fit_with_calls(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if "_skl_callbacks" not in vars(self):
+            return fit(self, *args, **kwargs)
+        from sklearn.callback._callback_support import callback_management_context
+
+        with callback_management_context(self):
+            return fit(self, *args, **kwargs)
+
+    return fit_with_calls
 
 
 class LinkedDocumentation:

@@ -43,7 +43,7 @@ NOT_OFFERED = (
     ),
     Synonyms(
         "callback callbacks cbs",
-        "There are no callbacks here. partial_fit trains for one epoch, in a loop of your own.",
+        "Callbacks are set by set_callbacks(...), as those of skmlp.callbacks.",
     ),
     Synonyms(
         "standardize normalize normalize_input",

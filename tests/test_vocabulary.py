@@ -101,7 +101,7 @@ def test_losses_have_other_names(estimator):
     [
         ("wd", r"alpha=weight_decay\*batch_size"),
         ("kernel_regularizer", r"alpha=2\*l2\*batch_size"),
-        ("callbacks", "partial_fit"),
+        ("callbacks", "set_callbacks"),
         ("validation_data", "early_stopping=True"),
     ],
 )
@@ -181,7 +181,7 @@ def test_names_like_no_other_have_no_hint():
         ("verbose", r"'verbose'\. {method} takes X, y, sample_weight.*{estimator}\("),
         ("validation_data", r"fit\(X, y, X_val=..., y_val=...\), with early_stopping=True"),
         ("eval_set", r"fit\(X, y, X_val=..., y_val=...\), with early_stopping=True"),
-        ("callbacks", "There are no callbacks here"),
+        ("callbacks", r"Callbacks are set by set_callbacks\(...\)"),
         ("sample_weights", r"Did you mean 'sample_weight'\?"),
         ("zzz", r"'zzz'\. {method} takes X, y, sample_weight"),
     ],

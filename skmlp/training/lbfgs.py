@@ -13,6 +13,7 @@ from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.clock import TrainingClock
 from skmlp.training.interrupts import POLICY
+from skmlp.training.listening import EpochEnd, Listener
 from skmlp.training.stopping import StopReason
 
 
@@ -25,7 +26,8 @@ class LbfgsResult:
     parameters : ndarray of shape (n_parameters,)
     loss : float
     scipy_result : OptimizeResult or None
-        None if the user or `max_time` ended the fit, which is left to the caller to mention.
+        None if the user, `max_time` or a listener ended the fit, which is left to the caller to
+        mention.
     n_iter : int
     stop_reason : StopReason
     losses : list of float
@@ -40,8 +42,11 @@ class LbfgsResult:
     losses: list[float]
 
 
-class _TimeIsOver(Exception):
+class _Over(Exception):
     """Ends SciPy's loop."""
+
+    def __init__(self, reason: StopReason) -> None:
+        self.reason = reason
 
 
 class _Progress:
@@ -53,12 +58,21 @@ class _Progress:
         report: Callable[[str], None] | None,
         max_time: float | None,
         clock: TrainingClock,
+        listener: Listener | None,
     ) -> None:
         self.parameters = parameters
         self.losses: list[float] = []
         self._report = report
         self._max_time = max_time
         self._clock = clock
+        self._listener = listener
+        self._is_told = False
+
+    def begin(self) -> None:
+        """Say that an iteration begins, unless one has begun: a line search has several looks."""
+        if self._listener is not None and not self._is_told:
+            self._is_told = True
+            self._listener.begins()
 
     # SciPy recognizes the argument's name.
     def __call__(self, intermediate_result: Any) -> None:
@@ -67,7 +81,23 @@ class _Progress:
         if self._report is not None:
             self._report(f"Iteration {len(self.losses)}, loss = {self.losses[-1]:.8f}")
         if self._max_time is not None and self._clock.read() >= self._max_time:
-            raise _TimeIsOver
+            raise _Over(StopReason.MAX_TIME)
+        if self._listener is not None:
+            self._is_told = False
+            if self._listener.ended(self._end()):
+                raise _Over(StopReason.CALLBACK)
+
+    def _end(self) -> EpochEnd:
+        """Return what there is to tell of the last iteration."""
+        return EpochEnd(
+            number=len(self.losses),
+            loss=self.losses[-1],
+            learning_rate=None,
+            seconds=self._clock.read(),
+            validation_score=None,
+            measured={},
+            parameters=self.parameters.copy,
+        )
 
     def result(self, stop_reason: StopReason) -> LbfgsResult:
         """Return what there is of a fit that SciPy did not end."""
@@ -90,10 +120,12 @@ def minimize_lbfgs(
     extra_options: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
     bounds: Bounds | None = None,
+    listener: Listener | None = None,
 ) -> LbfgsResult:
     """Minimize the penalized mean loss over all rows, within bounds if there are any.
 
-    After the first iteration that ends later than `max_time` seconds it is over. SciPy works in
+    After the first iteration that ends later than `max_time` seconds it is over, and after one of
+    which `listener` asks for that. SciPy works in
     double precision; the engine evaluates in the precision of `data`.
 
     References
@@ -103,9 +135,12 @@ def minimize_lbfgs(
     """
     limits = None if bounds is None else scipy.optimize.Bounds(bounds.lower, bounds.upper)
     clock = TrainingClock()
-    progress = _Progress(np.asarray(parameters, dtype=np.float64), report, max_time, clock)
+    progress = _Progress(
+        np.asarray(parameters, dtype=np.float64), report, max_time, clock, listener
+    )
 
     def objective(packed: FloatArray) -> tuple[float, FloatArray]:
+        progress.begin()
         return engine.loss_and_gradient(network, data, packed, alpha)
 
     try:
@@ -126,8 +161,8 @@ def minimize_lbfgs(
         if not POLICY.ends_only_this_fit():
             raise
         return progress.result(StopReason.INTERRUPTED)
-    except _TimeIsOver:
-        return progress.result(StopReason.MAX_TIME)
+    except _Over as over:
+        return progress.result(over.reason)
     if bounds is not None:  # whatever the last line search made of them
         bounds.confine(result.x)
     n_iter = min(result.nit, max_iter)

@@ -21,6 +21,7 @@ from skmlp.network.parameters import FloatArray
 from skmlp.training.clock import TrainingClock
 from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
+from skmlp.training.listening import EpochEnd, Listener
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Factors, Rates, Schedule, steps_of
 from skmlp.training.stopping import Patience, StopReason
@@ -84,6 +85,8 @@ class Trainer:
         Seconds of training after which no further plan is made.
     probe : callable, optional
         ``probe(parameters)`` after each epoch: numbers to record, by name.
+    listener : Listener, optional
+        Is told of each epoch, which then is a plan of its own, and may end the fit.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Trainer:
         min_iter: int = 1,
         max_time: float | None = None,
         probe: Probe | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.task = task
         self.patience = patience
@@ -128,6 +132,7 @@ class Trainer:
         self._min_iter = min_iter
         self._max_time = max_time
         self._probe = probe
+        self._listener = listener
         # Whether parameters are looked at after each epoch, which then is a plan of its own.
         self._looks_at_epochs = keeps_best or validation_score is not None or probe is not None
         # Unknown before the first epoch, which therefore makes a plan of its own.
@@ -136,6 +141,11 @@ class Trainer:
     @property
     def n_epochs(self) -> int:
         return len(self.history.losses)
+
+    def begin(self) -> None:
+        """Say that an epoch begins, if anybody listens; what is done then is no training."""
+        if self._listener is not None and self.stop_reason is None:
+            self._listener.begins()
 
     def plan(self) -> EpochPlan | None:
         """Return what to compute next: as many epochs as certainly belong to the fit."""
@@ -146,7 +156,7 @@ class Trainer:
         if not isinstance(self.row_order, KeyedRowOrder):
             n_epochs = min(n_epochs, MAX_PLANNED_ROWS // len(self._rows))
         n_epochs = min(n_epochs, self._schedule.epochs_ahead(self.patience.count))
-        if self._looks_at_epochs or self._report is not None:
+        if self._looks_at_epochs or self._report is not None or self._listener is not None:
             n_epochs = 1
         n_epochs = max(1, n_epochs)
         numbers = self._numbers_of_batches(n_epochs)
@@ -185,6 +195,32 @@ class Trainer:
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
+        self._record_epochs(result, run, index, seconds)
+        if self._listener is not None:
+            is_asked_to_stop = self._listener.ended(self._epoch_end(run, index))
+            if is_asked_to_stop and self.stop_reason is None:
+                self.stop_reason = StopReason.CALLBACK
+
+    def _epoch_end(self, run: Run, index: int) -> EpochEnd:
+        """Return what there is to tell of the last epoch."""
+        history = self.history
+
+        def parameters() -> FloatArray:
+            averages = run.averages(index)
+            return run.parameters(index) if averages is None else averages
+
+        scores = history.validation_scores
+        return EpochEnd(
+            number=self.n_epochs,
+            loss=history.losses[-1],
+            learning_rate=history.learning_rates[-1],
+            seconds=self.seconds,
+            validation_score=scores[-1] if scores else None,
+            measured={name: column[-1] for name, column in history.measured.items()},
+            parameters=None if self.stop_reason is StopReason.DIVERGED else parameters,
+        )
+
+    def _record_epochs(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         seconds_per_epoch = seconds / max(1, len(result.losses))
         self._seconds_per_epoch = max(1e-6, seconds_per_epoch)
         for epoch, loss in enumerate(result.losses, start=1):
@@ -289,6 +325,8 @@ def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     run = engine.start([trainer.task for trainer in trainers])
     try:
         while any(trainer.stop_reason is None for trainer in trainers):
+            for trainer in trainers:
+                trainer.begin()
             with TrainingClock() as clock:
                 results = run.advance([trainer.plan() for trainer in trainers])
             for index, (trainer, result) in enumerate(zip(trainers, results, strict=True)):

@@ -15,6 +15,7 @@ class StopReason(Enum):
     MAX_TIME = "max_time"
     DIVERGED = "diverged"
     INTERRUPTED = "interrupted"
+    CALLBACK = "callback"
     # Of L-BFGS only.
     CONVERGED = "converged"
     MAX_FUN = "max_fun"

@@ -1,0 +1,371 @@
+"""scikit-learn's callbacks: which hooks are called, what they see, and what they can do."""
+
+import json
+import pickle
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skmlp._sklearn_compat
+from skmlp import MLPClassifier, MLPRegressor, find_learning_rate
+from skmlp.training.loop import Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+try:
+    import sklearn.callback  # noqa: F401
+except ImportError:
+    needs_callbacks = pytest.mark.skip(reason="scikit-learn 1.9 has them")
+else:
+    needs_callbacks = lambda test: test  # noqa: E731
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4))
+LABELS = (X[:, 0] + 0.3 * RNG.normal(size=60) > 0).astype(int)
+Y = 10.0 + 3.0 * np.tanh(X[:, 0])
+OPTIONS = {"hidden_layer_sizes": (4,), "max_iter": 4, "random_state": 0, "batch_size": 20}
+OPTIONS |= {"learning_rate_init": 0.05}
+
+
+class Spy:
+    """Notes all calls in a list that clones share, and lets `act` look at the ends of epochs."""
+
+    def __init__(self, act=lambda *_: False):
+        self.notes = []
+        self.act = act
+
+    def setup(self, estimator, context):
+        self.notes.append(("setup", context.task_name))
+
+    def teardown(self, estimator, context):
+        self.notes.append(("teardown", context.task_name))
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
+        self.notes.append(("begin", context.task_name))
+
+    def on_fit_task_end(
+        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None
+    ):
+        self.notes.append(("end", context.task_name))
+        self.given = X, y, metadata
+        if context.task_name == "fit":
+            return False
+        return self.act(estimator, context, fitted_estimator)
+
+
+def classifier(*callbacks, **options):
+    model = MLPClassifier(**{**OPTIONS, **options})
+    return model.set_callbacks(*callbacks) if callbacks else model
+
+
+def same_weights(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one.coefs_, other.coefs_, strict=True))
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_hooks_are_called_in_order_with_what_fit_was_given(solver):
+    spy = Spy()
+    task = "lbfgs-iteration" if solver == "lbfgs" else "epoch"
+    weight = np.ones(60)
+    model = classifier(spy, solver=solver).fit(X, LABELS, sample_weight=weight)
+    inner = [("begin", task), ("end", task)] * model.n_iter_
+    around = [("setup", "fit"), ("begin", "fit")], [("end", "fit"), ("teardown", "fit")]
+    assert [*around[0], *inner, *around[1]] == spy.notes
+    assert spy.given[0] is X
+    assert spy.given[1] is LABELS
+    assert spy.given[2]["sample_weight"] is weight
+    assert same_weights(model, classifier(solver=solver).fit(X, LABELS, sample_weight=weight))
+    # Nothing of the fit stays behind.
+    assert {name for name in vars(model) if "callback" in name} == {"_skl_callbacks"}
+    assert same_weights(pickle.loads(pickle.dumps(model.set_callbacks())), model)
+
+
+@needs_callbacks
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "lbfgs"},
+        {"solver": "sgd", "ema_decay": 0.5, "dtype": "float32"},
+        {"normalization": "batch", "early_stopping": True, "temperature": "fit"},
+    ],
+    ids=str,
+)
+def test_fitted_estimators_are_those_of_shorter_fits(options):
+    seen = []
+    spy = Spy(lambda estimator, context, fitted: seen.append(fitted))
+    model = classifier(spy, **options).fit(X, LABELS)
+    assert len(seen) == model.n_iter_
+    for n_epochs, fitted in enumerate(seen, start=1):
+        beside = {"max_iter": n_epochs}
+        if "early_stopping" in options:  # an epoch's model is not the best one
+            beside["restore_best"] = False
+        shorter = classifier(**{**options, **beside}).fit(X, LABELS)
+        assert same_weights(fitted, shorter)
+        assert fitted.n_iter_ == n_epochs
+        assert fitted.loss_ == shorter.loss_
+        if options.get("temperature") != "fit":  # which is fitted at the end
+            again = pickle.loads(pickle.dumps(fitted))
+            assert_array_equal(again.predict_proba(X), shorter.predict_proba(X))
+    # Each is its own.
+    assert not same_weights(seen[0], seen[1])
+
+
+@needs_callbacks
+def test_fitted_estimators_have_nothing_of_an_earlier_fit():
+    seen = []
+    model = MLPRegressor(**OPTIONS, y_scale="standard").fit(X, Y)
+    model.set_params(y_scale=None).set_callbacks(
+        Spy(lambda estimator, context, fitted: seen.append(fitted.predict(X)))
+    )
+    model.fit(X, Y)
+    assert_array_equal(seen[-1], model.predict(X))
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("n_epochs", [1, 3])
+def test_a_hook_ends_the_fit(solver, n_epochs):
+    stop = Spy(lambda estimator, context, fitted: context.task_id == n_epochs - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = classifier(stop, Spy(), solver=solver).fit(X, LABELS)
+    assert model.stop_reason_ == "callback"
+    assert model.n_iter_ == n_epochs
+    assert same_weights(model, classifier(solver=solver, max_iter=n_epochs).fit(X, LABELS))
+    # By another reason if there is one; with the best weights where these are kept.
+    last = Spy(lambda estimator, context, fitted: context.task_id == 3)
+    assert classifier(last).fit(X, LABELS).stop_reason_ == "max_iter"
+    best = classifier(stop, early_stopping=True, learning_rate_init=3.0).fit(X, LABELS)
+    assert best.score(X, LABELS) >= max(0.4, *best.validation_scores_) - 0.5
+
+
+@needs_callbacks
+@pytest.mark.parametrize("hook", ["setup", "on_fit_task_begin", "on_fit_task_end", "teardown"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_error_in_a_hook_leaves_the_earlier_model(hook, solver, fitted_state):
+    spy = Spy()
+    model = classifier(spy, solver=solver).fit(X, LABELS)
+    model.set_callbacks()
+    old = fitted_state(model)
+
+    def fail(*_, **__):
+        raise RuntimeError("a hook failed")
+
+    setattr(spy, hook, fail)
+    model.set_callbacks(spy)
+    with pytest.raises((RuntimeError, TypeError)):
+        model.set_params(random_state=1).fit(X, LABELS)
+    assert not hasattr(model, "_callback_fit_ctx")
+    model.set_callbacks().set_params(random_state=0)
+    assert hook == "teardown" or fitted_state(model) == old
+
+
+@needs_callbacks
+def test_a_diverged_fit_ends_its_tasks_and_shows_no_model():
+    seen = []
+    spy = Spy(lambda estimator, context, fitted: seen.append(fitted))
+    model = MLPRegressor(**{**OPTIONS, "learning_rate_init": 1e200, "solver": "sgd"})
+    with pytest.raises(ValueError, match="diverged in epoch"):
+        model.set_callbacks(spy).fit(X, Y)
+    assert seen[-1] is None
+    assert spy.notes.count(("begin", "epoch")) == spy.notes.count(("end", "epoch"))
+    assert spy.notes[-1] == ("teardown", "fit")
+
+
+def test_without_callbacks_several_epochs_are_planned_at_once(monkeypatch):
+    plans = []
+    plan = Trainer.plan
+    monkeypatch.setattr(Trainer, "plan", lambda self: plans.append(plan(self)) or plans[-1])
+    classifier(max_iter=6).fit(X, LABELS)
+    assert max(len(made.orders) for made in plans if made is not None) > 1
+    assert "sklearn.callback" not in sys.modules or "_skl_callbacks" not in vars(classifier())
+
+
+@needs_callbacks
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callbacks_of_scikit_learn_in_searches_and_pipelines(n_jobs):
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    network = classifier(monitor, max_iter=2)
+    pipeline = make_pipeline(StandardScaler(), network)
+    grid = {"mlpclassifier__alpha": [0.1, 1.0]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=n_jobs).fit(X, LABELS)
+    logs = monitor.get_logs(select="all")
+    assert len(logs) >= 1
+    fitted = search.best_estimator_[-1]
+    assert fitted.n_iter_ == 2
+    # And alone: the score of each epoch's model.
+    own = ScoringMonitor(scoring="accuracy")
+    model = classifier(own).fit(X, LABELS)
+    last = own.get_logs().data
+    scores = [row["accuracy"] for row in last if row.get("accuracy") is not None]
+    assert scores[-1] == model.score(X, LABELS)
+
+
+@needs_callbacks
+def test_halving_searches_call_hooks():
+    spy = Spy()
+    search = HalvingGridSearchCV(
+        *(classifier(spy, max_iter=1, batch_size="auto"), {"alpha": [0.1, 1.0]}),
+        **{"cv": 2, "min_resources": 20, "factor": 2, "random_state": 0},
+    )
+    search.fit(X, LABELS)
+    assert spy.notes.count(("begin", "epoch")) == spy.notes.count(("end", "epoch")) >= 4
+
+
+@needs_callbacks
+def test_progress_bar_of_scikit_learn():
+    pytest.importorskip("rich", reason="needs rich")
+    from sklearn.callback import ProgressBar
+
+    assert classifier(ProgressBar()).fit(X, LABELS).n_iter_ == 4
+
+
+@needs_callbacks
+def test_ours():
+    from skmlp.callbacks import EarlyStopping, FunctionCallback, epoch_of
+
+    epochs, models = [], []
+
+    def look(epoch):
+        epochs.append(epoch)
+        models.append(epoch.model())
+
+    model = classifier(FunctionCallback(look), early_stopping=True, monitor="gradient_norm")
+    model.fit(X, LABELS)
+    history = model.history_
+    assert [epoch.number for epoch in epochs] == history["epoch"]
+    assert [epoch.loss for epoch in epochs] == history["loss"]
+    assert [epoch.learning_rate for epoch in epochs] == history["learning_rate"]
+    assert [epoch.validation_score for epoch in epochs] == history["validation_score"]
+    assert [epoch.measured["gradient_norm"] for epoch in epochs] == history["gradient_norm"]
+    assert all(np.diff([0.0, *(epoch.seconds for epoch in epochs)]) > 0)
+    assert [fitted.n_iter_ for fitted in models] == history["epoch"]
+    assert epoch_of(Spy()) is None
+
+    target = history["loss"][1]
+    stopped = classifier(EarlyStopping(target, monitor="loss"), early_stopping=True)
+    assert stopped.fit(X, LABELS).n_iter_ == 2
+    scored = classifier(EarlyStopping(0.0), early_stopping=True).fit(X, LABELS)
+    assert (scored.n_iter_, scored.stop_reason_) == (1, "callback")
+    with pytest.raises(ValueError, match=r"Set early_stopping=True, or use monitor='loss'"):
+        classifier(EarlyStopping(0.5)).fit(X, LABELS)
+    for make, match in (
+        (lambda: EarlyStopping("x"), "threshold must be a number, got 'x'"),
+        (lambda: EarlyStopping(1.0, monitor="auc"), "monitor must be one of .*got 'auc'"),
+        (lambda: FunctionCallback(3), "function must be callable, got 3"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            make()
+
+
+@needs_callbacks
+def test_loggers(tmp_path):
+    from skmlp.callbacks import HistoryLogger, LearningRateLogger
+
+    path, rates = tmp_path / "run.jsonl", tmp_path / "rates.jsonl"
+    loggers = HistoryLogger(path), LearningRateLogger(str(rates))
+    model = classifier(*loggers, early_stopping=True, learning_rate="cosine").fit(X, LABELS)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for name in ("epoch", "loss", "learning_rate", "validation_score"):
+        assert [line[name] for line in lines] == model.history_[name]
+    assert [json.loads(line) for line in rates.read_text().splitlines()] == [
+        {name: line[name] for name in ("epoch", "learning_rate")} for line in lines
+    ]
+    model.set_params(max_iter=1, early_stopping=False).fit(X, LABELS)
+    assert len(path.read_text().splitlines()) == len(lines) + 1
+    path.unlink()
+    GridSearchCV(classifier(loggers[0], max_iter=1), {"alpha": [0.1, 1.0]}, cv=2).fit(X, LABELS)
+    names = {found.name for found in tmp_path.glob("run*")}
+    assert len(names) == 5, names  # four fits and the refit
+    with pytest.raises(ValueError, match=r"format must be one of .*got 'csv'"):
+        HistoryLogger(path, format="csv")
+    with pytest.raises(FileNotFoundError):
+        classifier(HistoryLogger(tmp_path / "no" / "run.jsonl")).fit(X, LABELS)
+
+
+@needs_callbacks
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX", reason="needs tensorboardX")
+    from skmlp.callbacks import HistoryLogger
+
+    classifier(HistoryLogger(tmp_path / "run", format="tensorboard")).fit(X, LABELS)
+    assert len(list((tmp_path / "run").iterdir())) == 1
+
+
+def test_what_is_missing_is_said_before_the_fit(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "sklearn.callback", None)
+    with pytest.raises(RuntimeError, match=r"scikit-learn 1\.9 or later, but .* pip install -U"):
+        MLPClassifier().set_callbacks(Spy())
+    assert MLPClassifier().set_callbacks().fit(X, LABELS).n_iter_ > 0
+    monkeypatch.undo()
+    if skmlp._sklearn_compat.callback_support is not None:
+        from skmlp.callbacks import HistoryLogger
+
+        monkeypatch.setitem(sys.modules, "tensorboardX", None)
+        with pytest.raises(ImportError, match="pip install 'tensorboardX'"):
+            HistoryLogger(tmp_path, format="tensorboard").setup(None, None)
+
+
+@needs_callbacks
+def test_whoever_is_no_callback_is_refused():
+    with pytest.raises(TypeError, match="FitCallback protocol"):
+        MLPClassifier().set_callbacks(print)
+
+
+@needs_callbacks
+def test_a_learning_rate_range_test_calls_nobody():
+    spy = Spy()
+    model = classifier(spy)
+    find_learning_rate(model, X, LABELS, n_steps=20)
+    assert spy.notes == []
+    assert "_skl_callbacks" in vars(clone(model))
+
+
+# --- verbose=2 ---
+
+
+def test_progress_in_lines(capsys, monkeypatch):
+    monkeypatch.setattr("skmlp._progress.SECONDS_PER_LINE", 0.0)
+    monkeypatch.setattr("skmlp._progress.live_bar", lambda max_iter: None)
+    for solver in ("adam", "lbfgs"):
+        classifier(verbose=2, solver=solver, early_stopping=solver == "adam").fit(X, LABELS)
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+        assert len(lines) == 4
+        assert lines[0].startswith("Epoch 1 of at most 4: loss ")
+        assert ", at most " in lines[0]
+        assert (", score " in lines[0]) == (solver == "adam")
+    monkeypatch.setattr("skmlp._progress.SECONDS_PER_LINE", 1e9)
+    classifier(verbose=2).fit(X, LABELS)
+    (line,) = (said for said in capsys.readouterr().out.splitlines() if said.startswith("Epoch"))
+    assert line.startswith("Epoch 4 of at most 4")
+    for verbose in (True, 1, 10):
+        classifier(verbose=verbose).fit(X, LABELS)
+        assert "Iteration 4, loss = " in capsys.readouterr().out
+
+
+def test_progress_as_a_bar(monkeypatch, capsys):
+    pytest.importorskip("rich", reason="needs rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    model = classifier(verbose=2)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, LABELS)
+    assert "4/4" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="diverged"):
+        MLPRegressor(**{**OPTIONS, "learning_rate_init": 1e200, "solver": "sgd"}, verbose=2).fit(
+            X, Y
+        )
+    # Nothing is drawn any more.
+    classifier(verbose=2).fit(X, LABELS)
