@@ -17,7 +17,18 @@ import skmlp
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
-OPTIONAL = (*CUDA, "dask", "jax", "matplotlib", "pandas", "polars", "safetensors", "torch")
+OPTIONAL = (
+    *CUDA,
+    "dask",
+    "jax",
+    "matplotlib",
+    "pandas",
+    "polars",
+    "rich",
+    "safetensors",
+    "tensorboardX",
+    "torch",
+)
 
 FIT = """
 import numpy as np
