@@ -8,6 +8,7 @@ from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
+from skmlp._saving import load
 from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
@@ -17,6 +18,7 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "find_learning_rate",
+    "load",
     "show_devices",
     "warmup",
 ]

@@ -21,6 +21,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn, Self, TypeAlias
 
@@ -134,7 +135,7 @@ def write_tensors(
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     """Return the elements of an array in the order of C, little-endian."""
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return memoryview(ordered.reshape(-1).view(np.uint8))
+    return ordered.reshape(-1).view(np.uint8).data
 
 
 @contextmanager
@@ -190,7 +191,7 @@ class TensorFile:
     def __init__(
         self,
         path: AnyPath,
-        file: BinaryIO,
+        file: BufferedReader,
         metadata: dict[str, str],
         entries: dict[str, Entry],
         start: int,
@@ -211,7 +212,7 @@ class TensorFile:
         dtype, shape, begin, end = self.entries[name]
         buffer = np.empty(end - begin, dtype=np.uint8)
         self._file.seek(self._start + begin)
-        if self._file.readinto(memoryview(buffer)) != len(buffer):
+        if self._file.readinto(buffer.data) != len(buffer):
             self.refuse(f"has been cut off while it was read. {AGAIN}")
         if dtype.kind == "b" and (buffer > 1).any():
             self.refuse(f"is damaged: {name!r} holds other bytes than those of booleans. {AGAIN}")
@@ -255,7 +256,7 @@ def open_tensors(path: AnyPath, kind: str) -> Iterator[TensorFile]:
         yield TensorFile(path, file, metadata, entries, len(start))
 
 
-def read_start(path: AnyPath, file: BinaryIO, size: int) -> bytes:
+def read_start(path: AnyPath, file: BufferedReader, size: int) -> bytes:
     """Return the header with its length before it."""
     start = file.read(8 + len(BEGINNING))
     length = int.from_bytes(start[:8], "little")
@@ -271,7 +272,7 @@ def read_start(path: AnyPath, file: BinaryIO, size: int) -> bytes:
     return file.read(8 + length)
 
 
-def check_origin(path: AnyPath, file: BinaryIO, start: bytes, length: int, size: int) -> None:
+def check_origin(path: AnyPath, file: BufferedReader, start: bytes, length: int, size: int) -> None:
     """Refuse a file of others. What others may write for us need not begin as ours do."""
     header = None
     if start[8:9] == b"{" and 8 + length <= min(size, LONGEST_HEADER):
@@ -362,7 +363,7 @@ def check_ranges(path: AnyPath, entries: dict[str, Entry], size: int) -> None:
         raise FileProblem.of(path, f"is damaged: it has {size - end} bytes behind its end. {AGAIN}")
 
 
-def check_digest(path: AnyPath, file: BinaryIO, start: bytes, said: str | None) -> None:
+def check_digest(path: AnyPath, file: BufferedReader, start: bytes, said: str | None) -> None:
     """Refuse a file that is not what its checksum was computed of; it stands behind its header."""
     told = (said or "").encode("ascii", "replace")
     if len(told) != len(NO_DIGEST) or start.count(told) != 1:
