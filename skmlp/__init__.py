@@ -9,6 +9,7 @@ from skmlp._devices import show_devices
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._saving import load
+from skmlp._torch import from_torch
 from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
@@ -18,6 +19,7 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "find_learning_rate",
+    "from_torch",
     "load",
     "show_devices",
     "warmup",

@@ -86,6 +86,7 @@ from skmlp._solvers import (
     uses_lbfgs,
 )
 from skmlp._splitting import is_splitter
+from skmlp._torch import InTorch
 from skmlp._validation import (
     check_hidden_layer_sizes,
     check_memory,
@@ -132,6 +133,7 @@ class BaseMLP(
     Watching,
     Recording,
     Saving,
+    InTorch,
     BaseEstimator,
     ABC,
 ):

@@ -141,10 +141,13 @@ class Saving:
         import skmlp
 
         check_is_fitted(self, "coefs_")
-        if type(self).__name__ not in classes() or type(self) is not classes()[type(self).__name__]:
+        if (
+            type(self).__name__ not in estimator_classes()
+            or type(self) is not estimator_classes()[type(self).__name__]
+        ):
             raise CannotBeSaved(
                 f"{type(self).__name__} cannot be saved: it is a class of your own, which is code, "
-                f"and a file holds none. Use one of {' and '.join(classes())}, or pickle."
+                f"and a file holds none. Use one of {' and '.join(estimator_classes())}, or pickle."
             )
         layers, network, extras = checked_parts(self)
         encoder = Encoder()
@@ -162,6 +165,7 @@ class Saving:
             "attributes": {n: encoder.encode(state[n], n) for n in SAVED if n in state},
             "classes": encoder.encode(plain_binarizer(state.get("_label_binarizer")), "classes"),
         }
+        check_no_code(network)
         metadata = {"skmlp": skmlp.__version__, "estimator": type(self).__name__}
         metadata |= {name: json.dumps(value, allow_nan=False) for name, value in texts.items()}
         write_tensors(path, MODEL, encoder.tensors, metadata)
@@ -217,7 +221,7 @@ def load(path: AnyPath) -> "MLPClassifier | MLPRegressor":
             ) from error
 
 
-def classes() -> "dict[str, type[MLPClassifier | MLPRegressor]]":
+def estimator_classes() -> "dict[str, type[MLPClassifier | MLPRegressor]]":
     """Return the classes that files know, by the names that stand for them."""
     from skmlp._classifier import MLPClassifier
     from skmlp._regressor import MLPRegressor
@@ -235,13 +239,6 @@ def checked_parts(estimator: Any) -> tuple[Layers, NetworkSpec, npt.NDArray[Any]
     """
     layers = check_layers(estimator)
     network = fitted_network(estimator, layers.units)
-    entries = [layer.activation.name for layer in network.layers]
-    own = [(head.loss.name, head.link) in CUSTOM_LOSSES for head in network.heads]
-    if any(name in CUSTOM_ACTIVATIONS for name in entries) or any(own):
-        raise CannotBeSaved(
-            "The network was fitted with functions of your own, which are code, and a file holds "
-            "none. Use pickle, or other activations and losses."
-        )
     extras = fitted_extras(estimator, network)
     state = vars(estimator)
     for name, (is_valid, expected) in SAVED.items():
@@ -256,7 +253,7 @@ def checked_parts(estimator: Any) -> tuple[Layers, NetworkSpec, npt.NDArray[Any]
             f"feature_names_in_ has {len(names)} names, but the network {network.n_features} "
             "features. Restore what was fitted, or fit again."
         )
-    is_classifier = type(estimator) is classes()["MLPClassifier"]
+    is_classifier = type(estimator) is estimator_classes()["MLPClassifier"]
     is_known = all(head.entry.for_classes == is_classifier for head in network.heads)
     if not is_known or (len(network.heads) > 1 and not is_classifier):
         losses = [head.loss.name for head in network.heads]
@@ -274,6 +271,23 @@ def checked_parts(estimator: Any) -> tuple[Layers, NetworkSpec, npt.NDArray[Any]
     else:
         fitted_scaling(estimator, network)
     return layers, network, extras
+
+
+def check_no_code(network: NetworkSpec) -> None:
+    """Refuse a network of which users' functions are a part.
+
+    Raises
+    ------
+    CannotBeSaved
+        If there are any.
+    """
+    is_own = [layer.activation.name in CUSTOM_ACTIVATIONS for layer in network.layers]
+    is_own += [(head.loss.name, head.link) in CUSTOM_LOSSES for head in network.heads]
+    if any(is_own):
+        raise CannotBeSaved(
+            "The network was fitted with functions of your own, which are code, and a file holds "
+            "none. Use pickle, or other activations and losses."
+        )
 
 
 def check_classes(binarizer: "LabelBinarizer") -> None:
@@ -336,6 +350,7 @@ def model_in(file: TensorFile) -> "MLPClassifier | MLPRegressor":
         return decoder.decode({"dict": strictly_parsed(file.metadata[name])})
 
     network = from_plain(decoder.decode(strictly_parsed(file.metadata["network"])))
+    check_no_code(network)
     expected = expected_shapes(network)
     found = {name: file.entries[name].shape for name in expected if name in file.entries}
     if found != expected:
@@ -348,7 +363,7 @@ def model_in(file: TensorFile) -> "MLPClassifier | MLPRegressor":
     if not attributes.keys() <= SAVED.keys():
         raise ValueError(f"unknown attributes {sorted(attributes.keys() - SAVED.keys())}")
     model = assembled(
-        classes()[file.metadata["estimator"]],
+        estimator_classes()[file.metadata["estimator"]],
         said("parameters"),
         *(network, coefs, intercepts, extras),
         None if binarizer is None else binarizer_from(binarizer),
