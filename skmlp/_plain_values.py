@@ -287,9 +287,13 @@ class Decoder:
         kind, encoded = content
         value = self.decode(encoded)
         check(isinstance(value, bool | int | float | str), "a number")
+        cls = NUMBERS[kind]
+        if issubclass(cls, np.integer):
+            limits = np.iinfo(cls)
+            check(type(value) is int and limits.min <= value <= limits.max, f"one of {kind}")
         with np.errstate(over="ignore"):
-            number = NUMBERS[kind](value)
-        check(type(number.item()) is type(value), f"a {kind}")
+            number = cls(value)
+        check(type(number.item()) is type(value), f"one of {kind}")
         return number
 
     def _text(self, name: str) -> npt.NDArray[Any]:
