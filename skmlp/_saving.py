@@ -141,10 +141,7 @@ class Saving:
         import skmlp
 
         check_is_fitted(self, "coefs_")
-        if (
-            type(self).__name__ not in estimator_classes()
-            or type(self) is not estimator_classes()[type(self).__name__]
-        ):
+        if type(self) not in estimator_classes().values():
             raise CannotBeSaved(
                 f"{type(self).__name__} cannot be saved: it is a class of your own, which is code, "
                 f"and a file holds none. Use one of {' and '.join(estimator_classes())}, or pickle."

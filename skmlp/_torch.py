@@ -344,6 +344,7 @@ def from_torch(
             f"from_torch takes a torch.nn.Sequential, but got {type(sequential).__name__}. Put its "
             "layers into one, in the order of their use."
         )
+    check_unchanged("itself", sequential)
     reader = Reader(torch)
     for position, module in flat(torch, sequential):
         reader.take(position, module)
@@ -386,11 +387,13 @@ def model_of(
 
 def flat(torch: Any, sequential: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the modules in the order of their use, each with where it stands."""
-    for name, module in sequential.named_children():
+    # Not by `named_children`, which passes over those that have been seen before.
+    for number, module in enumerate(sequential):
         if type(module) is torch.nn.Sequential:
-            yield from flat(torch, module, f"{prefix}{name}.")
+            check_unchanged(f"{prefix}{number}", module)
+            yield from flat(torch, module, f"{prefix}{number}.")
         else:
-            yield f"{prefix}{name}", module
+            yield f"{prefix}{number}", module
 
 
 class Reader:
@@ -407,24 +410,17 @@ class Reader:
     def take(self, position: str, module: Any) -> None:
         """Take the next module."""
         kind = type(module)
-        if module._forward_hooks or module._forward_pre_hooks:
-            self._refuse(position, module, "has hooks, which change what it computes")
+        check_unchanged(position, module)
         if kind is self._nn.Linear:
-            bias = module.bias
-            coef = np.ascontiguousarray(self._array(position, module, module.weight).T)
-            intercept = np.zeros_like(coef[0]) if bias is None else None
-            if intercept is None:
-                intercept = self._array(position, module, bias)
-            self._check_width(position, module, len(coef))
-            self._blocks.append(Block(position, coef, intercept))
+            self._take_linear(position, module)
         elif kind is self._nn.Identity or self._is_flattening(module):
             pass
         elif kind is self._nn.Dropout:
             self._take_dropout(position, module)
         elif not self._blocks:
-            self._refuse(position, module, "stands before the first Linear")
+            refuse(position, module, "stands before the first Linear")
         elif self._blocks[-1].dropout is not None:
-            self._refuse(position, module, "stands behind a Dropout, where a Linear should follow")
+            refuse(position, module, "stands behind a Dropout, where a Linear should follow")
         elif kind in (self._nn.BatchNorm1d, self._nn.LayerNorm):
             self._take_normalization(position, module)
         else:
@@ -448,10 +444,13 @@ class Reader:
                 )
         return self._blocks
 
-    def _check_width(self, position: str, module: Any, n_inputs: int) -> None:
-        if self._blocks and self._blocks[-1].units != n_inputs:
+    def _take_linear(self, position: str, module: Any) -> None:
+        coef = np.ascontiguousarray(self._array(position, module, module.weight).T)
+        if self._blocks and self._blocks[-1].units != len(coef):
             before = self._blocks[-1].units
-            self._refuse(position, module, f"takes {n_inputs} inputs, but there are {before}")
+            refuse(position, module, f"takes {len(coef)} inputs, but there are {before}")
+        intercept = self._array_or(0.0, position, module, module.bias, coef[0])
+        self._blocks.append(Block(position, coef, intercept))
 
     def _is_flattening(self, module: Any) -> bool:
         """Whether it changes nothing about rows of features."""
@@ -465,61 +464,51 @@ class Reader:
         elif self._blocks and self._blocks[-1].dropout is None:
             self._blocks[-1].dropout = share
         else:
-            self._refuse(position, module, "follows another Dropout")
+            refuse(position, module, "follows another Dropout")
 
     def _take_normalization(self, position: str, module: Any) -> None:
         block = self._blocks[-1]
         if block.normalization is not None or block.activation is not None:
-            self._refuse(position, module, "must stand between a Linear and its activation")
+            refuse(position, module, "must stand between a Linear and its activation")
         if module.eps != EPSILON:
-            self._refuse(position, module, f"has eps={module.eps}, but skmlp has {EPSILON}")
+            refuse(position, module, f"has eps={module.eps}, but skmlp has {EPSILON}")
         is_batch = type(module) is self._nn.BatchNorm1d
         if is_batch and module.running_mean is None:
-            self._refuse(position, module, "has no running statistics")
+            refuse(position, module, "has no running statistics")
         width = (module.num_features,) if is_batch else tuple(module.normalized_shape)
         if width != (block.columns,):
-            self._refuse(position, module, f"has width {width}, but there are {block.columns}")
+            refuse(position, module, f"has width {width}, but there are {block.columns}")
         block.normalization = "batch" if is_batch else "layer"
-        for name, tensor, initial in (
-            ("gain", module.weight, 1.0),
-            ("shift", module.bias, 0.0),
-            *(
-                [("mean", module.running_mean, 0.0), ("variance", module.running_var, 1.0)]
-                if is_batch
-                else []
-            ),
-        ):
-            block.extras[name] = (
-                np.full_like(block.intercept, initial)
-                if tensor is None
-                else self._array(position, module, tensor)
-            )
+        like = block.intercept
+        block.extras["gain"] = self._array_or(1.0, position, module, module.weight, like)
+        block.extras["shift"] = self._array_or(0.0, position, module, module.bias, like)
+        if is_batch:
+            block.extras["mean"] = self._array(position, module, module.running_mean)
+            block.extras["variance"] = self._array(position, module, module.running_var)
 
     def _take_activation(self, position: str, module: Any) -> None:
         block = self._blocks[-1]
         if block.activation is not None:
-            self._refuse(position, module, "follows another activation")
+            refuse(position, module, "follows another activation")
         if type(module) is self._nn.PReLU:
             block.activation = Formula("prelu")
-            slopes = self._array(position, module, module.weight)
-            self._set_learned(position, module, "negative_slope", slopes)
+            self._set_learned(position, module, "negative_slope", module.weight)
         elif type(module) is self._ours.Blend:
+            check_unchanged(position, module.activation)
             of = self._formula(position, module.activation)
             block.activation = Formula(f"blend_{of.name}", of.constants)
-            self._set_learned(
-                position, module, "blend", self._array(position, module, module.blend)
-            )
+            self._set_learned(position, module, "blend", module.blend)
         elif type(module) is self._nn.LogSoftmax and module.dim in (1, -1):
             block.activation = LOG_SOFTMAX
         else:
             block.activation = self._formula(position, module)
         if block.columns % block.pieces:
-            self._refuse(position, module, f"cannot divide {block.columns} columns")
+            refuse(position, module, f"cannot divide {block.columns} columns")
 
-    def _set_learned(self, position: str, module: Any, name: str, values: npt.NDArray[Any]) -> None:
-        block = self._blocks[-1]
+    def _set_learned(self, position: str, module: Any, name: str, tensor: Any) -> None:
+        block, values = self._blocks[-1], self._array(position, module, tensor)
         if values.size not in (1, block.columns):
-            self._refuse(
+            refuse(
                 position, module, f"has {values.size} numbers, but there are {block.columns} units"
             )
         block.extras[name] = np.repeat(values, block.columns // values.size)
@@ -531,13 +520,13 @@ class Reader:
             if is_it and counterpart.computes_it(module):
                 values = tuple(float(getattr(module, own)) for own in counterpart.constants)
                 return Formula(name, values)
-        self._refuse(position, module, "has no counterpart")
+        refuse(position, module, "has no counterpart")
 
     def _array(self, position: str, module: Any, tensor: Any) -> npt.NDArray[Any]:
         """Return a copy of a parameter."""
         if tensor.dtype not in self._dtypes or self._dtype not in (None, tensor.dtype):
             others = "" if self._dtype is None else f", and others are of {self._dtype}"
-            self._refuse(
+            refuse(
                 position,
                 module,
                 f"has parameters of {tensor.dtype}{others}. Convert the network by .float() or "
@@ -546,8 +535,36 @@ class Reader:
         self._dtype = tensor.dtype
         return np.array(tensor.detach().cpu().numpy(), order="C")
 
-    def _refuse(self, position: str, module: Any, reason: str) -> NoReturn:
-        raise ValueError(f"from_torch cannot take over module {position}, {module!r}: it {reason}.")
+    def _array_or(
+        self, initial: float, position: str, module: Any, tensor: Any, like: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Return a copy of a parameter, or what stands for one that is left out."""
+        if tensor is None:
+            return np.full_like(like, initial)
+        return self._array(position, module, tensor)
+
+
+def check_unchanged(position: str, module: Any) -> None:
+    """Refuse a module that computes something else than its class does.
+
+    Raises
+    ------
+    ValueError
+        If it has hooks, or a function of its own.
+    """
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        refuse(position, module, "has hooks, which change what it computes")
+
+
+def refuse(position: str, module: Any, reason: str) -> NoReturn:
+    """Name a module that cannot be taken over.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    raise ValueError(f"from_torch cannot take over module {position}, {module!r}: it {reason}.")
 
 
 def choice_of(formula: Formula) -> Any:

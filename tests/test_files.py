@@ -521,6 +521,10 @@ HEADERS = {
     "metadata no text": (beginning(b',"version":1}}'), "holds no metadata"),
     "no version": (beginning(b"}}"), "was written in format None"),
     "a later version": (beginning(b',"version":"7","skmlp":"9.0"}}'), r"format 7, .* \(9.0\)"),
+    "another kind": (
+        beginning(b',"version":"1"}}').replace(MODEL.encode(), b"skmlp-checkpoint"),
+        r"holds .*checkpoint.* of skmlp, not a model",
+    ),
     "a checksum twice": (beginning(f',"a":"{NO_DIGEST}"}}}}'.encode()), "its checksum"),
 }
 

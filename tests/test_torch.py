@@ -263,6 +263,15 @@ def test_a_model_taken_over_is_saved_and_trained_on(tmp_path):
     assert model.t_ == len(X)
 
 
+def test_modules_that_are_used_twice():
+    linear, activation = nn.Linear(4, 4), nn.Tanh()
+    network = nn.Sequential(linear, activation, linear, activation, linear)
+    model = from_torch(network)
+    assert model.hidden_layer_sizes == (4, 4)
+    assert model.activation == "tanh"
+    assert_array_equal(model.coefs_[0], model.coefs_[2])
+
+
 def test_parameters_describe_the_network():
     network = nn.Sequential(
         nn.Dropout(0.1),
@@ -306,6 +315,7 @@ REFUSED = {
     "a subclass": (nn.Sequential(Lookalike(4, 1)), {}, "module 0, Lookalike.* before the first"),
     "an unknown one": (nn.Sequential(LINEAR, nn.RReLU()), {}, "module 1, RReLU.*no counterpart"),
     "a hook": (nn.Sequential(hooked(nn.Linear(4, 1))), {}, "module 0, Linear.*has hooks"),
+    "a hook around all": (hooked(nn.Sequential(LINEAR)), {}, "module itself.*has hooks"),
     "another order": (
         *(nn.Sequential(LINEAR, nn.ReLU(), nn.BatchNorm1d(4), LINEAR), {}),
         "module 2, BatchNorm1d.*between a Linear and its activation",
