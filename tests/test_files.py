@@ -696,23 +696,19 @@ def test_drawn_edits_are_refused_or_predict(saved, tmp_path):
     draws = np.random.default_rng(3)
     header, _ = parts_of(saved)
     texts = {name: json.loads(header[METADATA][name]) for name in TEXTS}
-    # Of the parameters few are looked at before a fit.
-    everywhere = [p for p in places(texts) if p[0] != "parameters" or draws.random() < 0.3]
-    loaded = 0
-    for number in draws.permutation(len(everywhere) * 2):
-        place = everywhere[number % len(everywhere)]
-        if len(place) < 2:
-            continue
+    loaded = refused = 0
+    for place in 2 * [place for place in places(texts) if len(place) > 1]:
         change = set_in(*place, NASTY[draws.integers(len(NASTY))])
         (tmp_path / "model").write_bytes(edited(saved, change))
         try:
             model = skmlp.load(tmp_path / "model")
         except FileProblem:
+            refused += 1
             continue
         loaded += 1
         with suppress(ValueError):
             assert len(model.predict(X)) == len(X)
-    assert loaded > 10
+    assert min(loaded, refused) > 50
 
 
 # The format

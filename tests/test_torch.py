@@ -164,12 +164,21 @@ def test_fitted_models(make_problem):
     assert_allclose(scores, model.predict_proba(data), rtol=1e-12, atol=1e-12)
     data, y = make_problem("multi_regression")
     model = MLPRegressor(
-        hidden_layer_sizes=(6,), max_iter=3, random_state=0, y_scale="standard", dtype="float32"
+        hidden_layer_sizes=(6,), max_iter=3, random_state=0, y_scale="standard"
     ).fit(data, 100 + y)
-    raw = computed(model.to_torch(), data.astype("float32"))
-    assert raw.dtype == np.float32
-    predicted = model.predict(data.astype("float32"))
-    assert_allclose(raw * model.y_scale_ + model.y_mean_, predicted, rtol=1e-5)
+    raw = computed(model.to_torch(), data)
+    assert_allclose(raw * model.y_scale_ + model.y_mean_, model.predict(data), rtol=1e-12)
+
+
+def test_single_precision_stays_what_it_is():
+    network = make_network(4, [make_layer("selu", 5)], [head_of(("squared_error", "identity"), 1)])
+    model, parameters = drawn_model(network)
+    model._set_parameters(layout_of(network), parameters.astype("float32"))
+    sequential = model.to_torch()
+    outputs = computed(sequential, X.astype("float32"))
+    assert outputs.dtype == np.float32
+    assert_allclose(outputs, raw_predictions(network, parameters, X), rtol=1e-4, atol=1e-4)
+    assert from_torch(sequential).coefs_[0].dtype == np.float32
 
 
 def test_functions_of_users_have_no_module():
