@@ -6,8 +6,10 @@
 
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
+from skmlp._from_torch import from_torch
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
+from skmlp._saving import load
 from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
@@ -17,6 +19,8 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "find_learning_rate",
+    "from_torch",
+    "load",
     "show_devices",
     "warmup",
 ]

@@ -57,12 +57,19 @@ from skmlp._held_out import (
 )
 from skmlp._hooks import Calls, WithCallbacks
 from skmlp._initial import holds_weights
-from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
+from skmlp._networks import (
+    CustomChoice,
+    attributes_of,
+    custom_choices,
+    describe_network,
+    register_custom,
+)
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
 from skmlp._resuming import RESUMED_STATE, Resuming, Start
+from skmlp._saving import Saving
 from skmlp._sklearn_compat import (
     AnnouncedHooks,
     CheckedParameters,
@@ -81,6 +88,7 @@ from skmlp._solvers import (
     uses_lbfgs,
 )
 from skmlp._splitting import is_splitter
+from skmlp._torch import InTorch
 from skmlp._validation import (
     check_hidden_layer_sizes,
     check_memory,
@@ -128,6 +136,8 @@ class BaseMLP(
     Resuming,
     Watching,
     Recording,
+    Saving,
+    InTorch,
     BaseEstimator,
     ABC,
 ):
@@ -423,10 +433,7 @@ class BaseMLP(
         constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
         start = with_constrained_averages(self, network, bounds, start)
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
-        self.n_outputs_ = network.n_outputs
-        self.n_layers_ = len(network.layer_units)
-        links = [head.link for head in network.heads]
-        self.out_activation_ = links if len(links) > 1 else links[0]
+        self.__dict__.update(attributes_of(network))
         self._network = network
         self._drop(("_custom",))
         if custom := custom_choices(self.activation, self.loss):

@@ -58,6 +58,16 @@ def describe_network(
     return NetworkSpec(inputs, layers, tuple(heads))
 
 
+def attributes_of(network: NetworkSpec) -> dict[str, Any]:
+    """Return the fitted attributes that tell the shape of a network."""
+    links = [head.link for head in network.heads]
+    return {
+        "n_outputs_": network.n_outputs,
+        "n_layers_": len(network.layer_units),
+        "out_activation_": links if len(links) > 1 else links[0],
+    }
+
+
 def each_layer(name: str, value: Any, n_layers: int) -> list[Any]:
     """Return a parameter's value for each hidden layer.
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from skmlp import MLPRegressor, from_torch
 from skmlp._optional import needed
 
 
@@ -22,3 +23,11 @@ def test_what_a_package_lacks_itself_is_not_taken_for_its_absence(tmp_path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="surely_not_there"):
         needed("halfway", "nothing", install="halfway")
+
+
+def test_networks_of_pytorch_need_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"to_torch needs torch, .* pip install 'skmlp\[torch\]'"):
+        MLPRegressor().to_torch()
+    with pytest.raises(ImportError, match="from_torch needs torch"):
+        from_torch(None)
