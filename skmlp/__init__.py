@@ -6,6 +6,8 @@
 
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
+from skmlp._neighbors import from_sklearn
+from skmlp._patching import patch_sklearn, unpatch_sklearn
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._warmup import warmup
@@ -17,6 +19,9 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "find_learning_rate",
+    "from_sklearn",
+    "patch_sklearn",
     "show_devices",
+    "unpatch_sklearn",
     "warmup",
 ]

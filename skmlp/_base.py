@@ -56,6 +56,7 @@ from skmlp._held_out import (
     outputs_of,
 )
 from skmlp._initial import holds_weights
+from skmlp._neighbors import ToSklearn, own_state
 from skmlp._networks import CustomChoice, custom_choices, describe_network, register_custom
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
@@ -124,6 +125,7 @@ class BaseMLP(
     Resuming,
     Watching,
     Recording,
+    ToSklearn,
     BaseEstimator,
     ABC,
 ):
@@ -624,7 +626,7 @@ class BaseMLP(
         return {**state, "_network": as_plain(self._network), "_format": FORMAT}
 
     def __setstate__(self, state: Any) -> None:
-        state = dict(state)
+        state = own_state(type(self), dict(state))
         check_format(type(self).__name__, state.pop("_format", FORMAT))
         register_custom(state.get("_custom", ()))
         if "_network" in state:
