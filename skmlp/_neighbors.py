@@ -43,6 +43,7 @@ PRIVATE = {
 }
 # Fitted attributes that mean the same in both.
 SHARED = ("n_iter_", "loss_", "classes_", "_label_binarizer", "feature_names_in_")
+LAYERS = ("coefs_", "intercepts_")
 STOCHASTIC = ("adam", "sgd")
 
 
@@ -127,7 +128,7 @@ def from_sklearn(fitted: Any) -> Any:
             f"{type(fitted).__module__}.{type(fitted).__qualname__}. Of a pipeline pass the step "
             "that is one; what a subclass does by itself cannot be taken over."
         )
-    check_is_fitted(fitted, "coefs_")
+    check_is_fitted(fitted, LAYERS)
     state = {key: value for key, value in vars(fitted).items() if key not in PRIVATE}
     model = object.__new__(own(name))
     model.__setstate__({**deepcopy(state), VERSION: ""})
@@ -153,7 +154,8 @@ def own_state(owner: type, state: dict[str, Any]) -> dict[str, Any]:
     kept |= {key: value for key, value in state.items() if key not in PRIVATE}
     if same(kept["loss"], "squared_loss"):  # as it was called before scikit-learn 1.0
         kept["loss"] = "squared_error"
-    return {**kept, **taken_over(name, kept)} if "coefs_" in kept else kept
+    is_fitted = all(attribute in kept for attribute in LAYERS)
+    return {**kept, **taken_over(name, kept)} if is_fitted else kept
 
 
 def name_of(owner: type) -> str:
@@ -216,24 +218,45 @@ def check(name: str, attribute: str, value: Any, allowed: list[Any], expected: s
 
 def records_of(state: dict[str, Any]) -> dict[str, Any]:
     """Return what scikit-learn has recorded, as plain numbers; of L-BFGS it has no losses."""
-    losses, scores = state.get("loss_curve_"), state.get("validation_scores_")
-    if not isinstance(losses, list):
+    losses, scores = numbers_in(state, "loss_curve_"), numbers_in(state, "validation_scores_")
+    if losses is None:
         return {"_history": {}}
     records: dict[str, Any] = {
-        "loss_curve_": [float(loss) for loss in losses],
+        "loss_curve_": losses,
         "validation_loss_curve_": None,
         "_history": {},
     }
-    if isinstance(scores, list):
-        column = np.array(scores, dtype=np.float64)
-        records["validation_scores_"] = column.tolist()
-        records["_history"] = {"validation_score": column}
+    if scores is not None:
+        records["validation_scores_"] = scores
+        records["_history"] = {"validation_score": np.array(scores, dtype=np.float64)}
     return records
+
+
+def numbers_in(state: dict[str, Any], name: str) -> list[float] | None:
+    """Return a copy of a record of numbers, None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    value = state.get(name)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, list):
+            return [float(number) for number in value]
+    except (OverflowError, TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"{name} must be a list of numbers, or None, but is {shown(value)}. Restore what was "
+        "fitted, or fit again."
+    )
 
 
 def made_for_sklearn(estimator: Any) -> Any:
     """Return what `to_sklearn` does."""
-    check_is_fitted(estimator, "coefs_")
+    check_is_fitted(estimator, LAYERS)
     name = name_of(type(estimator))
     layers = check_layers(estimator)
     network = fitted_network(estimator, layers.units)
@@ -344,8 +367,8 @@ def to_go_on_with(made: Any, state: dict[str, Any]) -> dict[str, Any]:
     watches = made.early_stopping
     best_score, best_loss = state.get("best_validation_score_"), state.get("best_loss_")
     return {
-        "loss_curve_": list(state.get("loss_curve_", ())),
-        "validation_scores_": list(state.get("validation_scores_") or ()) if watches else None,
+        "loss_curve_": numbers_in(state, "loss_curve_") or [],
+        "validation_scores_": (numbers_in(state, "validation_scores_") or []) if watches else None,
         "best_validation_score_": or_else(best_score, -np.inf) if watches else None,
         "best_loss_": None if watches else or_else(best_loss, np.inf),
         "_no_improvement_count": 0,

@@ -23,10 +23,7 @@ from skmlp._patching import original
 from skmlp._validation import HIDDEN_ACTIVATIONS
 from skmlp.engines.reference import ReferenceEngine
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:.*classes.*:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # scikit-learn's table has its output activations too.
 SHARED_ACTIVATIONS = sorted(ACTIVATIONS.keys() - {"softmax", "exp"})
@@ -175,6 +172,8 @@ def test_what_cannot_be_taken_over_is_refused(make_problem):
         "coefs_": [fitted.coefs_[0]],
         "intercepts_": None,
         "_label_binarizer": None,
+        "loss_curve_": [1.0, "high"],
+        "validation_scores_": 0.5,
     }
     for name, value in changes.items():
         broken = pickle.loads(pickle.dumps(fitted))
@@ -362,6 +361,9 @@ def test_assigned_weights_and_changed_parameters(without_kernels, make_problem):
     made = model.to_sklearn()
     assert made.activation == "tanh"
     assert_same_predictions(made, model, X)
+    model.loss_curve_ = 3
+    with pytest.raises(ValueError, match="loss_curve_ must be a list of numbers"):
+        model.to_sklearn()
 
 
 # In the place of scikit-learn's
