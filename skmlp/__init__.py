@@ -7,6 +7,8 @@
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
 from skmlp._from_torch import from_torch
+from skmlp._neighbors import from_sklearn
+from skmlp._patching import patch_sklearn, unpatch_sklearn
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._saving import load
@@ -19,8 +21,11 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "find_learning_rate",
+    "from_sklearn",
     "from_torch",
     "load",
+    "patch_sklearn",
     "show_devices",
+    "unpatch_sklearn",
     "warmup",
 ]

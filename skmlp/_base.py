@@ -57,6 +57,7 @@ from skmlp._held_out import (
 )
 from skmlp._hooks import Calls, WithCallbacks
 from skmlp._initial import holds_weights
+from skmlp._neighbors import ToSklearn, own_state
 from skmlp._networks import (
     CustomChoice,
     attributes_of,
@@ -138,6 +139,7 @@ class BaseMLP(
     Recording,
     Saving,
     InTorch,
+    ToSklearn,
     BaseEstimator,
     ABC,
 ):
@@ -666,7 +668,7 @@ class BaseMLP(
         return {**state, "_network": as_plain(self._network), "_format": FORMAT}
 
     def __setstate__(self, state: Any) -> None:
-        state = dict(state)
+        state = own_state(type(self), dict(state))
         check_format(type(self).__name__, state.pop("_format", FORMAT))
         register_custom(state.get("_custom", ()))
         if "_network" in state:

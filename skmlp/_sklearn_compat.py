@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import cache, wraps
+from types import ModuleType
 from typing import Any, Self
 
 import scipy
@@ -34,7 +35,9 @@ __all__ = [
     "_fit_context",
     "callback_support",
     "lbfgs_options",
+    "network_modules",
     "safe_indexing",
+    "takes",
     "validate_parameters",
     "with_calls",
 ]
@@ -209,3 +212,24 @@ def lbfgs_options() -> dict[str, Any]:
     """Return what keeps SciPy's L-BFGS-B silent; newer releases deprecate the option."""
     major, minor = (int(part) for part in scipy.__version__.split(".")[:2])
     return {} if (major, minor) >= (1, 15) else {"iprint": -1}
+
+
+def network_modules() -> tuple[ModuleType, ModuleType]:
+    """Return the modules where scikit-learn's networks are looked up: by users, and by pickles.
+
+    They are defined in the last one. Imported late, because it takes a while.
+    """
+    import sklearn.neural_network
+    from sklearn.neural_network import _multilayer_perceptron
+
+    return sklearn.neural_network, _multilayer_perceptron
+
+
+def takes(estimator_class: Any, name: str, value: Any) -> bool:
+    """Whether an estimator of scikit-learn's takes a value for one of its parameters."""
+    constraints = {name: estimator_class._parameter_constraints[name]}
+    try:
+        validate_parameter_constraints(constraints, {name: value}, estimator_class.__name__)
+    except InvalidParameterError:
+        return False
+    return True

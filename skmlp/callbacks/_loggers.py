@@ -70,12 +70,12 @@ class HistoryLogger(Callback):
     >>> from pathlib import Path
     >>> from sklearn.datasets import load_iris
     >>> from skmlp import MLPClassifier
-    >>> from skmlp.callbacks import HistoryLogger
+    >>> from skmlp.callbacks import FunctionCallback, HistoryLogger
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier(max_iter=2, random_state=0)
+    >>> model, stop = MLPClassifier(random_state=0), FunctionCallback(lambda epoch: epoch.number > 1)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "run.jsonl"
-    ...     model = model.set_callbacks(HistoryLogger(path)).fit(X, y)
+    ...     model = model.set_callbacks(HistoryLogger(path), stop).fit(X, y)
     ...     lines = [json.loads(line) for line in path.read_text().splitlines()]
     >>> [line["epoch"] for line in lines]
     [1, 2]
