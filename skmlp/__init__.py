@@ -6,6 +6,7 @@
 
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
+from skmlp._layer_transformer import LayerTransformer
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._warmup import warmup
@@ -13,6 +14,7 @@ from skmlp._warmup import warmup
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "LayerTransformer",
     "MLPClassifier",
     "MLPRegressor",
     "__version__",
