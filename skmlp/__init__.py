@@ -7,6 +7,7 @@
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
 from skmlp._from_torch import from_torch
+from skmlp._layer_transformer import LayerTransformer
 from skmlp._neighbors import from_sklearn
 from skmlp._patching import patch_sklearn, unpatch_sklearn
 from skmlp._rates import find_learning_rate
@@ -17,6 +18,7 @@ from skmlp._warmup import warmup
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "LayerTransformer",
     "MLPClassifier",
     "MLPRegressor",
     "__version__",

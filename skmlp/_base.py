@@ -9,7 +9,6 @@ import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from skmlp._choices import check_choices
 from skmlp._constraints import (
@@ -40,11 +39,9 @@ from skmlp._engine import (
     prediction_flops,
 )
 from skmlp._fitted import (
-    check_layers,
     check_outputs,
     check_prediction,
-    fitted_extras,
-    fitted_network,
+    trained_network,
 )
 from skmlp._held_out import (
     Given,
@@ -57,6 +54,7 @@ from skmlp._held_out import (
 )
 from skmlp._hooks import Calls, WithCallbacks
 from skmlp._initial import holds_weights
+from skmlp._inside import Inside
 from skmlp._neighbors import ToSklearn, own_state
 from skmlp._networks import (
     CustomChoice,
@@ -75,6 +73,7 @@ from skmlp._sklearn_compat import (
     AnnouncedHooks,
     CheckedParameters,
     LinkedDocumentation,
+    ShownNetwork,
     lbfgs_options,
 )
 from skmlp._solvers import (
@@ -107,6 +106,7 @@ from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parts import Trained, behind_activation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
@@ -133,10 +133,12 @@ class BaseMLP(
     CheckedParameters,
     AnnouncedHooks,
     LinkedDocumentation,
+    ShownNetwork,
     WithCallbacks,
     Resuming,
     Watching,
     Recording,
+    Inside,
     Saving,
     InTorch,
     ToSklearn,
@@ -634,30 +636,48 @@ class BaseMLP(
         self, X: Any, change: Callable[[NetworkSpec], NetworkSpec] | None = None
     ) -> tuple[NetworkSpec, FloatArray]:
         """Return the fitted network and its outputs, or those of what `change` makes of it."""
-        if not hasattr(self, "coefs_"):  # what it looks at takes longer than all that follows
-            check_is_fitted(self)
-        check_prediction(self)
-        layers = check_layers(self)
-        coefs, intercepts, units = layers
-        X = check_X(self, X)
-        if X.shape[1] != units[0]:
+        X, trained = self._checked(X)
+        network = trained.network
+        computed = trained if change is None else trained._replace(network=change(network))
+        return network, self._outputs_of(computed, X)
+
+    def _hidden_outputs(self, X: Any, layer: int) -> FloatArray:
+        """Return what the units of a hidden layer put out, shape (n_samples, units)."""
+        X, trained = self._checked(X)
+        n_layers = len(trained.network.layers)
+        if layer >= n_layers:
             raise ValueError(
-                f"coefs_[0] has shape {coefs[0].shape}, but X has {X.shape[1]} features. Assign "
-                "weights that fit X, or fit again."
+                f"coefs_ and intercepts_ have {n_layers} hidden layers, but number {layer} (from "
+                "zero) is asked for. Assign weights with as many layers as in the fit, or fit "
+                "again."
             )
-        network = fitted_network(self, units)
-        extras = fitted_extras(self, network)
-        computed = network if change is None else change(network)
+        return self._outputs_of(behind_activation(trained, layer), X)
+
+    def _checked(self, X: Any) -> tuple[Any, Trained]:
+        """Return X as the engines take it, and the fitted network."""
+        trained = trained_network(self)
+        X = check_X(self, X)
+        if X.shape[1] != trained.network.n_features:
+            raise ValueError(
+                f"coefs_[0] has shape {trained.coefs[0].shape}, but X has {X.shape[1]} features. "
+                "Assign weights that fit X, or fit again."
+            )
+        return X, trained
+
+    def _outputs_of(self, trained: Trained, X: Any) -> FloatArray:
+        """Return what a network computes where this estimator predicts."""
+        check_prediction(self)
+        network, coefs, intercepts, extras = trained
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
-        device = choose_for_prediction(self.device, flops, computed)
+        device = choose_for_prediction(self.device, flops, network)
         engine = make_engine(device, self.n_jobs, self.precision if dtype == "float32" else None)
         with compilation_announced(False):
-            data = engine.load(X, None, None, computed, dtype)
-            outputs = engine.predict(computed, coefs, intercepts, data, extras=extras)
+            data = engine.load(X, None, None, network, dtype)
+            outputs = engine.predict(network, coefs, intercepts, data, extras=extras)
         # A weight that is NaN shows in every dense sample.
-        check_outputs(layers, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
-        return network, outputs
+        check_outputs(trained, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
+        return outputs
 
     # Pickles
 

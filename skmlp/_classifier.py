@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from skmlp._base import BaseMLP, stochastic_only
 from skmlp._class_weight import check_not_balanced, class_weights
 from skmlp._drafts import draft_of
+from skmlp._explained import Outputs, scores_of_classes
 from skmlp._formulas import name_of
 from skmlp._held_out import Given, Targets
 from skmlp._labels import (
@@ -899,6 +900,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the accuracy, as `score` does."""
         correct = is_correct(self._label_binarizer, outputs, targets, threshold_of(network))
         return float(np.average(correct, weights=sample_weight))
+
+    def _explained(self, network: NetworkSpec) -> Outputs:
+        check_decodable(self, network)
+        return scores_of_classes(self._label_binarizer)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
 
 from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
@@ -20,6 +21,7 @@ from skmlp.engines.base import Averages, OptimizerState
 from skmlp.losses import assumed_head
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
+from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
@@ -59,6 +61,23 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} and shape {value.shape}"
     return f"{reprlib.repr(value)} ({type(value).__name__})"
+
+
+def trained_network(estimator: Any) -> Trained:
+    """Return the network of an estimator, with its parameters as they now are.
+
+    Raises
+    ------
+    NotFittedError
+        If it has not been fitted.
+    ValueError
+        If users have replaced attributes by what is no network.
+    """
+    if not hasattr(estimator, "coefs_"):  # what it looks at takes longer than all that follows
+        check_is_fitted(estimator)
+    coefs, intercepts, units = check_layers(estimator)
+    network = fitted_network(estimator, units)
+    return Trained(network, coefs, intercepts, fitted_extras(estimator, network))
 
 
 def check_layers(estimator: Any) -> Layers:
@@ -241,14 +260,14 @@ def check_variances(extras: npt.NDArray[Any], layout: ParameterLayout) -> None:
             )
 
 
-def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:
+def check_outputs(trained: Trained, outputs: npt.NDArray[Any]) -> None:
     """Refuse to predict with weights that are no numbers, rather than the first class for all.
 
     Looks for them only where outputs are none, which costs less.
 
     Parameters
     ----------
-    layers : Layers
+    trained : Trained
     outputs : ndarray of shape (n_outputs,)
         Of one sample, or the smallest of several.
 
@@ -259,7 +278,7 @@ def check_outputs(layers: Layers, outputs: npt.NDArray[Any]) -> None:
     """
     if not any(map(math.isnan, outputs.tolist())):
         return
-    for name, arrays in (("coefs_", layers.coefs), ("intercepts_", layers.intercepts)):
+    for name, arrays in (("coefs_", trained.coefs), ("intercepts_", trained.intercepts)):
         for layer, array in enumerate(arrays):
             if array.dtype.kind == "f" and np.isnan(array).any():
                 raise ValueError(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
 from skmlp._base import BaseMLP, stochastic_only
+from skmlp._explained import Outputs, predictions_of
 from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
@@ -813,6 +814,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             else:
                 score = r_squared(targets, values, sample_weight)
         return score if np.isfinite(score) else float("nan")
+
+    def _explained(self, network: NetworkSpec) -> Outputs:
+        return predictions_of(network, fitted_scaling(self, network))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

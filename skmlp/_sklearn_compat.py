@@ -28,6 +28,7 @@ __all__ = [
     "Interval",
     "LinkedDocumentation",
     "Options",
+    "ShownNetwork",
     "StrOptions",
     "_check_monotonic_cst",
     "_check_partial_fit_first_call",
@@ -206,6 +207,17 @@ class LinkedDocumentation:
             "estimator_module": "sklearn.neural_network",
             "estimator_name": type(self).__name__,
         }
+
+
+class ShownNetwork:
+    """Puts the table of a fitted network below scikit-learn's HTML representation."""
+
+    def _html_repr(self) -> str:
+        diagram = super()._html_repr()  # type: ignore[misc]
+        try:
+            return f"{diagram}{self.summary()._repr_html_()}"  # type: ignore[attr-defined]
+        except Exception:  # not fitted, or any attribute is broken: notebooks show it nevertheless
+            return str(diagram)
 
 
 def lbfgs_options() -> dict[str, Any]:

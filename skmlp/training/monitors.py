@@ -7,15 +7,15 @@ number for each hidden layer.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parts import Trained, before_activation, named_extras
 from skmlp.network.penalties import PENALTIES
-from skmlp.network.specs import Formula, HeadSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
 # So many of the rows trained on, evenly spaced, are looked at for what units do.
 SAMPLE_ROWS = 500
@@ -234,36 +234,15 @@ def applied(
 
 def learned_numbers(network: NetworkSpec, parameters: FloatArray, layer: int) -> list[FloatArray]:
     """Return what the units of a layer have learned for their activation."""
-    layout = layout_of(network)
-    pieces = {
-        (extra.layer, extra.name): parameters[start : start + extra.size].astype(np.float64)
-        for extra, start in zip(layout.extras, layout.extra_offsets, strict=False)
-    }
-    return [pieces[layer, learned.name] for learned in network.layers[layer].entry.learned]
+    pieces = named_extras(network, layout_of(network).extras_of(parameters))
+    learned = network.layers[layer].entry.learned
+    return [pieces[layer, number.name].astype(np.float64) for number in learned]
 
 
 def pre_activations(epoch: Epoch, layer: int, rows: IndexArray) -> FloatArray:
     """Return what a layer's activation is given: the outputs of a network that ends before it."""
-    network = epoch.task.network
-    short = network_up_to(network, layer)
-    full_layout, layout = layout_of(network), layout_of(short)
-    known = {
-        (extra.layer, extra.name): slice(start, start + extra.size)
-        for extra, start in zip(full_layout.extras, full_layout.extra_offsets, strict=False)
-    }
-    extras = [epoch.parameters[known[extra.layer, extra.name]] for extra in layout.extras]
-    coefs, intercepts = full_layout.views(epoch.parameters)
-    units, dtype = short.n_outputs, epoch.parameters.dtype
-    coefs = [*coefs[: layer + 1], np.eye(units, dtype=dtype)]
-    intercepts = [*intercepts[: layer + 1], np.zeros(units, dtype=dtype)]
-    packed = np.concatenate([np.empty(0, dtype), *extras])
-    return epoch.engine.predict(short, coefs, intercepts, epoch.task.data, rows, packed)
-
-
-@lru_cache(maxsize=256)
-def network_up_to(network: NetworkSpec, layer: int) -> NetworkSpec:
-    """Return the network whose outputs are what a layer's activation is given."""
-    last = network.layers[layer]
-    linear = LayerSpec(last.units, Formula("identity"), last.normalization)
-    head = HeadSpec(last.units, Formula("squared_error"), "identity")
-    return NetworkSpec(network.inputs, (*network.layers[:layer], linear), (head,))
+    network, parameters = epoch.task.network, epoch.parameters
+    layout = layout_of(network)
+    whole = Trained(network, *layout.views(parameters), layout.extras_of(parameters))
+    short, coefs, intercepts, extras = before_activation(whole, layer)
+    return epoch.engine.predict(short, coefs, intercepts, epoch.task.data, rows, extras)
