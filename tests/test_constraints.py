@@ -36,6 +36,7 @@ from skmlp.engines.cuda.vocabulary import check_heeded
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.initializers import From
 from skmlp.network.activations import ACTIVATIONS
+from skmlp.network.constraints import directions_of_outputs
 from skmlp.network.masks import word_of_step
 from skmlp.network.noise import noise
 from skmlp.network.parameters import layout_of
@@ -259,6 +260,12 @@ def test_max_norm_is_obeyed_from_the_start():
         assert (norms > 0.499).any()
     with pytest.warns(UserWarning, match="max_norm=0.5 has no effect with solver='lbfgs'"):
         fitted(max_norm=0.5, solver="lbfgs")
+
+
+@pytest.mark.parametrize("key", [("gaussian_nll", "gaussian"), ("laplace_nll", "laplace")])
+def test_deviations_may_rise_and_fall(key):
+    network = make_network(3, [], [head_of(key, 2)])
+    assert_array_equal(directions_of_outputs(network), [1.0, 1.0, np.nan, np.nan])
 
 
 # --- Fits in pieces ---

@@ -131,6 +131,7 @@ LINKS: dict[str, Link] = {
             units_per_target=2,
             exponent=0.5,
             reference="as the Gaussian's, with the variance of a Laplace distribution",
+            n_spreads=1,
         ),
         Link(
             "increasing",
