@@ -344,7 +344,7 @@ ASKED_FOR = {
     **{"alpha": 1.0, "l1_ratio": 0.5, "weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 1.0},
     **{"max_norm": 1.0, "dropout": 0.1, "input_dropout": 0.1, "input_noise": 0.1},
     **{"normalization": "batch", "connectivity": 0.5, "monotonic_cst": [1, 0, 0, 0]},
-    "frozen_layers": 1,
+    **{"frozen_layers": 1, "mixup": 0.1},
 }
 
 

@@ -8,7 +8,6 @@ import joblib
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
-from conftest import HEADS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -27,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 # scikit-learn's table has its output activations too.
 SHARED_ACTIVATIONS = sorted(ACTIVATIONS.keys() - {"softmax", "exp"})
+HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
 FOR_CLASSES = HEADS[:3]
 
 
