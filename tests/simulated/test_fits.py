@@ -73,7 +73,7 @@ def few_shared_bytes(monkeypatch):
 
 
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

@@ -86,7 +86,7 @@ def tiny_networks(draw):
     return make_network(draw(st.integers(1, 6)), layers, heads, dropout)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     network=tiny_networks(),
     n_samples=st.integers(1, 16),
