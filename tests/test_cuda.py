@@ -78,7 +78,10 @@ def test_maps_are_computed_in_single_precision():
     for name, entry in (*ACTIVATIONS.items(), *list(BLENDS.items())[::5]):
         if entry.hidden and not lacking_of_activation(entry):
             text = compile_ptx(map_kernel(entry, "float32", True), (9, 0))
-            assert not re.search(r"(fma|add|sub|mul|div)\.(rn\.)?f64", text), name
+            assert "cvt.f64.f32" not in text, name
+            # NVIDIA's sine of a large number makes its rest of a whole one, by doubles.
+            doubles = set(re.findall(r"(?:fma|add|sub|mul|div)\.(?:rn\.)?f64", text))
+            assert doubles <= ({"mul.f64"} if name.endswith("sinc") else set()), name
 
 
 @needs_compilers

@@ -116,8 +116,9 @@ def row_function(entry: Loss, dtype: str) -> Any:
             for k in range(units):
                 raw = z[k]
                 output = activate(raw)
-                loss += value(targets[k], raw, output, epsilon, *constants)
-                # A user's gradient may be whole, or a truth value.
+                # What a user's functions return may be whole, or a truth value; what may be
+                # nothing is no number, and does not compile.
+                loss += float64(value(targets[k], raw, output, epsilon, *constants))
                 z[k] = scale * real(gradient(targets[k], output, *constants))
             return loss
 
