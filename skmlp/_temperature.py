@@ -3,6 +3,7 @@
 Guo, Pleiss, Sun & Weinberger (2017), "On calibration of modern neural networks", ICML, section 4.2.
 """
 
+import sys
 from numbers import Real
 from typing import Any
 
@@ -63,7 +64,7 @@ def fitted_temperature(estimator: Any) -> float:
     if type(value) is float and value == 1.0:  # what is usual takes no longer than that
         return 1.0
     is_number = isinstance(value, Real)
-    if not (is_number and 0.0 < value <= np.finfo(np.float64).max):
+    if not (is_number and 0.0 < value <= sys.float_info.max):  # exact for large integers
         raise ValueError(
             f"temperature_ must be a positive number, but is {shown(value)}. Set it to such a "
             "number, or fit again."

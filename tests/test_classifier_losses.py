@@ -289,7 +289,7 @@ def test_temperature_divides_scores(X, targets, kind, dtype):
     model.set_params(temperature=7.0).temperature_ = 1.0
     for own, expected in zip(columns_of(model, model.predict_proba(X)), theirs, strict=True):
         assert_array_equal(own, expected)
-    for value in (0.0, -1, np.nan, np.inf, "fit", None):
+    for value in (0.0, -1, np.nan, np.inf, 10**400, "fit", None):
         model.temperature_ = value
         with pytest.raises(ValueError, match="temperature_ must be a positive number, but is"):
             model.predict_proba(X)
