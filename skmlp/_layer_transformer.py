@@ -158,9 +158,8 @@ class LayerTransformer(
             To `fit` of the network what it requests.
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        mapping.add(
-            caller="fit_transform", callee="fit"
-        )  # in pipelines; not every release infers it
+        # Of pipelines; not every release of scikit-learn infers it.
+        mapping.add(caller="fit_transform", callee="fit")
         return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
 
     def __sklearn_tags__(self) -> Any:

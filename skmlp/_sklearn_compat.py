@@ -179,7 +179,7 @@ def callback_support() -> Any:
 
 
 def with_calls(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Have the hooks of a fit's callbacks called after it, however it ends."""
+    """Let callbacks tear down after a fit what they have set up for it, however it ends."""
 
     @wraps(fit)
     def fit_with_calls(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -21,12 +22,9 @@ from skmlp.training.loop import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-try:
-    import sklearn.callback  # noqa: F401
-except ImportError:
-    needs_callbacks = pytest.mark.skip(reason="scikit-learn 1.9 has them")
-else:
-    needs_callbacks = lambda test: test  # noqa: E731
+needs_callbacks = pytest.mark.skipif(
+    find_spec("sklearn.callback") is None, reason="scikit-learn has callbacks from 1.9 on"
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))

@@ -51,8 +51,9 @@ class EarlyStopping(Callback):
         """Refuse a fit that has no validation score."""
         if self.monitor == WATCHED[0] and not getattr(estimator, "early_stopping", True):
             raise ValueError(
-                "EarlyStopping(monitor='validation_score') watches a score that there is none of "
-                "with early_stopping=False. Set early_stopping=True, or use monitor='loss'."
+                "EarlyStopping(monitor='validation_score') watches the validation score, but "
+                "early_stopping=False computes none. Set early_stopping=True, or use "
+                "monitor='loss'."
             )
 
     def on_epoch_end(self, estimator: Any, context: Any, epoch: Epoch) -> bool:
