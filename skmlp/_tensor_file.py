@@ -11,6 +11,7 @@ the whole file with zeros in its place. It tells damage: whoever means harm can 
 right. Later versions may write other metadata and arrays, but the checksum stays what it is.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -141,6 +142,8 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write to, which takes the place of another one when all is on the disk."""
+    if not path.parent.is_dir():  # else the error would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
     remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
