@@ -1,6 +1,6 @@
 """scikit-learn's callbacks: the hooks that a fit calls, and what they are given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -45,6 +45,7 @@ class Calls:
         self._root = callback_support()._init_callback_context(estimator, max_subtasks=max_tasks)
         self._task: Any = None
         self._draft: Any = None
+        self._told: EpochEnd | None = None
         self._root.call_on_fit_task_begin(**self._given)
 
     def serve(self, draft: Any, network: NetworkSpec, dtype: Any) -> None:
@@ -63,10 +64,14 @@ class Calls:
         if end.parameters is not None:
             # All of them at once: what the user's has of an earlier fit may not stay behind.
             attributes = remembered(lambda: {"__dict__": vars(self.fitted_estimator(end))})
-        with looked_up(task, self, end):
-            return bool(
-                task.call_on_fit_task_end(**self._given, reconstruction_attributes=attributes)
-            )
+        self._told = end
+        try:
+            with looked_up(task, self, end):
+                return bool(
+                    task.call_on_fit_task_end(**self._given, reconstruction_attributes=attributes)
+                )
+        finally:
+            self._told = None
 
     def close(self) -> None:
         """End what is still open, and the fit itself: the estimator has its state."""
@@ -75,8 +80,19 @@ class Calls:
         self._root.call_on_fit_task_end(**self._given, reconstruction_attributes={})
 
     def fitted_estimator(self, end: EpochEnd) -> Any:
-        """Return an estimator as if the fit had ended with an epoch, which can be pickled."""
+        """Return an estimator as if the fit had ended with an epoch, which can be pickled.
+
+        Raises
+        ------
+        RuntimeError
+            If hooks are told of another epoch by now, or of none: its weights are gone.
+        """
         assert end.parameters is not None
+        if end is not self._told:
+            raise RuntimeError(
+                f"The weights after epoch {end.number} are gone. Call model() while the hook of "
+                "that epoch runs, and keep what it returns."
+            )
         parameters = end.parameters().astype(self._dtype, copy=False)
         fitted = self._draft._with_parameters(self._network, parameters)
         fitted.n_iter_, fitted.loss_ = end.number, np.float64(end.loss)
@@ -102,7 +118,7 @@ _under_way: WeakKeyDictionary[Any, tuple[Calls, EpochEnd]] = WeakKeyDictionary()
 
 
 @contextmanager
-def looked_up(context: Any, calls: Calls, end: EpochEnd) -> Any:
+def looked_up(context: Any, calls: Calls, end: EpochEnd) -> Iterator[None]:
     """Let hooks look up an epoch by its context, the only thing of ours that they are given."""
     _under_way[context] = calls, end
     try:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import time
 import warnings
 from importlib.util import find_spec
 
@@ -259,13 +260,49 @@ def test_ours():
     assert (scored.n_iter_, scored.stop_reason_) == (1, "callback")
     with pytest.raises(ValueError, match=r"Set early_stopping=True, or use monitor='loss'"):
         classifier(EarlyStopping(0.5)).fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"solver='lbfgs' computes none. Use another solver"):
+        classifier(EarlyStopping(0.5), early_stopping=True, solver="lbfgs").fit(X, LABELS)
     for make, match in (
         (lambda: EarlyStopping("x"), "threshold must be a number, got 'x'"),
+        (lambda: EarlyStopping(True), "threshold must be a number, got True"),
         (lambda: EarlyStopping(1.0, monitor="auc"), "monitor must be one of .*got 'auc'"),
         (lambda: FunctionCallback(3), "function must be callable, got 3"),
     ):
         with pytest.raises(ValueError, match=match):
             make()
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_epoch_that_was_kept_has_no_model(solver):
+    from skmlp.callbacks import FunctionCallback
+
+    kept = []
+    classifier(FunctionCallback(kept.append), solver=solver).fit(X, LABELS)
+    with pytest.raises(RuntimeError, match=r"weights after epoch 1 are gone. Call model\(\) while"):
+        kept[0].model()
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_what_hooks_do_is_no_training(solver):
+    """It neither counts in seconds nor ends a fit by max_time; what does end it is told."""
+    from skmlp.callbacks import FunctionCallback
+
+    epochs = []
+
+    def dawdle(epoch):
+        time.sleep(0.2)
+        epochs.append(epoch)
+
+    classifier(FunctionCallback(dawdle), solver=solver).fit(X, LABELS)
+    assert len(epochs) == 4
+    assert epochs[-1].seconds < 0.4
+    epochs.clear()
+    options = {"solver": solver, "max_time": 1e-9}
+    model = classifier(FunctionCallback(epochs.append), **options).fit(X, LABELS)
+    assert model.stop_reason_ == "max_time"
+    assert [epoch.number for epoch in epochs] == [1] == [model.n_iter_]
 
 
 @needs_callbacks
@@ -296,10 +333,14 @@ def test_loggers(tmp_path):
 @needs_callbacks
 def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboardX", reason="needs tensorboardX")
-    from skmlp.callbacks import HistoryLogger
+    from skmlp.callbacks import HistoryLogger, LearningRateLogger
 
-    classifier(HistoryLogger(tmp_path / "run", format="tensorboard")).fit(X, LABELS)
-    assert len(list((tmp_path / "run").iterdir())) == 1
+    run, rates = tmp_path / "run", tmp_path / "rates"
+    loggers = [HistoryLogger(run, format="tensorboard")]
+    loggers.append(LearningRateLogger(rates, format="tensorboard"))
+    classifier(*loggers).fit(X, LABELS)
+    ((run_file,), (rates_file,)) = (list(folder.iterdir()) for folder in (run, rates))
+    assert run_file.stat().st_size > rates_file.stat().st_size > 0
 
 
 def test_what_is_missing_is_said_before_the_fit(monkeypatch, tmp_path):

@@ -44,7 +44,12 @@ class Epoch:
         -------
         estimator : MLPClassifier, MLPRegressor or None
             A new one, of which `predict` and its like can be called; it can be pickled. None where
-            the weights are no numbers any more. Only while the hook runs.
+            the weights are no numbers any more.
+
+        Raises
+        ------
+        RuntimeError
+            If the hook that was told of this epoch has ended.
         """
         return None if self._end.parameters is None else self._calls.fitted_estimator(self._end)
 

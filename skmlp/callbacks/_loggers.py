@@ -12,9 +12,9 @@ from skmlp.callbacks._base import Callback
 from skmlp.callbacks._epoch import Epoch
 
 FORMATS = ("jsonl", "tensorboard")
-# What TensorBoard reads is written in one go for each fit, whose context is the key: clones of an
-# estimator share its callbacks.
-_writers: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+# What TensorBoard reads is written in one go for each fit, whose context is the key, and each
+# callback: clones of an estimator share its callbacks.
+_writers: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 
 
 def path_of_task(path: Path, context: Any) -> Path:
@@ -86,9 +86,11 @@ class HistoryLogger(Callback):
 
     def __init__(self, path: str | os.PathLike[str], *, format: str = FORMATS[0]) -> None:
         if not isinstance(path, str | os.PathLike):
-            raise ValueError(f"path must be a string or a path, got {path!r}.")
+            raise ValueError(
+                f"path must be a string or a path, got {path!r}. Use for instance 'run.jsonl'."
+            )
         if format not in FORMATS:
-            raise ValueError(f"format must be one of {FORMATS}, got {format!r}.")
+            raise ValueError(f"format must be one of {FORMATS}, got {format!r}. Use one of them.")
         self.path = path
         self.format = format
 
@@ -105,9 +107,10 @@ class HistoryLogger(Callback):
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
             return
-        writer = _writers.get(context.parent)
-        if writer is None:
-            writer = _writers[context.parent] = self._tensorboard().SummaryWriter(str(path))
+        writers = _writers.setdefault(context.parent, {})
+        if id(self) not in writers:
+            writers[id(self)] = self._tensorboard().SummaryWriter(str(path))
+        writer = writers[id(self)]
         for name, value in record.items():
             if name != "epoch" and value is not None:
                 writer.add_scalar(name, value, epoch.number)
@@ -115,7 +118,7 @@ class HistoryLogger(Callback):
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Close what has been written to, however the fit ended."""
-        writer = _writers.pop(context, None)
+        writer = _writers.get(context, {}).pop(id(self), None)
         if writer is not None:
             writer.close()
 

@@ -3,6 +3,7 @@
 from numbers import Real
 from typing import Any
 
+from skmlp._solvers import uses_lbfgs
 from skmlp.callbacks._base import Callback
 from skmlp.callbacks._epoch import Epoch
 
@@ -40,19 +41,29 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, threshold: float, *, monitor: str = WATCHED[0]) -> None:
-        if not isinstance(threshold, Real) or threshold != threshold:
-            raise ValueError(f"threshold must be a number, got {threshold!r}.")
+        is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+        if not is_number or threshold != threshold:
+            raise ValueError(
+                f"threshold must be a number, got {threshold!r}. Use for instance 0.9."
+            )
         if monitor not in WATCHED:
-            raise ValueError(f"monitor must be one of {WATCHED}, got {monitor!r}.")
+            raise ValueError(f"monitor must be one of {WATCHED}, got {monitor!r}. Use one of them.")
         self.threshold: float = threshold
         self.monitor: str = monitor
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Refuse a fit that has no validation score."""
-        if self.monitor == WATCHED[0] and not getattr(estimator, "early_stopping", True):
+        if self.monitor != WATCHED[0]:
+            return
+        watches = "EarlyStopping(monitor='validation_score') watches the validation score"
+        if not estimator.early_stopping:
             raise ValueError(
-                "EarlyStopping(monitor='validation_score') watches the validation score, but "
-                "early_stopping=False computes none. Set early_stopping=True, or use "
+                f"{watches}, but early_stopping=False computes none. Set early_stopping=True, or "
+                "use monitor='loss'."
+            )
+        if uses_lbfgs(estimator):
+            raise ValueError(
+                f"{watches}, but solver='lbfgs' computes none. Use another solver, or "
                 "monitor='loss'."
             )
 

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from skmlp.engines.listeners import unwatch, watch
@@ -31,6 +33,15 @@ class TrainingClock:
     def read(self) -> float:
         """Return the seconds since the block began."""
         return time.perf_counter() - self._began - self._held_up
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it stand still for what is no training."""
+        self.begin(is_waiting=False)
+        try:
+            yield
+        finally:
+            self.end()
 
     def begin(self, is_waiting: bool) -> None:
         with self._lock:

@@ -72,7 +72,8 @@ class _Progress:
         """Say that an iteration begins, unless one has begun: a line search has several looks."""
         if self._listener is not None and not self._is_told:
             self._is_told = True
-            self._listener.begins()
+            with self._clock.paused():
+                self._listener.begins()
 
     # SciPy recognizes the argument's name.
     def __call__(self, intermediate_result: Any) -> None:
@@ -80,20 +81,23 @@ class _Progress:
         self.losses.append(float(intermediate_result.fun))
         if self._report is not None:
             self._report(f"Iteration {len(self.losses)}, loss = {self.losses[-1]:.8f}")
-        if self._max_time is not None and self._clock.read() >= self._max_time:
-            raise _Over(StopReason.MAX_TIME)
+        seconds, is_asked_to_stop = self._clock.read(), False
         if self._listener is not None:
             self._is_told = False
-            if self._listener.ended(self._end()):
-                raise _Over(StopReason.CALLBACK)
+            with self._clock.paused():
+                is_asked_to_stop = self._listener.ended(self._end(seconds))
+        if self._max_time is not None and seconds >= self._max_time:
+            raise _Over(StopReason.MAX_TIME)
+        if is_asked_to_stop:
+            raise _Over(StopReason.CALLBACK)
 
-    def _end(self) -> EpochEnd:
+    def _end(self, seconds: float) -> EpochEnd:
         """Return what there is to tell of the last iteration."""
         return EpochEnd(
             number=len(self.losses),
             loss=self.losses[-1],
             learning_rate=None,
-            seconds=self._clock.read(),
+            seconds=seconds,
             validation_score=None,
             measured={},
             parameters=self.parameters.copy,
