@@ -19,15 +19,16 @@ def needed(module: str, what: str, *, install: str) -> Any:
     Raises
     ------
     ImportError
-        If it is not installed; with the command that does so.
+        If it is not installed, with the command that does so; or its own error if it is broken.
     """
+    package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        if error.name is not None and error.name.partition(".")[0] != package:
+        importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
             raise  # it is there, and lacks something itself
         raise ImportError(
             f"{what} needs {package}, which is not installed. Install it: pip install {install!r}",
             name=package,
         ) from error
+    return importlib.import_module(module)

@@ -170,7 +170,9 @@ def callback_support() -> Any:
     """
     try:
         from sklearn.callback import CallbackSupportMixin
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "sklearn.callback":
+            raise  # it is there, and lacks something itself
         raise RuntimeError(
             f"set_callbacks needs scikit-learn 1.9 or later, but {sklearn.__version__} is "
             "installed. Install it: pip install -U scikit-learn"

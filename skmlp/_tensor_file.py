@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import secrets
 import stat
 import time
@@ -53,6 +54,8 @@ NO_DIGEST = "0" * (2 * DIGEST_SIZE)
 PIECE = 2**20
 # What is left of writers that were killed is removed after so many seconds.
 ABANDONED = 3600.0
+# Bytes of a name that still can be a part of another one.
+LONGEST_NAME = 200
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -88,8 +91,8 @@ class Entry(NamedTuple):
 
 
 def can_be_written(array: npt.NDArray[Any]) -> bool:
-    """Whether the format has a name for the type of an array."""
-    return array.dtype.newbyteorder("=") in NAMES
+    """Whether the format has a name for the type of an array, and readers take its shape."""
+    return array.dtype.newbyteorder("=") in NAMES and array.ndim <= MOST_DIMENSIONS
 
 
 def write_tensors(
@@ -107,7 +110,17 @@ def write_tensors(
         Of the types of `DTYPES`.
     metadata : mapping of str to str
         What else there is to say; "format", "version" and "checksum" are added.
+
+    Raises
+    ------
+    TypeError
+        If the path is none.
+    FileProblem
+        If readers would refuse the file.
+    OSError
+        If it cannot be written.
     """
+    target = as_path(path)
     # Large elements first, so that all are aligned.
     arrays = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
     known = {"format": kind, "version": str(CONTENTS[kind][1]), "checksum": NO_DIGEST, **metadata}
@@ -122,12 +135,19 @@ def write_tensors(
         }
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
+    if len(text) > LONGEST_HEADER:
+        raise FileProblem.of(
+            path,
+            f"cannot be written: its header would have {len(text)} bytes, and readers take "
+            f"{LONGEST_HEADER}. It holds all text, such as that of parameters, classes and names "
+            "of features: shorten it, or use pickle.",
+        )
     start = len(text).to_bytes(8, "little") + text
     digest = hashlib.blake2b(start, digest_size=DIGEST_SIZE)
     for array in arrays.values():
         digest.update(bytes_of(array))
     start = start.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1)
-    with replacing(Path(path)) as file:
+    with replacing(target) as file:
         file.write(start)
         for array in arrays.values():
             file.write(bytes_of(array))
@@ -139,16 +159,41 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return ordered.reshape(-1).view(np.uint8).data
 
 
+def as_path(path: AnyPath) -> Path:
+    """Return a path, whatever of the two types it is given as.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, such as bytes.
+    ValueError
+        If no file can have that name.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(
+            f"path must be a str or path-like, but is {reprlib.repr(path)}. Bytes become one by "
+            "os.fsdecode."
+        )
+    if "\0" in os.fspath(path):
+        raise ValueError(f"path={path!r} holds a null character, which no name of a file can.")
+    return Path(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write to, which takes the place of another one when all is on the disk."""
     if not path.parent.is_dir():  # else the error would name the temporary file
         raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
+    mode = mode_before(path)
     remove_abandoned(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f"{beginning_of_temporary(path)}{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+        # The system takes from the mode what users want new files to lack.
+        with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else mode), "wb") as file:
+            if mode is not None and os.name == "posix":
+                with suppress(PermissionError):  # of file systems that know none
+                    os.chmod(temporary, mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -165,9 +210,36 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
+def mode_before(path: Path) -> int | None:
+    """Return who may do what with the file that is replaced; None if there is none.
+
+    Raises
+    ------
+    OSError
+        If what is there is no file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "This is a folder, not a file", str(path))
+    if not stat.S_ISREG(mode):  # a device, whose place nothing else should take
+        raise FileExistsError(errno.EEXIST, "What is there is no file", str(path))
+    return stat.S_IMODE(mode) & 0o777
+
+
+def beginning_of_temporary(path: Path) -> str:
+    """Return what the names of temporary files for a path begin with."""
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=DIGEST_SIZE).hexdigest()
+    return f".{name}."
+
+
 def remove_abandoned(path: Path) -> None:
     """Remove temporary files for the same path that nobody is writing any more."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
+    pattern = re.compile(rf"{re.escape(beginning_of_temporary(path))}[0-9a-f]{{16}}\.tmp")
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             if pattern.fullmatch(entry.name):
@@ -242,9 +314,12 @@ def open_tensors(path: AnyPath, kind: str) -> Iterator[TensorFile]:
     FileProblem
         If it is cut off, longer than it should be, damaged, not ours, of another kind or of a later
         version.
+    TypeError
+        If the path is none.
     OSError
         If it cannot be opened or read.
     """
+    as_path(path)
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise FileProblem.of(path, "is no file.")  # to open a pipe might take for ever
     with open(path, "rb") as file:

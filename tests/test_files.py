@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import stat
 import time
 from contextlib import suppress
 from itertools import cycle
@@ -35,7 +36,9 @@ from skmlp._tensor_file import (
     MODEL,
     NO_DIGEST,
     FileProblem,
+    can_be_written,
     open_tensors,
+    replacing,
     write_tensors,
 )
 from skmlp.engines.reference import ReferenceEngine
@@ -821,3 +824,87 @@ def test_a_name_without_a_folder(tmp_path, monkeypatch):
     write_tensors("model", MODEL, {"a": np.ones(2)}, {})
     with open_tensors(Path("model"), MODEL) as file:
         assert_array_equal(file.read("a"), np.ones(2))
+
+
+class Named:
+    """A path-like object whose path is of bytes."""
+
+    def __fspath__(self):
+        return b"model"
+
+
+def test_what_is_no_path_of_a_file_is_refused(tmp_path, monkeypatch, saved):
+    """In a sentence that names it, and before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    for path in (b"model", 3, None, Named()):
+        for use in (skmlp.load, lambda path: write_tensors(path, MODEL, {}, {})):
+            with pytest.raises(TypeError, match=r"path must be a str or path-like, but is"):
+                use(path)
+    for use in (skmlp.load, lambda path: write_tensors(path, MODEL, {}, {})):
+        with pytest.raises(ValueError, match=r"'a\\x00b' holds a null character"):
+            use("a\0b")
+    for path in (".", "..", "", str(tmp_path), f"{tmp_path}/"):
+        with pytest.raises(IsADirectoryError, match="This is a folder, not a file"):
+            write_tensors(path, MODEL, {}, {})
+    with pytest.raises(OSError, match=r"name too long: '.*aaa'"):
+        write_tensors(300 * "a", MODEL, {}, {})
+    assert list(tmp_path.iterdir()) == []
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(FileExistsError, match=r"What is there is no file: '.*pipe'"):
+            write_tensors(tmp_path / "pipe", MODEL, {}, {})
+        assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_names_as_long_as_the_system_takes(tmp_path):
+    """Those of temporary files would be longer."""
+    path = tmp_path / (255 * "n")
+    write_tensors(path, MODEL, {"a": np.ones(2)}, {})
+    before = time.time() - ABANDONED - 60
+    [abandoned] = [name for name in temporary_names(path) if len(name) < 255]
+    (tmp_path / abandoned).write_text("x")
+    os.utime(tmp_path / abandoned, (before, before))
+    write_tensors(path, MODEL, {"a": np.zeros(2)}, {})
+    with open_tensors(path, MODEL) as file:
+        assert_array_equal(file.read("a"), np.zeros(2))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def temporary_names(path):
+    """Return the names that files have while one is written."""
+    with replacing(path):
+        return [found.name for found in path.parent.iterdir() if found != path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the modes of POSIX")
+def test_a_file_keeps_its_mode(tmp_path, saved):
+    """A private one stays private, and at no time is what it becomes open to others."""
+    path = tmp_path / "model"
+    before = os.umask(0o027)
+    try:
+        for mode in (None, 0o600, 0o664, 0o444):
+            if mode is not None:
+                path.chmod(mode)
+            with replacing(path) as file:
+                [temporary] = [found for found in tmp_path.iterdir() if found != path]
+                assert stat.S_IMODE(temporary.stat().st_mode) == (0o640 if mode is None else mode)
+                file.write(saved)
+            assert stat.S_IMODE(path.stat().st_mode) == (0o640 if mode is None else mode)
+    finally:
+        os.umask(before)
+
+
+def test_what_readers_would_refuse_is_not_written(tmp_path, monkeypatch, saved):
+    path = tmp_path / "model"
+    path.write_bytes(saved)
+    monkeypatch.setattr("skmlp._tensor_file.LONGEST_HEADER", 2000)
+    with pytest.raises(FileProblem, match=r"model' cannot be written: its header would have 2\d+ "):
+        write_tensors(path, MODEL, {}, {"text": 2000 * "x"})
+    assert path.read_bytes() == saved
+    assert list(tmp_path.iterdir()) == [path]
+    write_tensors(path, MODEL, {}, {"text": 1500 * "x"})
+    with open_tensors(path, MODEL) as file:
+        assert file.metadata["text"] == 1500 * "x"
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        assert not can_be_written(np.ones(33 * (1,)))
+    assert can_be_written(np.ones(32 * (1,)))

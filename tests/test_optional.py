@@ -25,6 +25,22 @@ def test_what_a_package_lacks_itself_is_not_taken_for_its_absence(tmp_path, monk
         needed("halfway", "nothing", install="halfway")
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        # As of a library whose binary part does not fit, with and without a name.
+        ("raise ImportError('DLL load failed')", "DLL load failed"),
+        ("raise ImportError('no symbol', name='broken._binary')", "no symbol"),
+        ("import broken.part", r"No module named 'broken.part'"),
+    ],
+)
+def test_a_broken_one_says_so_itself(tmp_path, monkeypatch, text, error):
+    (tmp_path / "broken.py").write_text(f"{text}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportError, match=error):
+        needed("broken", "nothing", install="broken")
+
+
 def test_networks_of_pytorch_need_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"to_torch needs torch, .* pip install 'skmlp\[torch\]'"):
