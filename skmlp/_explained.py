@@ -15,9 +15,9 @@ from skmlp._fitted import shown
 from skmlp._labels import MULTILABEL, Binarizer
 from skmlp._target_scale import Scaling
 from skmlp.network.activations import activation_entry
+from skmlp.network.evaluation import applied
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
-from skmlp.training.monitors import applied
 
 # Stands for all outputs.
 ALL = "all"

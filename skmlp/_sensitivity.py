@@ -15,12 +15,12 @@ from sklearn.utils import check_random_state
 from skmlp._explained import Outputs, is_all
 from skmlp._fitted import is_count, is_finite_number, shown
 from skmlp._validation import as_numpy
-from skmlp.engines.reference import LayerNormalization
+from skmlp.network.evaluation import applied
 from skmlp.network.folding import folded
+from skmlp.network.normalization import LayerNormalization
 from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained, named_extras
 from skmlp.network.specs import LayerSpec
-from skmlp.training.monitors import applied
 
 # A matrix of some rows has about so many numbers.
 CHUNK = 2**20

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from skmlp.network.activations import BLENDS, CUSTOM_ACTIVATIONS, activation_entry
+from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import Trained, named_extras
 from skmlp.network.specs import Formula
@@ -184,7 +184,7 @@ def written(formula: Formula) -> str:
     entry = activation_entry(formula.name)
     values = zip(entry.constants, formula.constants, strict=True)
     constants = ", ".join(f"{constant.name}={value:g}" for constant, value in values)
-    is_blend = formula.name in BLENDS
-    name = formula.name.removeprefix("blend_") if is_blend else formula.name
+    of = blended_by(formula.name)
+    name = of or formula.name
     text = f"{name}({constants})" if constants else name
-    return f"blend({text})" if is_blend else text
+    return f"blend({text})" if of else text

@@ -5,14 +5,23 @@ Those without have names: ``activation="mish"``. A tuple has one for each hidden
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._choices import Choice, OneOf
+from skmlp._choices import Choice, OneOf, text_of
 from skmlp._formulas import FormulaChoice, formula_of, ranges
-from skmlp.network.activations import ACTIVATIONS, ALIASES, BLENDS, Activation, activation_entry
+from skmlp.network.activations import (
+    ACTIVATIONS,
+    ALIASES,
+    BLENDS,
+    CUSTOM_ACTIVATIONS,
+    Activation,
+    activation_entry,
+    blend_of,
+    blended_by,
+)
 from skmlp.network.custom import custom_activation
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import Formula
@@ -308,7 +317,7 @@ class Blend(ActivationChoice):
     _parameter_constraints: ClassVar = {
         "activation": [
             OneOf(
-                {name for name in (*ACTIVATIONS, *ALIASES) if f"blend_{resolved(name)}" in BLENDS},
+                {name for name in (*ACTIVATIONS, *ALIASES) if blend_of(resolved(name)) in BLENDS},
                 (CELU, ELU, GELU, LeakyReLU, Logistic, Softplus),
             )
         ]
@@ -320,7 +329,7 @@ class Blend(ActivationChoice):
     def formula(self) -> Formula:
         """Return the entry of the blend."""
         of = activation_formula(self.activation)
-        return Formula(f"blend_{of.name}", of.constants)
+        return Formula(blend_of(of.name), of.constants)
 
 
 class Custom(ActivationChoice):
@@ -389,6 +398,24 @@ def activation_formula(choice: str | FormulaChoice) -> Formula:
     assert isinstance(choice, str)
     name = resolved(choice)
     return formula_of(name, activation_entry(name).constants)
+
+
+def choice_of(formula: Formula) -> str | FormulaChoice:
+    """Return how users write an activation that is not their own: by its name, or by an object."""
+    if of := blended_by(formula.name):
+        return Blend(choice_of(Formula(of, formula.constants)))
+    constants = activation_entry(formula.name).constants
+    if formula.constants == tuple(constant.default for constant in constants):
+        return formula.name
+    cls: Any
+    [cls] = [c for c in OBJECTS if vars(c).get("_name") == formula.name]
+    values = zip(constants, formula.constants, strict=True)
+    return cast(FormulaChoice, cls(**{c.name: int(v) if c.whole else v for c, v in values}))
+
+
+def written(formula: Formula) -> str:
+    """Return what users write for an activation."""
+    return "Custom(...)" if formula.name in CUSTOM_ACTIVATIONS else text_of(choice_of(formula))
 
 
 def evaluate(activation: str | FormulaChoice, z: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -25,11 +25,12 @@ from skmlp._summary import SUMS
 from skmlp._targets import heads_of
 from skmlp._temperature import without_links
 from skmlp.activations import Blend, Custom, Maxout
-from skmlp.engines.reference import ReferenceEngine, forward, named
+from skmlp.engines.reference import ReferenceEngine, forward
 from skmlp.network.activations import BLENDS, activation_entry
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import layout_of
+from skmlp.network.parts import named_extras
 from skmlp.network.specs import Formula, InputSpec, LayerSpec, NetworkSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -380,7 +381,8 @@ def hidden_outputs(model, X, layer):
     """Return what the reference engine has there on its way forward."""
     network, layout = model._network, layout_of(model._network)
     packed = layout.pack(model.coefs_, model.intercepts_, np.float64, model._extras)
-    layers, _ = forward(network, *layout.views(packed), named(layout, packed), X, None)
+    extras = named_extras(network, layout.extras_of(packed))
+    layers, _ = forward(network, *layout.views(packed), extras, X, None)
     return layers[layer].outputs
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,16 @@ from skmlp.network.masks import mask, word_of_step
 from skmlp.network.mixing import mixture
 from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
-from skmlp.network.normalization import MOMENTUM, group_bounds, unbiased_divisor
+from skmlp.network.normalization import (
+    MOMENTUM,
+    LayerNormalization,
+    group_bounds,
+    unbiased_divisor,
+)
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.orthogonal import orthogonalize
-from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
+from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parts import Pieces, named_extras
 from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import L2, Formula, HeadSpec, LayerSpec, NetworkSpec
 
@@ -118,7 +124,8 @@ class ReferenceEngine(Engine):
             X = X + network.inputs.noise * noise(mask_word, *X.shape)
         X = X * dropped(mask_word, 0, X.shape, share)
         batch = Batch(mask_word, weight, updates_statistics, dropout_factor, frozen_layers)
-        layers, raw = forward(network, coefs, intercepts, named(layout, parameters), X, batch)
+        extras = named_extras(network, layout.extras_of(parameters))
+        layers, raw = forward(network, coefs, intercepts, extras, X, batch)
         output = apply_links(network, raw)
 
         loss, delta = 0.0, np.zeros_like(raw)
@@ -133,7 +140,7 @@ class ReferenceEngine(Engine):
 
         gradient = np.zeros(layout.size)
         coef_gradients, intercept_gradients = layout.views(gradient)
-        extra_gradients = named(layout, gradient)
+        extra_gradients = named_extras(network, layout.extras_of(gradient))
         for number in reversed(range(network.n_connections)):
             before = layers[number - 1].outputs if number > 0 else X
             coef_gradients[number][...] = before.T @ delta
@@ -157,7 +164,8 @@ class ReferenceEngine(Engine):
         X = data.X if rows is None else data.X[rows]
         layout = layout_of(network)
         parameters = layout.pack(coefs, intercepts, np.float64, extras)
-        _, raw = forward(network, *layout.views(parameters), named(layout, parameters), X, None)
+        named = named_extras(network, layout.extras_of(parameters))
+        _, raw = forward(network, *layout.views(parameters), named, X, None)
         return apply_links(network, raw)
 
 
@@ -368,18 +376,6 @@ def dropped(word: int, layer: int, shape: tuple[int, int], dropout: float) -> Fl
     return mask(word, layer, *shape, dropout)
 
 
-Named = dict[tuple[int, str], FloatArray]
-
-
-def named(layout: ParameterLayout, parameters: FloatArray) -> Named:
-    """Return the extras by layer and name, as views of the flat vector."""
-    bounds = pairwise(layout.extra_offsets)
-    return {
-        (extra.layer, extra.name): parameters[start:stop]
-        for extra, (start, stop) in zip(layout.extras, bounds, strict=True)
-    }
-
-
 @dataclass(frozen=True)
 class Batch:
     """What training rows have besides their numbers.
@@ -402,23 +398,6 @@ class Batch:
     updates_statistics: bool
     dropout_factor: float = 1.0
     frozen_layers: int = 0
-
-
-class LayerNormalization:
-    """Each row with mean zero and variance one, and the way back (Ba et al. 2016, eq. 4)."""
-
-    def __init__(self, z: FloatArray) -> None:
-        # The first one is taken away so that what is constant becomes zero without rounding.
-        shifted = z - z[:, :1]
-        centered = shifted - shifted.mean(axis=1, keepdims=True)
-        variance = np.mean(centered**2, axis=1, keepdims=True)
-        self._inverse = 1.0 / np.sqrt(variance + ADDED_VARIANCE)
-        self.values = centered * self._inverse
-
-    def backward(self, delta: FloatArray) -> FloatArray:
-        mean = delta.mean(axis=1, keepdims=True)
-        slope = np.mean(delta * self.values, axis=1, keepdims=True)
-        return self._inverse * (delta - mean - self.values * slope)
 
 
 class BatchNormalization:
@@ -480,7 +459,7 @@ class HiddenLayer:
     """
 
     def __init__(
-        self, number: int, layer: LayerSpec, z: FloatArray, extras: Named, batch: Batch | None
+        self, number: int, layer: LayerSpec, z: FloatArray, extras: Pieces, batch: Batch | None
     ) -> None:
         self._number, self._layer = number, layer
         self._normalization: LayerNormalization | BatchNormalization | None = None
@@ -523,7 +502,7 @@ class HiddenLayer:
         """Return the pre-activations, shape (n_rows, pieces, units)."""
         return self._z.reshape(len(self._z), self._layer.pieces, self._layer.units)
 
-    def backward(self, delta: FloatArray, gradients: Named) -> FloatArray:
+    def backward(self, delta: FloatArray, gradients: Pieces) -> FloatArray:
         """Return the derivative by the product; write those by the extras to `gradients`."""
         entry = self._layer.entry
         delta = delta * self._mask
@@ -552,7 +531,7 @@ def forward(
     network: NetworkSpec,
     coefs: Sequence[FloatArray],
     intercepts: Sequence[FloatArray],
-    extras: Named,
+    extras: Pieces,
     X: FloatArray,
     batch: Batch | None,
 ) -> tuple[list[HiddenLayer], FloatArray]:
@@ -575,7 +554,7 @@ def values_arriving(
     """
     layout = layout_of(network)
     coefs, intercepts = layout.views(parameters)
-    extras = named(layout, parameters)
+    extras = named_extras(network, layout.extras_of(parameters))
     batch = Batch(NO_DROPOUT, np.ones(len(rows)), updates_statistics=False)
     values = rows
     for i, layer in enumerate(network.layers[:number]):

@@ -570,7 +570,7 @@ def blended(entry: Activation) -> Activation:
 
     return replace(
         entry,
-        name=f"blend_{entry.name}",
+        name=blend_of(entry.name),
         value=value,
         derivative=derivative,
         derivative_takes_input=True,
@@ -582,9 +582,17 @@ def blended(entry: Activation) -> Activation:
 
 
 LAST = -1
+BLEND = "blend_"
 BLEND_REFERENCE = (
     "Holzmueller, Grinsztajn & Steinwart (2024), Better by default, arXiv:2407.04491, section 3"
 )
+
+
+def blend_of(name: str) -> str:
+    """Return what the blend of an activation is called, if there is one."""
+    return f"{BLEND}{name}"
+
+
 # Of every element-wise activation without learned numbers and with a derivative.
 BLENDS: dict[str, Activation] = {
     blend.name: blend
@@ -594,6 +602,11 @@ BLENDS: dict[str, Activation] = {
         if entry.hidden and entry.is_elementwise and not entry.learned and not entry.surrogate
     )
 }
+
+
+def blended_by(name: str) -> str | None:
+    """Return the name of the activation that a blend mixes with the identity; None of others."""
+    return name.removeprefix(BLEND) if name in BLENDS else None
 
 
 def activation_entry(name: str) -> Activation:

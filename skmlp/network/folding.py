@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
 from skmlp.network.normalization import EPSILON
 from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parts import named_extras
 from skmlp.network.specs import NetworkSpec
 
 Folded = tuple[NetworkSpec, Sequence[FloatArray], Sequence[FloatArray], FloatArray]
@@ -52,12 +52,7 @@ def folded(
     if not network.normalizes_batches:
         return network, coefs, intercepts, extras
     plain = without_batches(network)
-    layout = layout_of(network)
-    bounds = pairwise(np.array(layout.extra_offsets) - layout.extra_offsets[0])
-    pieces = {
-        (extra.layer, extra.name): extras[start:stop]
-        for extra, (start, stop) in zip(layout.extras, bounds, strict=True)
-    }
+    pieces = named_extras(network, extras)
     coefs, intercepts = list(coefs), list(intercepts)
     for number, layer in enumerate(network.layers):
         if layer.normalization != "batch":

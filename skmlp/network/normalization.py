@@ -17,6 +17,10 @@ Ioffe & Szegedy (2015), "Batch normalization", ICML.
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from skmlp.network.parameters import FloatArray
+
 GROUP_ROWS = 256
 # Both as in PyTorch: added to variances, and the share of a group in the running statistics.
 EPSILON = 1e-5
@@ -39,3 +43,20 @@ def unbiased_divisor(weight_sum: float, square_sum: float) -> float:
     """
     lost = min(1.0, square_sum / weight_sum)
     return max(weight_sum - lost, SMALLEST_SHARE * weight_sum)
+
+
+class LayerNormalization:
+    """Each row with mean zero and variance one, and the way back (Ba et al. 2016, eq. 4)."""
+
+    def __init__(self, z: FloatArray) -> None:
+        # The first one is taken away so that what is constant becomes zero without rounding.
+        shifted = z - z[:, :1]
+        centered = shifted - shifted.mean(axis=1, keepdims=True)
+        variance = np.mean(centered**2, axis=1, keepdims=True)
+        self._inverse = 1.0 / np.sqrt(variance + EPSILON)
+        self.values = centered * self._inverse
+
+    def backward(self, delta: FloatArray) -> FloatArray:
+        mean = delta.mean(axis=1, keepdims=True)
+        slope = np.mean(delta * self.values, axis=1, keepdims=True)
+        return self._inverse * (delta - mean - self.values * slope)

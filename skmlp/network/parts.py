@@ -10,6 +10,9 @@ import numpy as np
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import Formula, HeadSpec, LayerSpec, NetworkSpec
 
+# What a network has learned besides weights, by hidden layer and name.
+Pieces = dict[tuple[int, str], FloatArray]
+
 
 class Trained(NamedTuple):
     """A network with its parameters.
@@ -29,7 +32,7 @@ class Trained(NamedTuple):
     extras: FloatArray
 
 
-def named_extras(network: NetworkSpec, extras: FloatArray) -> dict[tuple[int, str], FloatArray]:
+def named_extras(network: NetworkSpec, extras: FloatArray) -> Pieces:
     """Return what a network's extras consist of, as views, by layer and name."""
     layout = layout_of(network)
     begin = layout.extra_offsets[0]

@@ -5,17 +5,17 @@ number for each hidden layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from skmlp.engines.base import Engine, FitTask, IndexArray
+from skmlp.network.evaluation import applied, derivatives
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.parts import Trained, before_activation, named_extras
 from skmlp.network.penalties import PENALTIES
-from skmlp.network.specs import LayerSpec, NetworkSpec
+from skmlp.network.specs import NetworkSpec
 
 # So many of the rows trained on, evenly spaced, are looked at for what units do.
 SAMPLE_ROWS = 500
@@ -207,29 +207,6 @@ def slopes_of_layers(epoch: Epoch) -> list[tuple[FloatArray, FloatArray]]:
             largest = np.abs(derivatives(layer, GRID[:, np.newaxis], numbers)).max(axis=0)
             slopes.append((derivatives(layer, z, numbers), largest))
     return slopes
-
-
-def derivatives(layer: LayerSpec, z: FloatArray, numbers: list[FloatArray]) -> FloatArray:
-    """Return the activation's derivative at pre-activations, shape (n_rows, units)."""
-    entry, constants = layer.entry, layer.activation.constants
-    argument = z if entry.derivative_takes_input else applied(entry.value, z, constants, numbers)
-    return applied(entry.derivative, argument, constants, numbers)
-
-
-def applied(
-    formula: Callable[..., float],
-    argument: FloatArray,
-    constants: tuple[float, ...],
-    numbers: list[FloatArray],
-) -> FloatArray:
-    """Apply a scalar formula to all elements, at once where it takes an array."""
-    shape = np.broadcast_shapes(argument.shape, *(number.shape for number in numbers))
-    if argument.size > 1:
-        # Unless it decides by the value, or calls a function of scalars.
-        with suppress(TypeError, ValueError):
-            return np.broadcast_to(formula(argument, *constants, *numbers), shape)
-    vectorized = np.vectorize(formula, otypes=[np.float64])
-    return np.broadcast_to(vectorized(argument, *constants, *numbers), shape)
 
 
 def learned_numbers(network: NetworkSpec, parameters: FloatArray, layer: int) -> list[FloatArray]:
