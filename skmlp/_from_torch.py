@@ -7,23 +7,30 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from skmlp import activations
-from skmlp._labels import Binarizer
+from skmlp._assembling import CLASSIFIER, REGRESSOR, assembled, binarizer_from, own
+from skmlp._labels import Binarizer, are_known
 from skmlp._networks import custom_choices, describe_network
 from skmlp._optional import needed
-from skmlp._saving import assembled, binarizer_from, estimator_classes
+from skmlp._plain_values import is_label
 from skmlp._targets import head_of
-from skmlp._torch import COUNTERPARTS, INSTALL, OURS
+from skmlp._torch import COUNTERPARTS, INSTALL, class_of
+from skmlp.activations import choice_of
 from skmlp.losses import regression_head
-from skmlp.network.activations import activation_entry
+from skmlp.network.activations import blend_of
 from skmlp.network.normalization import EPSILON
 from skmlp.network.parameters import layout_of
+from skmlp.network.parts import Trained
 from skmlp.network.specs import Formula, HeadSpec
 
 if TYPE_CHECKING:
     from skmlp._classifier import MLPClassifier
     from skmlp._regressor import MLPRegressor
 
+# Modules that are taken besides `COUNTERPARTS`.
+OTHERS = {
+    *("Linear", "BatchNorm1d", "LayerNorm", "Dropout", "Flatten", "Sequential"),
+    *("PReLU", "LogSoftmax", "Blend"),
+}
 # No activation of skmlp: as a softmax where only probabilities count.
 LOG_SOFTMAX = Formula("log_softmax")
 
@@ -135,8 +142,8 @@ def model_of(
     blocks: list[Block], parameters: dict[str, Any], labels: Any
 ) -> "MLPClassifier | MLPRegressor":
     """Return the estimator that has these layers, a classifier if there are labels."""
-    cls = estimator_classes()["MLPRegressor" if labels is None else "MLPClassifier"]
-    template = cls(**parameters)
+    name = REGRESSOR if labels is None else CLASSIFIER
+    template = own(name)(**parameters)
     template._validate_params()
     if labels is None:
         binarizer, head = None, head_of_numbers(blocks[-1], template.loss)
@@ -149,16 +156,10 @@ def model_of(
     attributes: dict[str, Any] = {"t_": 0, "n_iter_": 0}
     if custom := custom_choices(template.activation, template.loss):
         attributes["_custom"] = custom
-    return assembled(
-        cls,
-        parameters,
-        network,
-        coefs,
-        [block.intercept for block in blocks],
-        np.concatenate([coefs[0][:0, 0], *pieces]),
-        binarizer,
-        attributes,
-    )
+    intercepts = [block.intercept for block in blocks]
+    extras = np.concatenate([coefs[0][:0, 0], *pieces])
+    trained = Trained(network, coefs, intercepts, extras)
+    return assembled(name, parameters, trained, binarizer, attributes)
 
 
 def flat(torch: Any, sequential: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -176,9 +177,10 @@ class Reader:
     """Takes modules one after the other and puts them together to blocks."""
 
     def __init__(self, torch: Any) -> None:
-        self._nn = torch.nn
+        self._torch, self._nn = torch, torch.nn
         self._dtypes = {torch.float32: np.float32, torch.float64: np.float64}
-        self._ours = needed(OURS, "from_torch", install=INSTALL)
+        names = {counterpart.name for counterpart in COUNTERPARTS.values()} | OTHERS
+        self._known = {class_of(torch, name) for name in names}
         self.input_dropout: float | None = None
         self._blocks: list[Block] = []
         self._dtype: Any = None
@@ -186,6 +188,7 @@ class Reader:
     def take(self, position: str, module: Any) -> None:
         """Take the next module."""
         kind = type(module)
+        self._check_kind(position, module)
         check_unchanged(position, module)
         if kind is self._nn.Linear:
             self._take_linear(position, module)
@@ -220,7 +223,23 @@ class Reader:
                 )
         return self._blocks
 
+    def _check_kind(self, position: str, module: Any) -> None:
+        """Refuse a class that is derived from one of those that are known."""
+        bases = [cls for cls in type(module).__mro__ if cls in self._known]
+        if not bases or bases[0] is type(module):
+            return
+        if isinstance(module, self._nn.modules.lazy.LazyModuleMixin):
+            refuse(
+                position, module, "has no parameters yet. Pass a batch through the network first"
+            )
+        refuse(position, module, f"is of a subclass of {bases[0].__name__}, with code of its own")
+
     def _take_linear(self, position: str, module: Any) -> None:
+        shape = tuple(module.weight.shape)
+        is_matrix = len(shape) == 2 and 0 not in shape
+        if not is_matrix or (module.bias is not None and module.bias.shape != shape[:1]):
+            bias = None if module.bias is None else tuple(module.bias.shape)
+            refuse(position, module, f"has weights of shape {shape} and a bias of shape {bias}")
         coef = np.ascontiguousarray(self._array(position, module, module.weight).T)
         if self._blocks and self._blocks[-1].units != len(coef):
             before = self._blocks[-1].units
@@ -269,10 +288,10 @@ class Reader:
         if type(module) is self._nn.PReLU:
             block.activation = Formula("prelu")
             self._set_learned(position, module, "negative_slope", module.weight)
-        elif type(module) is self._ours.Blend:
+        elif type(module) is class_of(self._torch, "Blend"):
             check_unchanged(position, module.activation)
             of = self._formula(position, module.activation)
-            block.activation = Formula(f"blend_{of.name}", of.constants)
+            block.activation = Formula(blend_of(of.name), of.constants)
             self._set_learned(position, module, "blend", module.blend)
         elif type(module) is self._nn.LogSoftmax and module.dim in (1, -1):
             block.activation = LOG_SOFTMAX
@@ -291,8 +310,7 @@ class Reader:
 
     def _formula(self, position: str, module: Any) -> Formula:
         for name, counterpart in COUNTERPARTS.items():
-            owner = self._nn if hasattr(self._nn, counterpart.name) else self._ours
-            is_it = type(module) is getattr(owner, counterpart.name)
+            is_it = type(module) is class_of(self._torch, counterpart.name)
             if is_it and counterpart.computes_it(module):
                 values = tuple(float(getattr(module, own)) for own in counterpart.constants)
                 return Formula(name, values)
@@ -300,6 +318,8 @@ class Reader:
 
     def _array(self, position: str, module: Any, tensor: Any) -> npt.NDArray[Any]:
         """Return a copy of a parameter."""
+        if tensor.is_meta:
+            refuse(position, module, 'is on the device "meta", where tensors have no numbers')
         if tensor.dtype not in self._dtypes or self._dtype not in (None, tensor.dtype):
             others = "" if self._dtype is None else f", and others are of {self._dtype}"
             refuse(
@@ -341,20 +361,6 @@ def refuse(position: str, module: Any, reason: str) -> NoReturn:
         Always.
     """
     raise ValueError(f"from_torch cannot take over module {position}, {module!r}: it {reason}.")
-
-
-def choice_of(formula: Formula) -> Any:
-    """Return how users write an activation: by its name, or by an object."""
-    if formula.name.startswith("blend_"):
-        of = Formula(formula.name.removeprefix("blend_"), formula.constants)
-        return activations.Blend(choice_of(of))
-    constants = activation_entry(formula.name).constants
-    if formula.constants == tuple(constant.default for constant in constants):
-        return formula.name
-    cls: Any
-    [cls] = [c for c in activations.OBJECTS if vars(c).get("_name") == formula.name]
-    values = zip(constants, formula.constants, strict=True)
-    return cls(**{c.name: int(value) if c.whole else value for c, value in values})
 
 
 def parameters_of(hidden: list[Block], input_dropout: float) -> dict[str, Any]:
@@ -403,13 +409,7 @@ def head_of_numbers(last: Block, loss: Any) -> HeadSpec:
 
 def head_of_classes(last: Block, given: Any, loss: Any) -> tuple[Binarizer, HeadSpec]:
     """Return the classes in their order, and the head; the last layer gets their order too."""
-    link = link_of(last)
-    try:
-        labels = np.asarray(given)
-    except ValueError:  # of several targets
-        labels = np.empty((0, 0))
-    if labels.ndim != 1 or len(set(labels.tolist())) != len(labels) or not len(labels):
-        raise ValueError(f"classes={given!r} must be a list of different labels of one target.")
+    link, labels = link_of(last), labels_of(given)
     is_multilabel = link == "logistic" and last.columns > 1
     if is_multilabel and labels.tolist() != list(range(last.columns)):
         raise ValueError(
@@ -422,14 +422,7 @@ def head_of_classes(last: Block, given: Any, loss: Any) -> tuple[Binarizer, Head
     known = {"labels": labels[order], "kind": kind, "is_sparse": False}
     binarizer: Any = binarizer_from(known)
     head = head_of(binarizer, loss, 0.0)
-    if last.columns == len(labels) > 1:
-        last.coef, last.intercept = last.coef[:, order], last.intercept[order]
-        if head.units == 1 and head.link == "logistic" and link != "logistic":
-            # A softmax of two is the logistic function of their difference.
-            last.coef, last.intercept = np.diff(last.coef), np.diff(last.intercept)
-            link = None
-    elif last.columns == 1 and order[0] != 0:
-        last.coef, last.intercept = -last.coef, -last.intercept
+    link = put_in_order(last, order, head, link)
     if head.units != last.columns:
         raise ValueError(
             f"classes={given!r} with loss={loss!r} need {head.units} outputs, but "
@@ -439,5 +432,42 @@ def head_of_classes(last: Block, given: Any, loss: Any) -> tuple[Binarizer, Head
         raise ValueError(
             f"The network ends with {link}, but loss={loss!r} with these classes with {head.link}."
         )
-    last.coef = np.ascontiguousarray(last.coef)
     return binarizer, head
+
+
+def labels_of(given: Any) -> npt.NDArray[Any]:
+    """Return the labels of the outputs as they are given.
+
+    Raises
+    ------
+    ValueError
+        If they are not the labels of one target, each another one, and in some order.
+    """
+    try:
+        labels = np.asarray(given)
+        is_valid = labels.ndim == 1 and len(labels) > 0 and all(map(is_label, labels.tolist()))
+        is_valid = is_valid and are_known(np.sort(labels), np.sort(labels))  # each another one
+    except (TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise ValueError(
+            f"classes={given!r} must be a list of different labels of one target: all of them "
+            "text, or all of them numbers."
+        )
+    return labels
+
+
+def put_in_order(
+    last: Block, order: npt.NDArray[np.intp], head: HeadSpec, link: str | None
+) -> str | None:
+    """Turn outputs of the last layer into those of ordered classes; return what follows them."""
+    if last.columns == len(order) > 1:
+        last.coef, last.intercept = last.coef[:, order], last.intercept[order]
+        if head.units == 1 and head.link == "logistic" and link != "logistic":
+            # A softmax of two is the logistic function of their difference.
+            last.coef, last.intercept = np.diff(last.coef), np.diff(last.intercept)
+            link = None
+    elif last.columns == 1 and order[0] != 0:
+        last.coef, last.intercept = -last.coef, -last.intercept
+    last.coef = np.ascontiguousarray(last.coef)
+    return link

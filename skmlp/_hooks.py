@@ -7,17 +7,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from skmlp._sklearn_compat import callback_support
+from skmlp._sklearn_compat import (
+    CALLBACKS,
+    callback_context,
+    callback_support,
+    without_callbacks,
+)
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.listening import EpochEnd
 
-# Attributes that belong to a fit under way, or to the estimator that callbacks are set on.
-OF_CALLBACKS = (
-    "_callback_fit_ctx",
-    "_parent_callback_ctx",
-    "_skl_callbacks",
-    "_skl_callbacks_to_teardown",
-)
 EPOCH, ITERATION = "epoch", "lbfgs-iteration"
 
 
@@ -42,7 +40,7 @@ class Calls:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._given = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._task_name = task_name
-        self._root = callback_support()._init_callback_context(estimator, max_subtasks=max_tasks)
+        self._root = callback_context(estimator, max_tasks)
         self._task: Any = None
         self._draft: Any = None
         self._told: EpochEnd | None = None
@@ -96,9 +94,7 @@ class Calls:
         parameters = end.parameters().astype(self._dtype, copy=False)
         fitted = self._draft._with_parameters(self._network, parameters)
         fitted.n_iter_, fitted.loss_ = end.number, np.float64(end.loss)
-        for name in OF_CALLBACKS:
-            vars(fitted).pop(name, None)
-        return fitted
+        return without_callbacks(fitted)
 
 
 def remembered(make: Callable[[], Any]) -> Callable[[], Any]:
@@ -163,13 +159,13 @@ class WithCallbacks:
             If one is no callback.
         """
         if not callbacks:
-            vars(self).pop("_skl_callbacks", None)
+            vars(self).pop(CALLBACKS, None)
             return self
         return callback_support().set_callbacks(self, *callbacks)
 
     def _open_calls(self, X: Any, y: Any, sample_weight: Any, *, is_lbfgs: bool) -> Calls | None:
         """Begin to call hooks, if callbacks are set."""
-        if "_skl_callbacks" not in vars(self):
+        if CALLBACKS not in vars(self):
             return None
         # L-BFGS may begin one more iteration, and give it up.
         name, max_tasks = (ITERATION, self.max_iter + 1) if is_lbfgs else (EPOCH, self.max_iter)

@@ -8,39 +8,35 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._assembling import CLASSIFIER, NAMES, attributes_with, name_of, own
 from skmlp._choices import same
-from skmlp._fitted import Layers, check_layers, fitted_extras, fitted_network, shown
+from skmlp._fitted import Layers, check_layers, shown, trained_network
 from skmlp._labels import check_one_binarizer
+from skmlp._networks import attributes_of
 from skmlp._parameters import parameters_of
-from skmlp._patching import NAMES, original, own
-from skmlp._sklearn_compat import takes
+from skmlp._patching import original
+from skmlp._sklearn_compat import (
+    OF_NETWORKS,
+    REQUESTS,
+    VERSION,
+    copy_metadata_requests,
+    takes,
+    to_go_on_with,
+)
 from skmlp._target_scale import fitted_scaling
 from skmlp._targets import check_decodable, link_of, n_outputs
 from skmlp._temperature import fitted_temperature
-from skmlp.network.activations import BLENDS, CUSTOM_ACTIVATIONS
+from skmlp.activations import written
 from skmlp.network.folding import folded, without_batches
+from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec, plain_network
 from skmlp.network.storage import as_plain
 
-CLASSIFIER = "MLPClassifier"
 # What scikit-learn's networks can compute: the same activation in all hidden layers, and of the
 # output layer these, with the loss that they are trained with.
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 CLASSIFIER_LINKS = {"logistic": "log_loss", "softmax": "log_loss"}
 REGRESSOR_LINKS = {"identity": "squared_error", "exp": "poisson"}
-# What scikit-learn puts into pickles of its own classes, ours never.
-VERSION = "_sklearn_version"
-# What its networks go on training with, and we cannot.
-PRIVATE = {
-    VERSION,
-    "_best_coefs",
-    "_best_intercepts",
-    "_coef_indptr",
-    "_intercept_indptr",
-    "_no_improvement_count",
-    "_optimizer",
-    "_random_state",
-}
 # Fitted attributes that mean the same in both.
 SHARED = ("n_iter_", "loss_", "classes_", "_label_binarizer", "feature_names_in_")
 LAYERS = ("coefs_", "intercepts_")
@@ -57,8 +53,8 @@ class ToSklearn:
         temperature become part of the weights. Parameters that both have are the same where
         scikit-learn takes their value, and its defaults elsewhere: dropout and what else only
         training knows is gone. `activation` is that of the fitted network, which scikit-learn reads
-        when it predicts. Records (`loss_curve_`, `n_iter_` and the like) are copied as they are;
-        optimizers begin anew.
+        when it predicts. Records (`loss_curve_`, `n_iter_` and the like) are copied as they are,
+        and so are requests of metadata; optimizers begin anew.
 
         Returns
         -------
@@ -129,9 +125,11 @@ def from_sklearn(fitted: Any) -> Any:
             "that is one; what a subclass does by itself cannot be taken over."
         )
     check_is_fitted(fitted, LAYERS)
-    state = {key: value for key, value in vars(fitted).items() if key not in PRIVATE}
+    left_out = {*OF_NETWORKS, REQUESTS}
+    state = {key: value for key, value in vars(fitted).items() if key not in left_out}
     model = object.__new__(own(name))
     model.__setstate__({**deepcopy(state), VERSION: ""})
+    copy_metadata_requests(fitted, model)
     return model
 
 
@@ -151,16 +149,11 @@ def own_state(owner: type, state: dict[str, Any]) -> dict[str, Any]:
         return state
     name = name_of(owner)
     kept = {parameter.name: parameter.default for parameter in parameters_of(name).values()}
-    kept |= {key: value for key, value in state.items() if key not in PRIVATE}
+    kept |= {key: value for key, value in state.items() if key not in OF_NETWORKS}
     if same(kept["loss"], "squared_loss"):  # as it was called before scikit-learn 1.0
         kept["loss"] = "squared_error"
     is_fitted = all(attribute in kept for attribute in LAYERS)
     return {**kept, **taken_over(name, kept)} if is_fitted else kept
-
-
-def name_of(owner: type) -> str:
-    """Return which of the two estimators a class is, or is a subclass of."""
-    return next(name for name in NAMES if issubclass(owner, own(name)))
 
 
 def taken_over(name: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -170,19 +163,13 @@ def taken_over(name: str, state: dict[str, Any]) -> dict[str, Any]:
     layers = check_layers(holder)
     network = network_of(name, state, layers)
     return {
-        "coefs_": layers.coefs,
-        "intercepts_": layers.intercepts,
-        "n_features_in_": network.n_features,
-        "n_layers_": len(network.layer_units),
-        "n_outputs_": network.n_outputs,
-        "out_activation_": network.head.link,
+        **attributes_with(Trained(network, layers.coefs, layers.intercepts, np.empty(0))),
         "t_": state.get("t_", 0),
         "device_": "cpu",
         "device_reason_": "It was fitted by scikit-learn.",
         **({"temperature_": 1.0} if name == CLASSIFIER else {}),
         **records_of(state),
         "_network": as_plain(network),
-        "_extras": np.empty(0),
     }
 
 
@@ -258,8 +245,8 @@ def made_for_sklearn(estimator: Any) -> Any:
     """Return what `to_sklearn` does."""
     check_is_fitted(estimator, LAYERS)
     name = name_of(type(estimator))
-    layers = check_layers(estimator)
-    network = fitted_network(estimator, layers.units)
+    trained = trained_network(estimator)
+    network = trained.network
     if lacking := what_sklearn_lacks(name, estimator, network):
         raise ValueError(
             f"to_sklearn: scikit-learn's {name} cannot express {'; '.join(lacking)}. Fit without "
@@ -268,10 +255,11 @@ def made_for_sklearn(estimator: Any) -> Any:
     if name == CLASSIFIER:
         check_is_fitted(estimator, "_label_binarizer")
         check_decodable(estimator, network)
-    coefs, intercepts = folded_layers(estimator, network, layers)
+    coefs, intercepts = folded_layers(estimator, trained)
     theirs = original(name)
-    defaults = theirs().get_params(deep=False)
-    values = {key: getattr(estimator, key) for key in defaults}
+    # A later scikit-learn may have parameters that are not known here.
+    shared = theirs().get_params(deep=False).keys() & estimator.get_params(deep=False).keys()
+    values = {key: getattr(estimator, key) for key in shared}
     parameters = {key: value for key, value in values.items() if takes(theirs, key, value)}
     if network.layers:
         parameters["activation"] = network.layers[0].activation.name
@@ -279,13 +267,11 @@ def made_for_sklearn(estimator: Any) -> Any:
     state = vars(estimator)
     vars(made).update(deepcopy({key: state[key] for key in SHARED if key in state}))
     made.coefs_, made.intercepts_ = coefs, intercepts
-    made.n_features_in_ = network.n_features
-    made.n_layers_ = len(network.layer_units)
-    made.n_outputs_ = network.n_outputs
-    made.out_activation_ = network.head.link
+    vars(made).update({"n_features_in_": network.n_features, **attributes_of(network)})
     made.t_ = state.get("t_", 0)
     if made.solver in STOCHASTIC:
-        vars(made).update(to_go_on_with(made, state))
+        vars(made).update(records_to_go_on_with(made, state) | to_go_on_with(made))
+    copy_metadata_requests(estimator, made)
     return made
 
 
@@ -294,8 +280,8 @@ def what_sklearn_lacks(name: str, estimator: Any, network: NetworkSpec) -> list[
     lacking = []
     if type(estimator) is not own(name):
         lacking.append(f"{type(estimator).__name__}, a subclass with code of its own")
-    used = list(dict.fromkeys(layer.activation.name for layer in network.layers))
-    others = [activation for activation in used if activation not in ACTIVATIONS]
+    used = list(dict.fromkeys(layer.activation for layer in network.layers))
+    others = [activation for activation in used if activation.name not in ACTIVATIONS]
     lacking += [f"activation={written(activation)}" for activation in others]
     if len(used) > 1:
         texts = ", ".join(map(written, used))
@@ -313,19 +299,12 @@ def what_sklearn_lacks(name: str, estimator: Any, network: NetworkSpec) -> list[
     return lacking
 
 
-def written(activation: str) -> str:
-    """Return how users write the activation that an entry of the registries is."""
-    if activation in CUSTOM_ACTIVATIONS:
-        return "Custom(...)"
-    return f"Blend({activation[6:]!r})" if activation in BLENDS else repr(activation)
-
-
 def is_scaled(estimator: Any, network: NetworkSpec) -> bool:
     return fitted_scaling(estimator, network) is not None
 
 
 def folded_layers(
-    estimator: Any, network: NetworkSpec, layers: Layers
+    estimator: Any, trained: Trained
 ) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
     """Return copies of the layers with all in them that is done to their products and outputs.
 
@@ -334,11 +313,11 @@ def folded_layers(
     ValueError
         If they are more than their precision holds.
     """
-    dtype = np.dtype("float32" if layers.coefs[0].dtype == np.float32 else "float64")
-    extras = fitted_extras(estimator, network)
-    _, coefs, intercepts, _ = folded(network, layers.coefs, layers.intercepts, extras)
-    coefs, intercepts = list(coefs), list(intercepts)
-    scaling = fitted_scaling(estimator, network)
+    dtype = np.dtype("float32" if trained.coefs[0].dtype == np.float32 else "float64")
+    given = list(trained.coefs), list(trained.intercepts)
+    _, *layers, _ = folded(*trained)
+    coefs, intercepts = map(list, layers)
+    scaling = fitted_scaling(estimator, trained.network)
     temperature = fitted_temperature(estimator)
     with np.errstate(over="ignore"):
         if scaling is not None:
@@ -349,7 +328,7 @@ def folded_layers(
             intercepts[-1] = intercepts[-1].astype(np.float64) / temperature
         coefs = [np.array(array, dtype, order="C") for array in coefs]
         intercepts = [np.array(array, dtype) for array in intercepts]
-    changed, given = (coefs, intercepts), (layers.coefs, layers.intercepts)
+    changed = coefs, intercepts
     if are_finite(*given) and not are_finite(*changed):
         raise ValueError(
             f"to_sklearn: with y_scale, temperature and normalization in them the weights are more "
@@ -362,8 +341,8 @@ def are_finite(*groups: list[npt.NDArray[Any]]) -> bool:
     return all(np.isfinite(array).all() for arrays in groups for array in arrays)
 
 
-def to_go_on_with(made: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Return what the stochastic solvers of scikit-learn read where they go on training."""
+def records_to_go_on_with(made: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the records that scikit-learn's stochastic solvers add to where they go on."""
     watches = made.early_stopping
     best_score, best_loss = state.get("best_validation_score_"), state.get("best_loss_")
     return {
@@ -371,9 +350,6 @@ def to_go_on_with(made: Any, state: dict[str, Any]) -> dict[str, Any]:
         "validation_scores_": (numbers_in(state, "validation_scores_") or []) if watches else None,
         "best_validation_score_": or_else(best_score, -np.inf) if watches else None,
         "best_loss_": None if watches else or_else(best_loss, np.inf),
-        "_no_improvement_count": 0,
-        "_best_coefs": [array.copy() for array in made.coefs_],
-        "_best_intercepts": [array.copy() for array in made.intercepts_],
     }
 
 

@@ -3,21 +3,12 @@
 import threading
 from typing import Any
 
+from skmlp._assembling import NAMES, own
 from skmlp._sklearn_compat import network_modules
 
-NAMES = ("MLPClassifier", "MLPRegressor")
 # Module and name of what was replaced -> scikit-learn's own class.
 _replaced: dict[tuple[str, str], Any] = {}
 _lock = threading.Lock()
-
-
-def own(name: str) -> Any:
-    """Return our class of this name."""
-    # Only now: the estimators import what imports this module.
-    from skmlp._classifier import MLPClassifier
-    from skmlp._regressor import MLPRegressor
-
-    return {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[name]
 
 
 def original(name: str) -> Any:

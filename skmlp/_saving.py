@@ -6,30 +6,24 @@ assigned it.
 """
 
 import json
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import (
-    Layers,
-    check_layers,
-    fitted_extras,
-    fitted_network,
-    is_count,
-    of_type,
-    optional,
-    shown,
+from skmlp._assembling import (
+    KEPT,
+    NAMES,
+    assembled,
+    binarizer_from,
+    checked_network,
+    own,
+    plain_binarizer,
 )
-from skmlp._labels import Binarizer, all_of, are_known, check_binarizer, classes_of
-from skmlp._networks import attributes_of
+from skmlp._fitted import shown
 from skmlp._plain_values import CannotBeSaved, Decoder, Encoder
-from skmlp._target_scale import fitted_scaling
-from skmlp._targets import check_decodable
-from skmlp._temperature import fitted_temperature
+from skmlp._sklearn_compat import metadata_requests, set_metadata_requests
 from skmlp._tensor_file import (
     MODEL,
     AnyPath,
@@ -40,61 +34,17 @@ from skmlp._tensor_file import (
     strictly_parsed,
     write_tensors,
 )
-from skmlp._validation import DEVICES
 from skmlp.network.activations import CUSTOM_ACTIVATIONS
 from skmlp.network.losses import CUSTOM_LOSSES
 from skmlp.network.parameters import layout_of
+from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
 from skmlp.network.storage import as_plain, from_plain
-from skmlp.training.history import are_columns
 
 if TYPE_CHECKING:
-    from sklearn.preprocessing import LabelBinarizer
-
     from skmlp._classifier import MLPClassifier
     from skmlp._regressor import MLPRegressor
 
-
-def is_real(value: Any) -> bool:
-    return isinstance(value, int | float | np.floating) and not isinstance(value, bool)
-
-
-def are_reals(value: Any) -> bool:
-    return isinstance(value, list) and all(map(is_real, value))
-
-
-def are_names(value: Any) -> bool:
-    is_vector = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == object
-    return is_vector and all(isinstance(name, str) for name in value)
-
-
-def is_device(value: Any) -> bool:
-    return isinstance(value, str) and value in DEVICES
-
-
-def is_vector(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
-
-
-# What is saved besides the network, its layers and the classes, where an estimator has it.
-SAVED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "feature_names_in_": (are_names, "an array of the names of the features"),
-    "t_": (is_count, "the number of samples seen"),
-    "n_iter_": (is_count, "a number of epochs"),
-    "loss_": (is_real, "a number"),
-    "best_loss_": (optional(is_real), "a number, or None"),
-    "best_validation_score_": (optional(is_real), "a number, or None"),
-    "loss_curve_": (optional(are_reals), "a list of numbers, or None"),
-    "validation_scores_": (optional(are_reals), "a list of numbers, or None"),
-    "validation_loss_curve_": (optional(are_reals), "a list of numbers, or None"),
-    "_history": (are_columns, "the columns of the history"),
-    "stop_reason_": (of_type(str), "a reason in words"),
-    "device_": (is_device, "the name of a device"),
-    "device_reason_": (of_type(str), "a reason in words"),
-    "temperature_": (is_real, "a number"),
-    "y_mean_": (is_vector, "a number for each target"),
-    "y_scale_": (is_vector, "a number for each target"),
-}
 # What reading a text that nobody has written for us may end with.
 UNSOUND = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
@@ -107,21 +57,24 @@ class Saving:
 
         The file is in the safetensors format: arrays, and the parameters as JSON. It holds no code,
         so that whoever loads it need not trust whoever wrote it. The state of the optimizer is not
-        in it: a loaded model predicts, and can be trained on with a fresh one.
+        in it: a loaded model predicts, and can be trained on with a fresh one. Requests of metadata
+        (``set_fit_request``) are, callbacks are not.
 
         Parameters
         ----------
         path : str or path-like
             In a folder that exists; usually it ends with ``.safetensors``. A file of that name is
-            replaced, once the new one is complete.
+            replaced, once the new one is complete, which gets its permissions.
 
         Raises
         ------
         NotFittedError
             If there is nothing to save yet.
         ValueError
-            If a parameter is a function, or an object that is not skmlp's; if the estimator is of
-            a class of your own; or if fitted attributes contradict each other.
+            If a parameter is invalid, a function, or an object that is not skmlp's; if the
+            estimator is of a class of your own; or if fitted attributes contradict each other.
+        TypeError
+            If `path` is none.
         OSError
             If the file cannot be written.
 
@@ -140,30 +93,31 @@ class Saving:
         True
         """
         check_is_fitted(self, "coefs_")
-        if type(self) not in estimator_classes().values():
+        name = type(self).__name__
+        if name not in NAMES or type(self) is not own(name):
             raise CannotBeSaved(
-                f"{type(self).__name__} cannot be saved: it is a class of your own, which is code, "
-                f"and a file holds none. Use one of {' and '.join(estimator_classes())}, or pickle."
+                f"{name} cannot be saved: it is a class of your own, which is code, and a file "
+                f"holds none. Use one of {' and '.join(NAMES)}, or pickle."
             )
-        layers, network, extras = checked_parts(self)
-        encoder = Encoder()
-        for name, array in tensors_of(layers, network, extras).items():
+        trained, encoder = checked_network(self), Encoder()
+        for of, array in tensors_of(trained).items():
             if not can_be_written(array):
                 raise CannotBeSaved(
-                    f"{name}={shown(array)} cannot be saved. Convert it to float32 or float64."
+                    f"{of}={shown(array)} cannot be saved. Convert it to float32 or float64."
                 )
-            encoder.tensors[name] = array
+            encoder.tensors[of] = array
         estimator: Any = self
         parameters, state = estimator.get_params(deep=False), vars(self)
         texts = {
             "parameters": {name: encoder.encode(v, name) for name, v in parameters.items()},
-            "network": encoder.encode(as_plain(network), "network"),
-            "attributes": {n: encoder.encode(state[n], n) for n in SAVED if n in state},
+            "network": encoder.encode(as_plain(trained.network), "network"),
+            "attributes": {n: encoder.encode(state[n], n) for n in KEPT if n in state},
             "classes": encoder.encode(plain_binarizer(state.get("_label_binarizer")), "classes"),
+            "requests": metadata_requests(self),
         }
-        check_no_code(network)
-        metadata = {"skmlp": version_of_skmlp(), "estimator": type(self).__name__}
-        metadata |= {name: json.dumps(value, allow_nan=False) for name, value in texts.items()}
+        check_no_code(trained.network)
+        metadata = {"skmlp": version_of_skmlp(), "estimator": name}
+        metadata |= {of: json.dumps(value, allow_nan=False) for of, value in texts.items()}
         write_tensors(path, MODEL, encoder.tensors, metadata)
 
 
@@ -222,58 +176,6 @@ def version_of_skmlp() -> str:
     return str(import_module("skmlp").__version__)
 
 
-def estimator_classes() -> "dict[str, type[MLPClassifier | MLPRegressor]]":
-    """Return the classes that files know, by the names that stand for them."""
-    from skmlp._classifier import MLPClassifier
-    from skmlp._regressor import MLPRegressor
-
-    return {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
-
-
-def checked_parts(estimator: Any) -> tuple[Layers, NetworkSpec, npt.NDArray[Any]]:
-    """Return layers, network and extras of a fitted estimator, all of which is as fits leave it.
-
-    Raises
-    ------
-    ValueError
-        If anything that is saved is not.
-    """
-    layers = check_layers(estimator)
-    network = fitted_network(estimator, layers.units)
-    extras = fitted_extras(estimator, network)
-    state = vars(estimator)
-    for name, (is_valid, expected) in SAVED.items():
-        if name in state and not is_valid(state[name]):
-            raise ValueError(
-                f"{name} must be {expected}, but is {shown(state[name])}. Restore what was "
-                "fitted, or fit again."
-            )
-    names = state.get("feature_names_in_")
-    if names is not None and len(names) != network.n_features:
-        raise ValueError(
-            f"feature_names_in_ has {len(names)} names, but the network {network.n_features} "
-            "features. Restore what was fitted, or fit again."
-        )
-    is_classifier = type(estimator) is estimator_classes()["MLPClassifier"]
-    is_known = all(head.entry.for_classes == is_classifier for head in network.heads)
-    if not is_known or (len(network.heads) > 1 and not is_classifier):
-        losses = [head.loss.name for head in network.heads]
-        raise ValueError(f"{type(estimator).__name__} has no network with the losses {losses}.")
-    if is_classifier != ("_label_binarizer" in state):
-        raise ValueError(
-            f"This {type(estimator).__name__} {'has no' if is_classifier else 'has'} classes_. "
-            "Fit it first."
-        )
-    if is_classifier:
-        fitted_temperature(estimator)
-        check_decodable(estimator, network)
-        for one in all_of(estimator._label_binarizer):
-            check_classes(one)
-    else:
-        fitted_scaling(estimator, network)
-    return layers, network, extras
-
-
 def check_no_code(network: NetworkSpec) -> None:
     """Refuse a network of which users' functions are a part.
 
@@ -291,50 +193,13 @@ def check_no_code(network: NetworkSpec) -> None:
         )
 
 
-def check_classes(binarizer: "LabelBinarizer") -> None:
-    """Refuse classes that are in no order, or more than their kind has."""
-    kind, labels = binarizer.y_type_, binarizer.classes_
-    is_valid = are_known(labels, labels) and not (kind == "binary" and len(labels) > 2)
-    if not is_valid or (kind == "multiclass" and len(labels) < 3):
-        raise ValueError(f"classes_ of {kind} targets cannot be {labels!r}. Fit again.")
-
-
-def tensors_of(
-    layers: Layers, network: NetworkSpec, extras: npt.NDArray[Any]
-) -> dict[str, npt.NDArray[Any]]:
+def tensors_of(trained: Trained) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a network, by the names that they have in a file."""
+    network, coefs, intercepts, extras = trained
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for layer, (coef, intercept) in enumerate(zip(layers.coefs, layers.intercepts, strict=True)):
+    for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         arrays |= {f"coefs_.{layer}": coef, f"intercepts_.{layer}": intercept}
     return arrays | ({"extras": extras} if layout_of(network).extras else {})
-
-
-def plain_binarizer(binarizer: Binarizer | None) -> Any:
-    """Return what is known of the classes, as plain values."""
-    if binarizer is None:
-        return None
-    plain = [
-        {
-            "labels": one.classes_,
-            "kind": str(one.y_type_),
-            "is_sparse": bool(one.sparse_input_),
-        }
-        for one in all_of(binarizer)
-    ]
-    return plain if isinstance(binarizer, list) else plain[0]
-
-
-def binarizer_from(plain: Any) -> Binarizer:
-    """Return what `plain_binarizer` was given."""
-    from sklearn.preprocessing import LabelBinarizer
-
-    if isinstance(plain, list):
-        return [binarizer_from(one) for one in plain]
-    binarizer = LabelBinarizer()
-    binarizer.y_type_ = plain["kind"]
-    binarizer.sparse_input_ = plain["is_sparse"]
-    binarizer.classes_ = plain["labels"]
-    return binarizer
 
 
 def model_in(file: TensorFile) -> "MLPClassifier | MLPRegressor":
@@ -361,15 +226,21 @@ def model_in(file: TensorFile) -> "MLPClassifier | MLPRegressor":
     extras = decoder.tensor("extras") if layout_of(network).extras else coefs[0][:0, 0]
     binarizer = decoder.decode(strictly_parsed(file.metadata["classes"]))
     attributes = said("attributes")
-    if not attributes.keys() <= SAVED.keys():
-        raise ValueError(f"unknown attributes {sorted(attributes.keys() - SAVED.keys())}")
+    if not attributes.keys() <= KEPT.keys():
+        raise ValueError(f"unknown attributes {sorted(attributes.keys() - KEPT.keys())}")
+    name, parameters = file.metadata["estimator"], said("parameters")
+    if name not in NAMES:
+        raise ValueError(f"it is said to be of {name!r}, which is none of {' and '.join(NAMES)}")
+    if unknown := parameters.keys() - own(name)().get_params(deep=False).keys():
+        raise ValueError(f"{name} has no parameters {sorted(unknown)}")
     model = assembled(
-        estimator_classes()[file.metadata["estimator"]],
-        said("parameters"),
-        *(network, coefs, intercepts, extras),
+        name,
+        parameters,
+        Trained(network, coefs, intercepts, extras),
         None if binarizer is None else binarizer_from(binarizer),
         attributes,
     )
+    set_metadata_requests(model, strictly_parsed(file.metadata["requests"]))
     if unread := file.entries.keys() - decoder.used:
         raise ValueError(f"nothing refers to the arrays {sorted(unread)}")
     return model
@@ -384,32 +255,3 @@ def expected_shapes(network: NetworkSpec) -> dict[str, tuple[int, ...]]:
     if layout.extras:
         shapes["extras"] = (layout.size - layout.intercept_offsets[-1],)
     return shapes
-
-
-def assembled(
-    cls: "type[MLPClassifier | MLPRegressor]",
-    parameters: dict[str, Any],
-    network: NetworkSpec,
-    coefs: list[npt.NDArray[Any]],
-    intercepts: list[npt.NDArray[Any]],
-    extras: npt.NDArray[Any],
-    binarizer: Binarizer | None,
-    attributes: dict[str, Any],
-) -> "MLPClassifier | MLPRegressor":
-    """Return a fitted estimator, made of what it consists of.
-
-    Raises
-    ------
-    ValueError
-        If the parts do not fit each other.
-    """
-    model = cls(**parameters)
-    state = model.__dict__
-    state |= {"_network": network, "coefs_": coefs, "intercepts_": intercepts, "_extras": extras}
-    state |= {"n_features_in_": network.n_features, **attributes_of(network), **attributes}
-    if binarizer is not None:
-        state["_label_binarizer"] = binarizer
-        check_binarizer(model)
-        state["classes_"] = classes_of(binarizer)
-    checked_parts(model)
-    return model

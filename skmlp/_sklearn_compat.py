@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import scipy
 import sklearn
+from sklearn import config_context
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._metadata_requests import SIMPLE_METHODS
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -23,6 +25,10 @@ from sklearn.utils.validation import _check_monotonic_cst, _check_sample_weight
 from skmlp._vocabulary import check_names, value_hint
 
 __all__ = [
+    "CALLBACKS",
+    "OF_NETWORKS",
+    "REQUESTS",
+    "VERSION",
     "AnnouncedHooks",
     "CheckedParameters",
     "Interval",
@@ -34,13 +40,19 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_context",
+    "callback_context",
     "callback_support",
+    "copy_metadata_requests",
     "lbfgs_options",
+    "metadata_requests",
     "network_modules",
     "safe_indexing",
+    "set_metadata_requests",
     "takes",
+    "to_go_on_with",
     "validate_parameters",
     "with_calls",
+    "without_callbacks",
 ]
 
 
@@ -158,6 +170,16 @@ class AnnouncedHooks:
                 )
 
 
+# The attribute that holds an estimator's callbacks, and those that a fit under way has besides.
+CALLBACKS = "_skl_callbacks"
+OF_CALLBACKS = {
+    CALLBACKS,
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+    "_skl_callbacks_to_teardown",
+}
+
+
 def callback_support() -> Any:
     """Return scikit-learn's mixin for estimators that call hooks.
 
@@ -180,12 +202,24 @@ def callback_support() -> Any:
     return CallbackSupportMixin
 
 
+def callback_context(estimator: Any, max_subtasks: int) -> Any:
+    """Open the context of a fit, below which its tasks have theirs."""
+    return callback_support()._init_callback_context(estimator, max_subtasks=max_subtasks)
+
+
+def without_callbacks(estimator: Any) -> Any:
+    """Take from an estimator all that it has of callbacks, and return it."""
+    for name in OF_CALLBACKS:
+        vars(estimator).pop(name, None)
+    return estimator
+
+
 def with_calls(fit: Callable[..., Any]) -> Callable[..., Any]:
     """Let callbacks tear down after a fit what they have set up for it, however it ends."""
 
     @wraps(fit)
     def fit_with_calls(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if "_skl_callbacks" not in vars(self):
+        if CALLBACKS not in vars(self):
             return fit(self, *args, **kwargs)
         from sklearn.callback._callback_support import callback_management_context
 
@@ -215,11 +249,14 @@ class ShownNetwork:
     """Puts the table of a fitted network below scikit-learn's HTML representation."""
 
     def _html_repr(self) -> str:
-        diagram = super()._html_repr()  # type: ignore[misc]
+        estimator: Any = self
+        parent: Any = super()
+        diagram = str(parent._html_repr())
         try:
-            return f"{diagram}{self.summary()._repr_html_()}"  # type: ignore[attr-defined]
-        except Exception:  # not fitted, or any attribute is broken: notebooks show it nevertheless
-            return str(diagram)
+            return f"{diagram}{estimator.summary()._repr_html_()}"
+        # Not fitted, or attributes are no network any more: notebooks show it nevertheless.
+        except (AttributeError, ValueError):
+            return diagram
 
 
 def lbfgs_options() -> dict[str, Any]:
@@ -247,3 +284,73 @@ def takes(estimator_class: Any, name: str, value: Any) -> bool:
     except InvalidParameterError:
         return False
     return True
+
+
+# What scikit-learn puts into pickles of its own classes, ours never.
+VERSION = "_sklearn_version"
+# Attributes of its networks that tell how their training goes on, and what it has made of them.
+OF_NETWORKS = {
+    VERSION,
+    "_best_coefs",
+    "_best_intercepts",
+    "_coef_indptr",
+    "_intercept_indptr",
+    "_no_improvement_count",
+    "_optimizer",
+    "_random_state",
+}
+
+
+def to_go_on_with(network: Any) -> dict[str, Any]:
+    """Return what the stochastic solvers of its networks read where they go on training."""
+    return {
+        "_no_improvement_count": 0,
+        "_best_coefs": [array.copy() for array in network.coefs_],
+        "_best_intercepts": [array.copy() for array in network.intercepts_],
+    }
+
+
+REQUESTS = "_metadata_request"
+
+
+def metadata_requests(estimator: Any) -> dict[str, dict[str, Any]]:
+    """Return which metadata an estimator was told to request, by method; else nothing."""
+    if REQUESTS not in vars(estimator):
+        return {}
+    routing = estimator.get_metadata_routing()
+    return {
+        method: dict(requests)
+        for method in SIMPLE_METHODS
+        if (requests := getattr(routing, method).requests)
+    }
+
+
+def set_metadata_requests(estimator: Any, requests: Any) -> None:
+    """Tell an estimator which metadata to request.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these are no requests that its methods can make.
+    """
+    if not isinstance(requests, dict) or not requests.keys() <= {*SIMPLE_METHODS}:
+        raise ValueError(f"no methods that request metadata: {requests!r}")
+    with config_context(enable_metadata_routing=True):
+        for method, own in requests.items():
+            getattr(estimator, f"set_{method}_request", no_requests)(**own)
+
+
+def no_requests(**requests: Any) -> None:
+    """Stand for a method that takes no metadata."""
+    if requests:
+        raise ValueError(f"nothing takes the metadata {sorted(requests)}")
+
+
+def copy_metadata_requests(source: Any, target: Any) -> None:
+    """Tell an estimator to request what another one does, as far as its methods take that."""
+    known = target.get_metadata_routing()
+    requests = {
+        method: {name: own[name] for name in own if name in getattr(known, method).requests}
+        for method, own in metadata_requests(source).items()
+    }
+    set_metadata_requests(target, requests)

@@ -1,22 +1,21 @@
 """Networks as PyTorch has them: `to_torch`. PyTorch is imported when that is called."""
 
+import importlib
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import check_layers, fitted_extras, fitted_network
+from skmlp._fitted import trained_network
 from skmlp._optional import needed
-from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry
+from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
 from skmlp.network.normalization import EPSILON, MOMENTUM
-from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import LayerSpec, NetworkSpec
+from skmlp.network.parts import named_extras
+from skmlp.network.specs import LayerSpec
 
 INSTALL = "skmlp[torch]"
-Pieces = dict[tuple[int, str], npt.NDArray[Any]]
 OURS = "skmlp._torch_modules"
 
 
@@ -123,9 +122,8 @@ class InTorch:
         """
         torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
-        coefs, intercepts, units = check_layers(self)
-        network = fitted_network(self, units)
-        pieces = pieces_of(network, fitted_extras(self, network))
+        network, coefs, intercepts, extras = trained_network(self)
+        pieces = named_extras(network, extras)
         is_single = coefs[0].dtype == np.float32
         maker = Maker(torch, torch.float32 if is_single else torch.float64)
         modules = []
@@ -137,17 +135,6 @@ class InTorch:
             modules += maker.rest_of_layer(number, layer, own)
         modules.append(maker.linear(coefs[-1], intercepts[-1]))
         return torch.nn.Sequential(*modules).eval()
-
-
-def pieces_of(network: NetworkSpec, extras: FloatArray) -> Pieces:
-    """Return what a network has learned besides weights, by hidden layer and name."""
-    layout = layout_of(network)
-    begin = layout.intercept_offsets[-1]
-    bounds = pairwise(offset - begin for offset in layout.extra_offsets)
-    return {
-        (extra.layer, extra.name): extras[start:stop]
-        for extra, (start, stop) in zip(layout.extras, bounds, strict=True)
-    }
 
 
 class Maker:
@@ -202,10 +189,9 @@ class Maker:
             module = self._torch.nn.PReLU(layer.units)
             module.weight = self._parameter(own["negative_slope"])
             return module
-        if "blend" in own:
-            modules = needed(OURS, "to_torch", install=INSTALL)
-            inner = self._plain_activation(name.removeprefix("blend_"), constants)
-            module = modules.Blend(inner, layer.units)
+        if of := blended_by(name):
+            inner = self._plain_activation(of, constants)
+            module = class_of(self._torch, "Blend")(inner, layer.units)
             module.blend = self._parameter(own["blend"])
             return module
         return self._plain_activation(name, constants)
@@ -215,7 +201,7 @@ class Maker:
         kinds = activation_entry(name).constants
         values = [int(v) if c.whole else v for c, v in zip(kinds, constants, strict=True)]
         arguments = dict(zip(counterpart.constants, values, strict=True))
-        return class_of(self._torch, counterpart)(**arguments, **counterpart.arguments)
+        return class_of(self._torch, counterpart.name)(**arguments, **counterpart.arguments)
 
     def _tensor(self, array: npt.NDArray[Any]) -> Any:
         return self._torch.tensor(np.ascontiguousarray(array), dtype=self._dtype)
@@ -224,8 +210,8 @@ class Maker:
         return self._torch.nn.Parameter(self._tensor(array))
 
 
-def class_of(torch: Any, counterpart: Counterpart) -> Any:
-    """Return the class of a counterpart: PyTorch's, or ours."""
-    if hasattr(torch.nn, counterpart.name):
-        return getattr(torch.nn, counterpart.name)
-    return getattr(needed(OURS, "to_torch", install=INSTALL), counterpart.name)
+def class_of(torch: Any, name: str) -> Any:
+    """Return a class of modules by its name: ours, or else PyTorch's."""
+    # In this order: what PyTorch may once have by one of our names need not be the same.
+    ours = importlib.import_module(OURS)
+    return getattr(ours if hasattr(ours, name) else torch.nn, name)

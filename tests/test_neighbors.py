@@ -7,6 +7,7 @@ import sys
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import sklearn.neural_network as theirs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -105,6 +106,37 @@ def test_what_sklearn_has_fitted_is_taken_over_and_given_back(
     for array in (*model.coefs_, *model.intercepts_, *back.coefs_, *back.intercepts_):
         array += 1.0
     assert fitted_state(fitted) == before
+
+
+def test_parameters_that_a_later_sklearn_has_are_left_to_it(
+    without_kernels, make_problem, monkeypatch
+):
+    X, y = make_problem("regression")
+    model = skmlp.MLPRegressor(hidden_layer_sizes=(3,), alpha=0.5, max_iter=1).fit(X, y)
+    names = [*theirs.MLPRegressor._get_param_names(), "later"]
+    monkeypatch.setattr(theirs.MLPRegressor, "_get_param_names", lambda *_: names)
+    monkeypatch.setattr(theirs.MLPRegressor, "later", "default", raising=False)
+    made = model.to_sklearn()
+    assert made.get_params()["later"] == "default"
+    assert made.alpha == 0.5
+
+
+def test_requests_of_metadata_go_along(without_kernels, make_problem):
+    X, y = make_problem("binary")
+    fitted = theirs.MLPClassifier((4,), max_iter=2, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        fitted.set_fit_request(sample_weight="weight").set_partial_fit_request(classes=True)
+        model = skmlp.from_sklearn(fitted.fit(X, y))
+        model.set_fit_request(X_val=True)
+    assert vars(model)["_metadata_request"].owner is not fitted
+    back = model.to_sklearn()
+    for other in (model, back):
+        routing = other.get_metadata_routing()
+        assert routing.fit.requests["sample_weight"] == "weight"
+        assert routing.partial_fit.requests["classes"] is True
+    assert "X_val" not in back.get_metadata_routing().fit.requests
+    # A pickle of ours holds nothing of theirs.
+    assert b"_multilayer_perceptron" not in pickle.dumps(model)
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -312,6 +312,20 @@ class Lookalike(nn.Linear):
     pass
 
 
+class Bent(nn.Tanh):
+    pass
+
+
+class Net(nn.Sequential):
+    pass
+
+
+def with_weights(weight, bias):
+    linear = nn.Linear(1, 1)
+    linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return linear
+
+
 def hooked(module):
     module.register_forward_hook(lambda *_: None)
     return module
@@ -321,7 +335,49 @@ LINEAR = nn.Linear(4, 4)
 REFUSED = {
     "no sequential": (LINEAR, {}, "takes a torch.nn.Sequential, but got Linear"),
     "nothing": (nn.Sequential(), {}, "has none"),
-    "a subclass": (nn.Sequential(Lookalike(4, 1)), {}, "module 0, Lookalike.* before the first"),
+    "a subclass": (
+        nn.Sequential(Lookalike(4, 1)),
+        {},
+        "module 0, Lookalike.* is of a subclass of Linear, with code of its own",
+    ),
+    "a subclass of what comes later": (
+        nn.Sequential(LINEAR, Bent(), LINEAR),
+        {},
+        "module 1, Bent.* is of a subclass of Tanh, with",
+    ),
+    "a network of its own": (nn.Sequential(Net(LINEAR)), {}, "is of a subclass of Sequential"),
+    "one that waits for data": (
+        nn.Sequential(nn.LazyLinear(3)),
+        {},
+        "module 0, LazyLinear.* has no parameters yet. Pass a batch",
+    ),
+    "no numbers": (nn.Sequential(nn.Linear(4, 1, device="meta")), {}, 'on the device "meta"'),
+    "no inputs": (
+        nn.Sequential(with_weights(torch.ones(2, 0), torch.ones(2))),
+        {},
+        r"has weights of shape \(2, 0\)",
+    ),
+    "no outputs": (
+        nn.Sequential(with_weights(torch.ones(0, 4), torch.ones(0))),
+        {},
+        r"has weights of shape \(0, 4\)",
+    ),
+    "one intercept for all": (
+        nn.Sequential(with_weights(torch.ones(2, 4), torch.ones(1))),
+        {},
+        r"shape \(2, 4\) and a bias of shape \(1,\)",
+    ),
+    "classes of two kinds": (nn.Sequential(LINEAR), {"classes": ["a", None, 1, 2]}, "all of them"),
+    "classes that are not": (
+        nn.Sequential(LINEAR),
+        {"classes": [0.0, float("nan"), 1.0, 2.0]},
+        "all of them",
+    ),
+    "classes that are lists": (
+        nn.Sequential(LINEAR),
+        {"classes": np.array([[], {}, 1, 2], dtype=object)},
+        "all of them",
+    ),
     "an unknown one": (nn.Sequential(LINEAR, nn.RReLU()), {}, "module 1, RReLU.*no counterpart"),
     "a hook": (nn.Sequential(hooked(nn.Linear(4, 1))), {}, "module 0, Linear.*has hooks"),
     "a hook around all": (hooked(nn.Sequential(LINEAR)), {}, "module itself.*has hooks"),
@@ -394,6 +450,19 @@ def test_what_no_estimator_has_is_named(case):
     network, options, expected = REFUSED[case]
     with pytest.raises(ValueError, match=re.compile(expected, re.DOTALL)):
         from_torch(network, **options)
+
+
+@pytest.mark.parametrize("name", ["Maxout", "ScaledLogistic", "Sinc", "Step", "Blend"])
+def test_modules_of_ours_stay_ours(name, monkeypatch):
+    """Whatever PyTorch may once have by their names."""
+    monkeypatch.setattr(nn, name, nn.Identity, raising=False)
+    of = {"ScaledLogistic": "scaled_logistic", "Blend": "blend_tanh"}.get(name, name.lower())
+    network = make_network(4, [make_layer(of, 5)], [head_of(("squared_error", "identity"), 1)])
+    model, parameters = drawn_model(network)
+    sequential = model.to_torch()
+    assert type(sequential[1]).__module__ == "skmlp._torch_modules"
+    assert_allclose(computed(sequential, X), raw_predictions(network, parameters, X), rtol=1e-12)
+    assert_comes_back(network, model, sequential)
 
 
 # What is written
