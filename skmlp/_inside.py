@@ -90,7 +90,8 @@ class Inside(ABC):
             The output: a class, or the number of a prediction (of several targets and
             quantiles as in ``predict(X).reshape(len(X), -1)``). None is the class that is
             predicted for each row, or the only output. With several targets of classes it is a
-            pair of the target's number and a class. "all" means all outputs.
+            pair of the target's number and a class. "all" means all outputs, also where a class has
+            that label: its gradients are then one of the columns.
         baseline : float or array-like, default=None
             Where the way of 'integrated' begins: a row of shape (n_features,), or one for each row
             of X. None means zeros, the mean of scaled features.

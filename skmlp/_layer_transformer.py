@@ -54,7 +54,8 @@ class LayerTransformer(
     Notes
     -----
     Outputs are those behind activation and normalization; nothing is dropped. They are computed
-    as the network's predictions are, and have the precision of its weights.
+    as the network's predictions are, and have the precision of its weights. Where a unit's output
+    is infinite, those of the others may be NaN in that row.
 
     Examples
     --------

@@ -223,6 +223,15 @@ def test_targets_are_outputs_by_their_names():
 
 
 @pytest.mark.usefixtures("reference")
+def test_all_are_all_outputs_where_a_class_is_called_so():
+    model, X = assembled("binary"), rows()
+    model._label_binarizer = fit_binarizer(np.array(["all", "yes"])[np.arange(6) % 2])
+    every = model.input_gradients(X, target="all")
+    assert_array_equal(every[..., 1], model.input_gradients(X, target="yes"))
+    assert_array_equal(every[..., 0], -every[..., 1])
+
+
+@pytest.mark.usefixtures("reference")
 def test_gradients_take_any_X_and_change_nothing(unchanged):
     model, X = assembled("multiclass", ("relu", "prelu"), "batch"), rows()
     X[np.abs(X) < 0.5] = 0.0

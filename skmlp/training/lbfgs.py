@@ -157,7 +157,9 @@ def minimize_lbfgs(
                 callback=progress,
                 bounds=limits,
                 options={
-                    **{"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+                    "maxfun": max_fun,
+                    "maxiter": max_iter,
+                    "gtol": tol,
                     **(extra_options or {}),
                 },
             )
