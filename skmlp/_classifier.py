@@ -27,7 +27,7 @@ from skmlp._labels import (
     learn_classes,
 )
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _fit_context, with_calls
+from skmlp._sklearn_compat import _fit_context
 from skmlp._solvers import uses_lbfgs
 from skmlp._sparse import check_sparse
 from skmlp._splitting import classes_to_stratify
@@ -634,7 +634,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         super().check_parameters()
         check_can_be_fitted(self)
 
-    @with_calls
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

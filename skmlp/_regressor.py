@@ -13,7 +13,7 @@ from skmlp._explained import Outputs, predictions_of
 from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
-from skmlp._sklearn_compat import _fit_context, with_calls
+from skmlp._sklearn_compat import _fit_context
 from skmlp._target_scale import (
     Scaling,
     check_can_be_scaled,
@@ -573,7 +573,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         super().check_parameters()
         check_can_be_scaled(self)
 
-    @with_calls
     @answers_keywords
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

@@ -1,8 +1,7 @@
 """The only module that touches scikit-learn's private names, which may move between releases."""
 
 import warnings
-from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from types import ModuleType
 from typing import Any, Self
 
@@ -51,7 +50,6 @@ __all__ = [
     "takes",
     "to_go_on_with",
     "validate_parameters",
-    "with_calls",
     "without_callbacks",
 ]
 
@@ -183,7 +181,8 @@ OF_CALLBACKS = {
 def callback_support() -> Any:
     """Return scikit-learn's mixin for estimators that call hooks.
 
-    Not inherited: to import it takes up to a second, which all users would wait for.
+    Not inherited: to import it takes up to a second, which all who import us would wait for.
+    scikit-learn's `_fit_context` lets callbacks tear down what they have set up, however fits end.
 
     Raises
     ------
@@ -212,21 +211,6 @@ def without_callbacks(estimator: Any) -> Any:
     for name in OF_CALLBACKS:
         vars(estimator).pop(name, None)
     return estimator
-
-
-def with_calls(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Let callbacks tear down after a fit what they have set up for it, however it ends."""
-
-    @wraps(fit)
-    def fit_with_calls(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if CALLBACKS not in vars(self):
-            return fit(self, *args, **kwargs)
-        from sklearn.callback._callback_support import callback_management_context
-
-        with callback_management_context(self):
-            return fit(self, *args, **kwargs)
-
-    return fit_with_calls
 
 
 class LinkedDocumentation:

@@ -268,6 +268,7 @@ def test_computing_on_the_cpu_imports_nothing_of_cuda(run_python, device):
 
 # Only some fits need them, or only fits, and they take a while to import.
 LATE = {"numba", "sklearn.metrics", "sklearn.model_selection", "sklearn.preprocessing"}
+LATE |= {"rich", "sklearn.callback", "skmlp.callbacks"}
 
 
 def test_import_leaves_to_fits_what_fits_need(installed, tmp_path):
