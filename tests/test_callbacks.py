@@ -197,6 +197,34 @@ def test_a_diverged_fit_ends_its_tasks_and_shows_no_model():
     assert spy.notes[-1] == ("teardown", "fit")
 
 
+@needs_callbacks
+def test_what_a_fit_leaves_open_is_ended_without_a_model(monkeypatch):
+    """An iteration that comes to nothing, and an epoch that Ctrl-C ends."""
+    seen = []
+    spy = Spy(lambda estimator, context, fitted: seen.append(fitted))
+    classifier(spy, solver="lbfgs", tol=1e10).fit(X, LABELS)
+    notes = [("setup", "fit"), ("begin", "fit"), ("end", "fit"), ("teardown", "fit")]
+    iteration = [("begin", "lbfgs-iteration"), ("end", "lbfgs-iteration")]
+    assert spy.notes == [*notes[:2], *iteration, *notes[2:]]
+    assert seen == [None]
+
+    spy.notes.clear()
+    begin = Trainer.begin
+
+    def interrupt(trainer):
+        begin(trainer)
+        if trainer.n_epochs == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "begin", interrupt)
+    with pytest.warns(Warning, match="interrupted"):
+        model = classifier(spy).fit(X, LABELS)
+    assert (model.n_iter_, model.stop_reason_) == (1, "interrupted")
+    epoch = [("begin", "epoch"), ("end", "epoch")]
+    assert spy.notes == [*notes[:2], *epoch, *epoch, *notes[2:]]
+    assert seen[-1] is None
+
+
 def test_without_callbacks_several_epochs_are_planned_at_once(monkeypatch):
     plans = []
     plan = Trainer.plan
@@ -353,6 +381,12 @@ def test_loggers(tmp_path):
     ]
     model.set_params(max_iter=1, early_stopping=False).fit(X, LABELS)
     assert len(path.read_text().splitlines()) == len(lines) + 1
+    path.unlink()
+    diverging = {**OPTIONS, "learning_rate_init": 1e200, "solver": "sgd"}
+    with pytest.raises(ValueError, match="diverged"):
+        MLPRegressor(**diverging).set_callbacks(loggers[0]).fit(X, Y)
+    *_, last = path.read_text().splitlines()
+    assert json.loads(last, parse_constant=pytest.fail)["loss"] is None
     path.unlink()
     GridSearchCV(classifier(loggers[0], max_iter=1), {"alpha": [0.1, 1.0]}, cv=2).fit(X, LABELS)
     names = {found.name for found in tmp_path.glob("run*")}
