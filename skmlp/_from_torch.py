@@ -192,7 +192,7 @@ class Reader:
         check_unchanged(position, module)
         if kind is self._nn.Linear:
             self._take_linear(position, module)
-        elif kind is self._nn.Identity or self._is_flattening(module):
+        elif kind is self._nn.Identity or self._is_flat(module):
             pass
         elif kind is self._nn.Dropout:
             self._take_dropout(position, module)
@@ -247,10 +247,10 @@ class Reader:
         intercept = self._array_or(0.0, position, module, module.bias, coef[0])
         self._blocks.append(Block(position, coef, intercept))
 
-    def _is_flattening(self, module: Any) -> bool:
-        """Whether it changes nothing about rows of features."""
-        is_first = type(module) is self._nn.Flatten and not self._blocks
-        return is_first and (module.start_dim, module.end_dim) == (1, -1)
+    def _is_flat(self, module: Any) -> bool:
+        """Whether it makes a row of each sample, which it is."""
+        is_one = type(module) is self._nn.Flatten
+        return is_one and (module.start_dim, module.end_dim) == (1, -1)
 
     def _take_dropout(self, position: str, module: Any) -> None:
         share = float(module.p)

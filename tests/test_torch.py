@@ -25,6 +25,7 @@ from skmlp.network.losses import LOSSES
 from skmlp.network.parameters import layout_of
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
+_torch_modules = pytest.importorskip("skmlp._torch_modules")
 nn = torch.nn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -144,6 +145,7 @@ def test_tensors_are_copies_and_the_generator_is_left_alone():
     model, parameters = drawn_model(network)
     before = torch.random.get_rng_state()
     sequential = model.to_torch()
+    assert (sequential[1].momentum, sequential[1].eps) == (0.1, 1e-5)
     assert torch.equal(torch.random.get_rng_state(), before)
     expected, extras = computed(sequential, X), layout_of(network).extras_of(parameters).copy()
     for array in (*model.coefs_, *model.intercepts_, model._extras):
@@ -208,7 +210,7 @@ def double(*modules):
 @pytest.mark.parametrize("end", [None, nn.Softmax(dim=1), nn.LogSoftmax(dim=-1)])
 def test_classifiers(end):
     """Labels in any order belong to the outputs as given."""
-    network = double(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    network = double(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
     labels = ["b", "c", "a"]
     whole = network if end is None else nn.Sequential(network, end)  # one within the other
     model = from_torch(whole, classes=labels)
@@ -283,6 +285,7 @@ def test_modules_that_are_used_twice():
     assert_array_equal(model.coefs_[0], model.coefs_[2])
 
 
+@pytest.mark.usefixtures("reference")
 def test_parameters_describe_the_network():
     network = nn.Sequential(
         nn.Dropout(0.1),
@@ -308,6 +311,24 @@ def test_parameters_describe_the_network():
     )
     assert_array_equal(model.intercepts_[0], np.zeros(6))
     assert model.coefs_[0].dtype == np.float32
+    assert model.n_iter_ == 0
+    raw = computed(network.eval(), X.astype("float32"))[:, 0]
+    assert_allclose(model.predict(X.astype("float32")), raw, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_users_belong_to_the_network():
+    loss = losses.Custom(square_of_difference, slope_of_square)
+    model = from_torch(nn.Sequential(nn.Linear(4, 1)), loss=loss)
+    assert model._custom == (loss,)
+    assert model._network.heads[0].loss.name == loss.formula().name
+
+
+def square_of_difference(y, raw):
+    return (raw - y) ** 2
+
+
+def slope_of_square(y, raw):
+    return 2.0 * (raw - y)
 
 
 class Lookalike(nn.Linear):
@@ -328,8 +349,13 @@ def with_weights(weight, bias):
     return linear
 
 
-def hooked(module):
-    module.register_forward_hook(lambda *_: None)
+def hooked(module, register="register_forward_hook"):
+    getattr(module, register)(lambda *_: None)
+    return module
+
+
+def with_forward(module, function):
+    module.forward = function
     return module
 
 
@@ -382,6 +408,36 @@ REFUSED = {
     ),
     "an unknown one": (nn.Sequential(LINEAR, nn.RReLU()), {}, "module 1, RReLU.*no counterpart"),
     "a hook": (nn.Sequential(hooked(nn.Linear(4, 1))), {}, "module 0, Linear.*has hooks"),
+    "a hook before it": (
+        nn.Sequential(hooked(nn.Linear(4, 1), "register_forward_pre_hook")),
+        {},
+        "module 0, Linear.*has hooks",
+    ),
+    "a function of its own": (
+        nn.Sequential(with_forward(nn.Linear(4, 1), torch.relu)),
+        {},
+        "module 0, Linear.*has hooks",
+    ),
+    "another way to flatten": (
+        nn.Sequential(nn.Flatten(0), LINEAR),
+        {},
+        "module 0, Flatten.*stands before the first Linear",
+    ),
+    "a low threshold": (
+        nn.Sequential(LINEAR, nn.Softplus(threshold=5.0), LINEAR),
+        {},
+        "module 1, Softplus.*no counterpart",
+    ),
+    "softmax of columns": (
+        nn.Sequential(LINEAR, nn.Softmax(dim=0), LINEAR),
+        {},
+        "module 1, Softmax.*no counterpart",
+    ),
+    "pieces that are too many": (
+        nn.Sequential(LINEAR, _torch_modules.Maxout(3), LINEAR),
+        {},
+        "module 1, Maxout.*cannot divide 4 columns",
+    ),
     "a hook around all": (hooked(nn.Sequential(LINEAR)), {}, "module itself.*has hooks"),
     "another order": (
         *(nn.Sequential(LINEAR, nn.ReLU(), nn.BatchNorm1d(4), LINEAR), {}),
