@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,3 +250,10 @@ def test_what_cuda_does_not_heed_is_named(kind, field, named, monkeypatch):
 def test_normalizations_that_cuda_does_not_know_are_named(monkeypatch):
     monkeypatch.setattr(vocabulary, "NORMALIZED", (None, "layer"))
     assert what_is_lacking(RICH, None) == ["normalization='batch'"]
+
+
+def test_what_only_steps_of_training_do_is_not_lacking_where_there_are_none():
+    """A model that was fitted with it on a CPU predicts on a GPU."""
+    noisy = replace(RICH, inputs=replace(RICH.inputs, noise=0.1, mixup=0.2))
+    assert what_is_lacking(noisy, LION) == ["input_noise", "mixup"]
+    assert what_is_lacking(noisy, None) == []

@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,9 @@ def test_predictions(key):
     single = outputs_of(CudaEngine(), network, X.astype(np.float32), "float32")
     assert single.dtype == np.float32
     assert_allclose(single, expected, rtol=1e-5, atol=1e-6)
+    # What only steps of training do.
+    noisy = replace(network, inputs=replace(network.inputs, noise=0.5, mixup=0.2))
+    assert_array_equal(outputs_of(CudaEngine(), noisy, X), outputs_of(CudaEngine(), network, X))
 
 
 def test_predictions_in_pieces_and_of_chosen_rows(monkeypatch):

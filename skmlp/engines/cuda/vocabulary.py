@@ -6,7 +6,7 @@ the business of programs (`programs.py`), which have kernels compiled for what t
 """
 
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from skmlp.engines.base import EpochPlan, FitTask
@@ -181,7 +181,10 @@ def what_is_lacking(network: NetworkSpec, optimizer: OptimizerSpec | None) -> li
     lacking : list of str
         In the words of the estimators' parameters; empty if all of it can be computed.
     """
-    lacking = unheeded(network, network.inputs, *network.layers, *network.heads)
+    inputs = network.inputs
+    if optimizer is None:  # only steps of training add noise and mix
+        inputs = replace(inputs, noise=0.0, mixup=0.0)
+    lacking = unheeded(network, inputs, *network.layers, *network.heads)
     for layer in network.layers:
         if lacking_of_activation(layer.entry):
             lacking.append(f"activation={shown(layer.activation.name)}")
