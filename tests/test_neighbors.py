@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 import skmlp
 from skmlp import activations, losses
 from skmlp._patching import original
+from skmlp._sklearn_compat import OF_NETWORKS
 from skmlp._validation import HIDDEN_ACTIVATIONS
 from skmlp.engines.reference import ReferenceEngine
 
@@ -91,6 +92,8 @@ def test_what_sklearn_has_fitted_is_taken_over_and_given_back(
     assert model.get_params() == type(model)(**fitted.get_params()).get_params()
     assert_same_predictions(pickle.loads(pickle.dumps(model)), model, X, 0.0)
     assert model.history_["loss"] == getattr(fitted, "loss_curve_", [])
+    assert (model.device_, model.device_reason_) == ("cpu", "It was fitted by scikit-learn.")
+    assert getattr(model, "temperature_", None) == (1.0 if head in FOR_CLASSES else None)
     if fitted.early_stopping:
         assert model.history_["validation_score"] == fitted.validation_scores_
 
@@ -102,7 +105,13 @@ def test_what_sklearn_has_fitted_is_taken_over_and_given_back(
     assert {name for name in vars(back) if name.endswith("_")} == attributes
     for name in attributes:
         assert are_equal(getattr(back, name), getattr(fitted, name)), name
-    # Nothing is shared with what was taken over.
+    # Nothing is shared with what was taken over, nor with what scikit-learn would go back to.
+    if head in FOR_CLASSES:
+        assert back._label_binarizer is not model._label_binarizer
+        assert not np.shares_memory(back.classes_, model.classes_)
+    for kept, own in zip(getattr(back, "_best_coefs", []), back.coefs_, strict=False):
+        assert_array_equal(kept, own)
+        assert not np.shares_memory(kept, own)
     for array in (*model.coefs_, *model.intercepts_, *back.coefs_, *back.intercepts_):
         array += 1.0
     assert fitted_state(fitted) == before
@@ -458,6 +467,7 @@ def test_pickles_of_sklearn_are_loaded_as_ours(without_kernels, make_problem, ma
                 network = loaded[-1] if hasattr(loaded, "steps") else loaded
                 assert type(network).__module__.startswith("skmlp.")
                 assert network.get_params().keys() == type(network)().get_params().keys()
+                assert not OF_NETWORKS & vars(network).keys()
                 if hasattr(network, "coefs_"):
                     assert_same_predictions(loaded, model, X)
                 else:
