@@ -250,7 +250,6 @@ def input_gradients(
     """
     check_method(method, baseline, n_steps, noise)
     origin = baseline_of(baseline, X.shape)
-    outputs.chosen(target)  # raises before anything is computed
     around = Around(int(n_steps), float(noise), check_random_state(random_state))
     trained = in_doubles(trained)
     n_draws = around.n_steps if method == "smoothgrad" else 1

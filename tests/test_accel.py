@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import py_compile
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import skmlp
 from skmlp import accel
+from skmlp._base import BaseMLP
 
 ROOT = Path(skmlp.__file__).resolve().parent.parent
 
@@ -134,19 +136,24 @@ def test_script_runs_as_it_is_with_our_networks(run, tmp_path):
 
 
 def test_errors_are_those_of_the_script(run, tmp_path):
-    """Exit code and traceback are what Python itself gives."""
+    """Exit code and traceback are what Python itself gives, and so is where modules are found.
+
+    Not in the folder of the script, where Python is told to be careful.
+    """
     script = tmp_path / "failing.py"
     script.write_text(
         "import sys\n"
         "def fail():\n    raise KeyError('x') from ValueError('y')\n"
-        "print(sys.argv[0], __file__)\n"
+        "print(sys.argv[0], __file__, sys.path[0])\n"
         "fail()\n"
     )
-    plain, ours = run("failing.py"), run("-m", "skmlp.accel", "failing.py")
+    plain, ours = run("-P", "failing.py"), run("-P", "-m", "skmlp.accel", "failing.py")
     assert ours.returncode == plain.returncode == 1
     assert plain.stderr.splitlines()[-1] == "KeyError: 'x'"
     assert ours.stderr == plain.stderr
-    assert ours.stdout == plain.stdout == f"failing.py {script}\n"
+    assert ours.stdout == plain.stdout
+    assert ours.stdout.split()[:2] == ["failing.py", str(script)]
+    assert ours.stdout.split()[2] != str(tmp_path)
 
 
 def test_module_runs_as_after_python_m(run, tmp_path):
@@ -188,6 +195,38 @@ def test_mistakes_are_answered(capsys, arguments, message):
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert neural_network.MLPClassifier is MLPClassifier
+
+
+def test_what_python_runs_that_is_no_text(tmp_path, capsys):
+    (tmp_path / "app").mkdir()
+    main = tmp_path / "app" / "__main__.py"
+    main.write_text("import beside\nprint(__name__, beside.__name__)\n")
+    (tmp_path / "app" / "beside.py").write_text("")
+    (tmp_path / "only.py").write_text("print(__name__)\n")
+    compiled = py_compile.compile(str(tmp_path / "only.py"), str(tmp_path / "only.pyc"))
+    accel.run_script(str(tmp_path / "app"))
+    accel.run_script(compiled)
+    assert capsys.readouterr().out.split() == ["__main__", "beside", "__main__"]
+
+
+def test_what_a_fit_predicts_by_itself_is_not_counted(monkeypatch, capsys):
+    """And only the process that was started says what it has done."""
+    for name in ("_fit", "_compute"):
+        monkeypatch.setattr(BaseMLP, name, getattr(BaseMLP, name))  # and so puts it back
+    tally = accel.Tally()
+    tally.watch()
+    X, y = load_iris(return_X_y=True)
+    settings = {"early_stopping": True, "scoring": "accuracy", "max_iter": 2, "random_state": 0}
+    with pytest.warns(Warning, match="converge"):
+        model = skmlp.MLPClassifier((3,), **settings).fit(X, y)
+    model.predict(X)
+    tally.report()
+    said = r"skmlp\.accel: MLPClassifier: 1 fit in \d+\.\d\d s on cpu, 1 prediction\.\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        tally.report()
+    assert capsys.readouterr().err == ""
 
 
 def test_folder_that_imports_are_looked_for_in(tmp_path):

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skmlp._base
@@ -458,6 +459,19 @@ def test_transformers_stand_where_others_do(make_problem):
     pipeline = make_pipeline(network, LogisticRegression())
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, y)
     assert len(search.cv_results_["params"]) == 4
+
+
+def test_tags_are_those_of_the_network():
+    """Of an estimator that takes what it is given, the precision of X is that of the result."""
+    for network, preserved in (
+        (MLPClassifier(), ["float64", "float32"]),
+        (MLPClassifier(dtype="float64"), ["float64"]),
+        (FrozenEstimator(MLPClassifier(dtype="float32")), ["float64"]),
+    ):
+        tags = get_tags(LayerTransformer(network))
+        assert tags.transformer_tags.preserves_dtype == preserved
+        assert tags.target_tags.required == get_tags(network).target_tags.required
+        assert tags.input_tags.sparse
 
 
 @pytest.mark.usefixtures("reference")
