@@ -171,7 +171,7 @@ def leaky_relu(z: Value, slope: Number) -> Value:
 def gelu(z: Value) -> Value:
     root = z * 0.7071067811865476
     # ONNX Runtime has it in single precision only.
-    return 0.5 * z * (root.cast(np.float32).do("Erf").cast(z.graph.dtype) + 1.0)
+    return 0.5 * z.do("Max", -40.0) * (root.cast(np.float32).do("Erf").cast(z.graph.dtype) + 1.0)
 
 
 def gelu_tanh(z: Value) -> Value:
@@ -187,7 +187,7 @@ def silu(z: Value) -> Value:
 
 
 def mish(z: Value) -> Value:
-    return z * softplus(z).do("Tanh")
+    return z.do("Max", -1e30) * softplus(z).do("Tanh")
 
 
 def softsign(z: Value) -> Value:
@@ -236,7 +236,7 @@ EXPRESSIONS: dict[str, Callable[..., Value]] = {
     "sinc": sinc,
     "exponential": lambda z: z.do("Exp"),
     "hard_sigmoid": lambda z: ((z + 3.0) / 6.0).within(0.0, 1.0),
-    "hard_swish": lambda z: z * ((z + 3.0).within(0.0, 6.0) / 6.0),
+    "hard_swish": lambda z: z.do("Max", -3.0) * ((z + 3.0).within(0.0, 6.0) / 6.0),
     "hard_tanh": lambda z: z.within(-1.0, 1.0),
     "relu6": lambda z: z.within(0.0, 6.0),
     "step": lambda z: z.is_above(0.0, z.graph.dtype),

@@ -69,7 +69,7 @@ def register_skl2onnx() -> None:
     >>> from sklearn.preprocessing import StandardScaler
     >>> import skmlp
     >>> skmlp.register_skl2onnx()
-    >>> X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
+    >>> X = np.linspace(-1, 1, 40).reshape(20, 2)
     >>> network = skmlp.MLPRegressor(solver="lbfgs", random_state=0)
     >>> model = make_pipeline(StandardScaler(), network).fit(X, X[:, 0])
     >>> exported = skl2onnx.to_onnx(model, X[:1], target_opset=18)
