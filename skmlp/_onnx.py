@@ -29,7 +29,7 @@ from skmlp.network.activations import CUSTOM_ACTIVATIONS
 from skmlp.network.folding import folded
 from skmlp.network.normalization import EPSILON
 from skmlp.network.parts import Trained, named_extras
-from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import LabelBinarizer
@@ -248,15 +248,13 @@ class TargetOutputs(NamedTuple):
 
     Attributes
     ----------
-    labels : Value of shape (n_samples, n_labels)
-    n_labels : int
+    labels : Value of shape (n_samples, 1), or (n_samples, n_labels) if multilabel
     scores : Value of shape (n_samples, n_scores)
         Probabilities, or scores of a hinge loss.
     n_scores : int
     """
 
     labels: Value
-    n_labels: int
     scores: Value
     n_scores: int
 
@@ -278,51 +276,44 @@ def targets_of(
         end = begin + head.units
         own = raw if head.units == network.n_outputs else raw.columns(begin, end)
         begin = end
-        label, n_labels = predicted_labels(own, head, one, labels, threshold_of(network))
+        outputs = LINK_EXPRESSIONS[head.link](own, 1, head.units)
+        label = predicted_labels(outputs, one, labels, threshold_of(network))
+        scores, n_scores = outputs, head.units
         if has_probabilities(network):
+            if temperature != 1.0:
+                outputs = LINK_EXPRESSIONS[head.link](tempered(own, temperature), 1, head.units)
             is_only = len(binarizers) == 1
-            scores, n_scores = probabilities(own, head, one, temperature, is_only=is_only)
-        else:
-            scores, n_scores = own, head.units
-        targets.append(TargetOutputs(label, n_labels, scores, n_scores))
+            scores, n_scores = probabilities(outputs, head.units, one, is_only=is_only)
+        targets.append(TargetOutputs(label, scores, n_scores))
     return targets
 
 
 def predicted_labels(
-    raw: Value,
-    head: HeadSpec,
-    binarizer: "LabelBinarizer",
-    classes: npt.NDArray[Any],
-    threshold: float,
-) -> tuple[Value, int]:
-    """Return the labels that are predicted, and how many for each row, as `decode_labels` does."""
-    outputs = LINK_EXPRESSIONS[head.link](raw, 1, head.units)
+    outputs: Value, binarizer: "LabelBinarizer", classes: npt.NDArray[Any], threshold: float
+) -> Value:
+    """Return the labels that are predicted, as `decode_labels` does."""
     if binarizer.y_type_ == MULTILABEL:
-        return outputs.is_above(threshold, np.int64), head.units
+        return outputs.is_above(threshold, np.int64)
     if is_binary(binarizer):
         number = outputs.is_above(threshold, np.int64)
     else:
         number = outputs.do("ArgMax", axis=1)
-    return Value(raw.graph, raw.graph.constant(classes)).do("Gather", number), 1
+    return Value(outputs.graph, outputs.graph.constant(classes)).do("Gather", number)
+
+
+def tempered(raw: Value, temperature: float) -> Value:
+    """Return raw predictions divided by a temperature, never infinite, as `scaled` does."""
+    floats = raw.graph.dtype.type
+    smallest, largest = float(np.nextafter(floats(0), floats(1))), float(np.finfo(floats).max)
+    return (raw / min(max(temperature, smallest), largest)).within(-largest, largest)
 
 
 def probabilities(
-    raw: Value,
-    head: HeadSpec,
-    binarizer: "LabelBinarizer",
-    temperature: float,
-    *,
-    is_only: bool,
+    outputs: Value, n_units: int, binarizer: "LabelBinarizer", *, is_only: bool
 ) -> tuple[Value, int]:
     """Return the probabilities of classes, and how many for each row, as `predict_proba` does."""
-    if temperature != 1.0:
-        floats = raw.graph.dtype.type
-        smallest, largest = float(np.nextafter(floats(0), floats(1))), float(np.finfo(floats).max)
-        # As in `scaled`: never infinite.
-        raw = (raw / min(max(temperature, smallest), largest)).within(-largest, largest)
-    outputs = LINK_EXPRESSIONS[head.link](raw, 1, head.units)
-    if head.units > 1:
-        return outputs, head.units
+    if n_units > 1:
+        return outputs, n_units
     if len(binarizer.classes_) == 1 and not is_only:
         return 0.0 * outputs + 1.0, 1
     return (1.0 - outputs).beside(outputs), 2
@@ -332,28 +323,23 @@ def write_classes(graph: ProtoGraph, estimator: Any, network: NetworkSpec, raw: 
     """Make labels, and probabilities or scores, of a classifier outputs."""
     check_is_fitted(estimator, "_label_binarizer")
     check_decodable(estimator, network)
-    classes = common_labels([one.classes_ for one in all_of(estimator._label_binarizer)])
+    binarizer = estimator._label_binarizer
+    classes = common_labels([one.classes_ for one in all_of(binarizer)])
     targets = targets_of(estimator, network, raw, classes)
-    is_multilabel = targets[0].n_labels > 1
-    kind = np.dtype(np.int64) if is_multilabel else classes[0].dtype
     if len(targets) > 1:
         labels = targets[0].labels.beside(*(target.labels for target in targets[1:]))
-        graph.output(LABEL, labels, (len(targets),), kind)
-    elif is_multilabel:
-        graph.output(LABEL, targets[0].labels, (targets[0].n_labels,), kind)
+        graph.output(LABEL, labels, (len(targets),), classes[0].dtype)
+    elif binarizer.y_type_ == MULTILABEL:
+        graph.output(LABEL, targets[0].labels, (network.n_outputs,), np.int64)
     else:
-        graph.output(LABEL, flat(targets[0].labels), (), kind)
-    name = name_of_scores(network)
+        graph.output(LABEL, flat(targets[0].labels), (), classes[0].dtype)
+    name = "probabilities" if has_probabilities(network) else "scores"
     for number, target in enumerate(targets):
         own = f"{name}_{number}" if len(targets) > 1 else name
         if target.n_scores == 1 and not has_probabilities(network):
             graph.output(own, flat(target.scores), ())
         else:
             graph.output(own, target.scores, (target.n_scores,))
-
-
-def name_of_scores(network: NetworkSpec) -> str:
-    return "probabilities" if has_probabilities(network) else "scores"
 
 
 def common_labels(classes: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:

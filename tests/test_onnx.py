@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from skl2onnx._parse import sklearn_parsers_map
 from skl2onnx._supported_operators import sklearn_operator_name_map
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingRegressor, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -189,8 +189,12 @@ def test_networks_of_all_kinds():
 
 def test_any_number_of_rows():
     """Row by row as in a batch, and for no rows at all."""
-    for own_head in (head("gaussian_nll"), head(losses.Quantile((0.2, 0.8)), 2)):
-        layers = [make_layer("maxout", 5, 0.0, None, "layer"), make_layer("softmax", 3)]
+    hidden = [make_layer("maxout", 5, 0.0, None, "layer"), make_layer("softmax", 3)]
+    for layers, own_head in (
+        (hidden, head("gaussian_nll")),
+        (hidden, head(losses.Quantile((0.2, 0.8)), 2)),
+        ([], head("poisson", 2)),
+    ):
         model = drawn_model(make_network(4, layers, [own_head]), "float64")
         proto, expected = model.to_onnx(), model.predict(X)
         assert run(proto, X[:0])["prediction"].shape == expected[:0].shape
@@ -337,6 +341,13 @@ def test_labels_that_onnx_has_not(classes):
         model.to_onnx()
 
 
+def test_labels_of_several_targets_are_of_one_type():
+    model = fitted("several of objects")
+    model._label_binarizer[0].classes_ = np.array([1, 2, 3], dtype=object)
+    with pytest.raises(ValueError, match="objects of several types, but an output"):
+        model.to_onnx()
+
+
 def test_what_is_not_fitted():
     with pytest.raises(NotFittedError):
         MLPClassifier().to_onnx()
@@ -463,6 +474,10 @@ def test_searches_and_ensembles():
         found = converted(model, X.astype("float32"), options={id(model): {"zipmap": False}})
         assert_array_equal(found["label"], model.predict(X))
         assert_allclose(found["probabilities"], model.predict_proba(X), atol=1e-5)
+    member = MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0)
+    stack = StackingRegressor([("a", member), ("b", member)], member, cv=2).fit(X, X[:, 0])
+    [found] = converted(stack).values()
+    assert_allclose(found[:, 0], stack.predict(X), rtol=1e-12)
 
 
 def test_versions_of_models():

@@ -20,6 +20,7 @@ CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
 OPTIONAL = (
     *CUDA,
     "dask",
+    "emlearn",
     "jax",
     "matplotlib",
     "onnx",
