@@ -205,10 +205,11 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     ValueError
         If the model is to be of too old a version, or has what ONNX has not.
     """
-    if container.target_opset < OPSET:
+    opset = container.target_opset_onnx
+    if opset < OPSET:
         raise ValueError(
-            f"skmlp's networks need target_opset={OPSET} or later, but it is "
-            f"{container.target_opset}. Leave it out, or raise it."
+            f"skmlp's networks need target_opset={OPSET} or later, but it is {opset}. Leave it "
+            "out, or raise it."
         )
     model, variable = operator.raw_operator, operator.inputs[0]
     types = part_of_skl2onnx("common.data_types")

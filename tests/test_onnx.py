@@ -43,6 +43,13 @@ CONSTANTS = {
     "softplus": (3.0,),
     "scaled_logistic": (2.0, -0.5),
 }
+EXTREME = {
+    "leaky_relu": (1e6,),
+    "elu": (1e6,),
+    "celu": (1e-6,),
+    "softplus": (1e6,),
+    "scaled_logistic": (-1e6, 1e6),
+}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 # ONNX Runtime has the error function in single precision only.
 TOLERANCE_OF_GELU = {"float32": 1e-5, "float64": 1e-6}
@@ -100,7 +107,8 @@ def test_every_entry_has_an_expression():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_formulas_over_the_whole_range(dtype):
+@pytest.mark.parametrize("given", [CONSTANTS, {}, EXTREME], ids=["some", "defaults", "extreme"])
+def test_formulas_over_the_whole_range(dtype, given):
     """Where they are steep and where they end, and for numbers of nearly any size."""
     large = np.array([30.0, 88.0, 1e3, 1e5, 1e9, 1e20, 1e35, np.inf])
     z = np.concatenate([np.linspace(-12, 12, 481), [0.0, 1e-3, 1e-6, -1e-6], large, -large])
@@ -108,13 +116,13 @@ def test_formulas_over_the_whole_range(dtype):
     names = [name for name in [*HIDDEN, *BLENDS] if make_layer(name, 1).entry.is_elementwise]
     graph = ProtoGraph(onnx, dtype)
     for name in names:
-        layer = make_layer(name, 1, 0.0, CONSTANTS.get(name))
+        layer = make_layer(name, 1, 0.0, given.get(name))
         numbers = [graph.floats([0.7], "learned") for _ in layer.entry.learned]
         graph.output(name, activated(Value(graph, "X"), layer, numbers), (1,))
     outputs = run(graph.model("formulas", 1), z.reshape(-1, 1))
     for name, values in outputs.items():
         entry = make_layer(name, 1).entry
-        constants = CONSTANTS.get(name, tuple(c.default for c in entry.constants))
+        constants = given.get(name, tuple(c.default for c in entry.constants))
         expected = applied(
             entry.value, z.astype(np.float64), constants, [np.array(0.7)] * len(entry.learned)
         )
