@@ -13,11 +13,14 @@ from skmlp._patching import patch_sklearn, unpatch_sklearn
 from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._saving import load
+from skmlp._skl2onnx import register_if_imported, register_skl2onnx
+from skmlp._trusted import TRUSTED_TYPES
 from skmlp._warmup import warmup
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "TRUSTED_TYPES",
     "LayerTransformer",
     "MLPClassifier",
     "MLPRegressor",
@@ -27,7 +30,10 @@ __all__ = [
     "from_torch",
     "load",
     "patch_sklearn",
+    "register_skl2onnx",
     "show_devices",
     "unpatch_sklearn",
     "warmup",
 ]
+
+register_if_imported()

@@ -63,6 +63,7 @@ from skmlp._networks import (
     describe_network,
     register_custom,
 )
+from skmlp._onnx import InOnnx
 from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._progress import draws_bar, progress_of
@@ -141,6 +142,7 @@ class BaseMLP(
     Inside,
     Saving,
     InTorch,
+    InOnnx,
     ToSklearn,
     BaseEstimator,
     ABC,

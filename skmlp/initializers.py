@@ -348,6 +348,14 @@ class Weights:
     def __hash__(self) -> int:
         return hash(tuple(coef.shape for coef in self.coefs))
 
+    # Pickled without what some files cannot hold: dictionaries by anything but text, in skops's.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "extras": [(*key, array) for key, array in self.extras.items()]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        vars(self)["extras"] = {(layer, name): array for layer, name, array in state["extras"]}
+
     def __deepcopy__(self, memo: Any) -> "Weights":
         return self  # what never changes, clones may share
 

@@ -28,7 +28,7 @@ PUBLIC = [
     getattr(module, name)
     for module in (skmlp, skmlp.initializers, skmlp.optimizers, skmlp.schedules)
     for name in module.__all__
-    if name != "__version__"
+    if name not in ("__version__", "TRUSTED_TYPES")  # which are plain values
 ]
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from skmlp import MLPRegressor, from_torch
+from skmlp import MLPRegressor, from_torch, register_skl2onnx
 from skmlp._optional import needed
 
 
@@ -47,3 +47,12 @@ def test_networks_of_pytorch_need_it(monkeypatch):
         MLPRegressor().to_torch()
     with pytest.raises(ImportError, match="from_torch needs torch"):
         from_torch(None)
+
+
+def test_onnx_models_need_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"to_onnx needs onnx, .* pip install 'skmlp\[onnx\]'"):
+        MLPRegressor().to_onnx()
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match=r"register_skl2onnx needs .*'skmlp\[skl2onnx\]'"):
+        register_skl2onnx()

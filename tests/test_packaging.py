@@ -20,12 +20,17 @@ CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
 OPTIONAL = (
     *CUDA,
     "dask",
+    "emlearn",
     "jax",
     "matplotlib",
+    "onnx",
+    "onnxruntime",
     "pandas",
     "polars",
     "rich",
     "safetensors",
+    "skl2onnx",
+    "skops",
     "tensorboardX",
     "torch",
 )

@@ -1,0 +1,375 @@
+"""Networks as ONNX has them: `to_onnx`. ONNX is imported when that is called."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from skmlp._fitted import trained_network
+from skmlp._labels import MULTILABEL, all_of
+from skmlp._onnx_formulas import (
+    LINK_EXPRESSIONS,
+    OPSET,
+    Graph,
+    Value,
+    activated,
+    normalized,
+    product,
+)
+from skmlp._optional import needed
+from skmlp._target_scale import fitted_scaling
+from skmlp._targets import check_decodable, has_probabilities, is_binary, threshold_of
+from skmlp._temperature import fitted_temperature
+from skmlp._validation import resolve_dtype
+from skmlp.network.activations import CUSTOM_ACTIVATIONS
+from skmlp.network.folding import folded
+from skmlp.network.normalization import EPSILON
+from skmlp.network.parts import Trained, named_extras
+from skmlp.network.specs import LayerSpec, NetworkSpec
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import LabelBinarizer
+
+INSTALL = "skmlp[onnx]"
+# What runtimes of the last years read.
+IR_VERSION = 10
+ROWS = "n_samples"
+INPUT, LABEL, PREDICTION = "X", "label", "prediction"
+# What labels are -> what holds them.
+LABELS: dict[Any, Any] = {
+    str: object,
+    bool | np.bool_: np.bool_,
+    Integral: np.int64,
+    Real: np.float64,
+}
+
+
+class InOnnx:
+    """Gives an estimator `to_onnx`."""
+
+    def to_onnx(self, *, dtype: npt.DTypeLike = "float32") -> Any:
+        """Return the fitted network as an ONNX model, which other programs predict with.
+
+        Its input "X", of shape (n_samples, n_features), is of the type `dtype`. Outputs are shaped
+        as the methods here return them. Of a regressor it is "prediction", as of `predict` (without
+        standard deviations). Of a classifier there are two: "label", as of `predict`, and
+        "probabilities", as of `predict_proba`, or with a hinge loss "scores", as of
+        `decision_function`. With several targets there is one of the latter for each,
+        "probabilities_0" and so on. Labels are whole numbers (int64), floats, booleans or text.
+
+        Parameters
+        ----------
+        dtype : {'float32', 'float64', 'auto'}, default='float32'
+            What the model computes in, whatever the fit did; 'auto' for what that did. NumPy's
+            names are taken too. In single precision predictions agree to about six digits. In
+            double precision the activation 'gelu' is still computed in single precision, because
+            ONNX Runtime has no other.
+
+        Returns
+        -------
+        model : onnx.ModelProto
+            In opset 18, without operators of other domains. It is valid ONNX: save it by
+            ``onnx.save(model, path)``, or pass ``model.SerializeToString()`` to a runtime.
+
+        Raises
+        ------
+        ImportError
+            If ONNX is not installed.
+        NotFittedError
+            If there is no network yet.
+        ValueError
+            If an activation is made of functions of your own, if classes are no numbers, text or
+            booleans, or if weights are not finite in this precision.
+
+        See Also
+        --------
+        skmlp.register_skl2onnx : Whole pipelines as ONNX models.
+
+        Examples
+        --------
+        >>> from skmlp import MLPClassifier
+        >>> model = MLPClassifier((5,), solver="lbfgs", random_state=0)
+        >>> model = model.fit([[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"])
+        >>> exported = model.to_onnx()
+        >>> [output.name for output in exported.graph.output]
+        ['label', 'probabilities']
+
+        Another program, or ONNX Runtime, predicts with it:
+
+        >>> import numpy as np
+        >>> from onnxruntime import InferenceSession
+        >>> session = InferenceSession(exported.SerializeToString())
+        >>> label, probabilities = session.run(None, {"X": np.array([[0.5], [2.5]], np.float32)})
+        >>> label.tolist()
+        ['low', 'high']
+        """
+        onnx = needed("onnx", "to_onnx", install=INSTALL)
+        trained = trained_network(self)
+        name = resolve_dtype(dtype)
+        if name == "auto":
+            name = "float32" if trained.coefs[0].dtype == np.float32 else "float64"
+        graph = ProtoGraph(onnx, name)
+        raw = raw_predictions(Value(graph, INPUT), trained)
+        write = write_classes if is_classifier(self) else write_prediction
+        write(graph, self, trained.network, raw)
+        return graph.model(type(self).__name__, trained.network.n_features)
+
+
+class ProtoGraph(Graph):
+    """A graph that becomes a model of its own."""
+
+    def __init__(self, onnx: Any, dtype: npt.DTypeLike) -> None:
+        super().__init__(onnx, dtype)
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{operator}_{len(self._nodes)}"
+        made = self.onnx.helper.make_node(operator, inputs, [name], name, **attributes)
+        self._nodes.append(made)
+        return name
+
+    def constant(self, array: npt.NDArray[Any]) -> str:
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(self.onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def output(
+        self, name: str, value: Value, shape: tuple[int, ...], dtype: npt.DTypeLike | None = None
+    ) -> None:
+        """Make a value an output, of some type (the graph's) and shape for each row."""
+        code = self.code(self.dtype if dtype is None else dtype)
+        self._nodes.append(self.onnx.helper.make_node("Identity", [value.name], [name], name))
+        self._outputs.append(self._described(name, code, shape))
+
+    def model(self, name: str, n_features: int) -> Any:
+        """Return the model, whose one input has so many columns."""
+        helper = self.onnx.helper
+        inputs = [self._described(INPUT, self.code(self.dtype), (n_features,))]
+        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, self._constants)
+        return helper.make_model(
+            graph,
+            producer_name="skmlp",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+
+    def _described(self, name: str, code: int, shape: tuple[int, ...]) -> Any:
+        return self.onnx.helper.make_tensor_value_info(name, code, [ROWS, *shape])
+
+
+# What networks consist of
+
+
+def raw_predictions(X: Value, trained: Trained) -> Value:
+    """Return the raw predictions of a network for X.
+
+    Raises
+    ------
+    ValueError
+        If it has functions of users' own, or numbers that are not finite in this precision.
+    """
+    trained = Trained(*folded(*trained))
+    named = named_extras(trained.network, trained.extras)
+    values = X
+    for number, layer in enumerate(trained.network.layers):
+        own = {
+            name: X.graph.floats(array, f"{name} of hidden layer {number}")
+            for (of, name), array in named.items()
+            if of == number
+        }
+        values = hidden_outputs(product(values, trained, number), number, layer, own)
+    return product(values, trained, len(trained.network.layers))
+
+
+def hidden_outputs(z: Value, number: int, layer: LayerSpec, own: dict[str, Value]) -> Value:
+    """Return what the units of a hidden layer make of its product."""
+    if layer.activation.name in CUSTOM_ACTIVATIONS:
+        raise ValueError(
+            f"The activation of hidden layer {number} is made of functions of your own, for which "
+            "ONNX has no operators. ONNX models can have all other activations."
+        )
+    if layer.normalization == "layer":  # that of batches has been folded
+        z = own["gain"] * normalized(z, EPSILON) + own["shift"]
+    return activated(z, layer, [own[learned.name] for learned in layer.entry.learned])
+
+
+# Regressors
+
+
+def shape_of_prediction(network: NetworkSpec) -> tuple[int, ...]:
+    """Return the shape of each row that is predicted, one column for a single number."""
+    n_targets = network.target_columns
+    if not network.head.entry.has_any_number:
+        return (n_targets,)
+    n_each = network.head.units // n_targets
+    return (n_each,) if n_targets == 1 else (n_targets, n_each)
+
+
+def prediction_of(estimator: Any, network: NetworkSpec, raw: Value) -> Value:
+    """Return what a regressor predicts, with rows of the shape above."""
+    head, n_targets = network.head, network.target_columns
+    values = LINK_EXPRESSIONS[head.link](raw, n_targets, head.units)
+    n_each = head.units // n_targets if head.entry.has_any_number else 1
+    scaling = fitted_scaling(estimator, network)
+    if scaling is not None:
+        floats = raw.graph.floats
+        scale = floats(np.tile(scaling.scale, n_each), "y_scale_")
+        values = values * scale + floats(np.tile(scaling.mean, n_each), "y_mean_")
+    if head.entry.has_any_number and n_targets > 1:
+        # From the first number of every target, the second of every target, and so on.
+        return values.shaped(n_each, n_targets).do("Transpose", perm=(0, 2, 1))
+    return values
+
+
+def write_prediction(graph: ProtoGraph, estimator: Any, network: NetworkSpec, raw: Value) -> None:
+    """Make the prediction of a regressor an output."""
+    values, shape = prediction_of(estimator, network, raw), shape_of_prediction(network)
+    if network.target_columns == 1 and not network.head.entry.has_any_number:
+        values, shape = flat(values), ()
+    graph.output(PREDICTION, values, shape)
+
+
+def flat(column: Value) -> Value:
+    """Return a matrix of one column as a vector."""
+    return column.do("Squeeze", column.graph.whole(1))
+
+
+# Classifiers
+
+
+class TargetOutputs(NamedTuple):
+    """What a classifier predicts of one target, or of all labels of multilabel targets.
+
+    Attributes
+    ----------
+    labels : Value of shape (n_samples, 1), or (n_samples, n_labels) if multilabel
+    scores : Value of shape (n_samples, n_scores)
+        Probabilities, or scores of a hinge loss.
+    n_scores : int
+    """
+
+    labels: Value
+    scores: Value
+    n_scores: int
+
+
+def targets_of(
+    estimator: Any, network: NetworkSpec, raw: Value, classes: Sequence[npt.NDArray[Any]]
+) -> list[TargetOutputs]:
+    """Return what a classifier predicts of each target.
+
+    Parameters
+    ----------
+    classes : sequence of ndarray
+        The labels of each target's classes, as they shall be put out.
+    """
+    binarizers = all_of(estimator._label_binarizer)
+    temperature = fitted_temperature(estimator)
+    targets, begin = [], 0
+    for head, one, labels in zip(network.heads, binarizers, classes, strict=True):
+        end = begin + head.units
+        own = raw if head.units == network.n_outputs else raw.columns(begin, end)
+        begin = end
+        outputs = LINK_EXPRESSIONS[head.link](own, 1, head.units)
+        label = predicted_labels(outputs, one, labels, threshold_of(network))
+        scores, n_scores = outputs, head.units
+        if has_probabilities(network):
+            if temperature != 1.0:
+                outputs = LINK_EXPRESSIONS[head.link](tempered(own, temperature), 1, head.units)
+            is_only = len(binarizers) == 1
+            scores, n_scores = probabilities(outputs, head.units, one, is_only=is_only)
+        targets.append(TargetOutputs(label, scores, n_scores))
+    return targets
+
+
+def predicted_labels(
+    outputs: Value, binarizer: "LabelBinarizer", classes: npt.NDArray[Any], threshold: float
+) -> Value:
+    """Return the labels that are predicted, as `decode_labels` does."""
+    if binarizer.y_type_ == MULTILABEL:
+        return outputs.is_above(threshold, np.int64)
+    if is_binary(binarizer):
+        number = outputs.is_above(threshold, np.int64)
+    else:
+        number = outputs.do("ArgMax", axis=1)
+    return Value(outputs.graph, outputs.graph.constant(classes)).do("Gather", number)
+
+
+def tempered(raw: Value, temperature: float) -> Value:
+    """Return raw predictions divided by a temperature, never infinite, as `scaled` does."""
+    floats = raw.graph.dtype.type
+    smallest, largest = float(np.nextafter(floats(0), floats(1))), float(np.finfo(floats).max)
+    return (raw / min(max(temperature, smallest), largest)).within(-largest, largest)
+
+
+def probabilities(
+    outputs: Value, n_units: int, binarizer: "LabelBinarizer", *, is_only: bool
+) -> tuple[Value, int]:
+    """Return the probabilities of classes, and how many for each row, as `predict_proba` does."""
+    if n_units > 1:
+        return outputs, n_units
+    if len(binarizer.classes_) == 1 and not is_only:
+        return 0.0 * outputs + 1.0, 1
+    return (1.0 - outputs).beside(outputs), 2
+
+
+def write_classes(graph: ProtoGraph, estimator: Any, network: NetworkSpec, raw: Value) -> None:
+    """Make labels, and probabilities or scores, of a classifier outputs."""
+    check_is_fitted(estimator, "_label_binarizer")
+    check_decodable(estimator, network)
+    binarizer = estimator._label_binarizer
+    classes = common_labels([one.classes_ for one in all_of(binarizer)])
+    targets = targets_of(estimator, network, raw, classes)
+    if len(targets) > 1:
+        labels = targets[0].labels.beside(*(target.labels for target in targets[1:]))
+        graph.output(LABEL, labels, (len(targets),), classes[0].dtype)
+    elif binarizer.y_type_ == MULTILABEL:
+        graph.output(LABEL, targets[0].labels, (network.n_outputs,), np.int64)
+    else:
+        graph.output(LABEL, flat(targets[0].labels), (), classes[0].dtype)
+    name = "probabilities" if has_probabilities(network) else "scores"
+    for number, target in enumerate(targets):
+        own = f"{name}_{number}" if len(targets) > 1 else name
+        if target.n_scores == 1 and not has_probabilities(network):
+            graph.output(own, flat(target.scores), ())
+        else:
+            graph.output(own, target.scores, (target.n_scores,))
+
+
+def common_labels(classes: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Return the classes of all targets as one type that ONNX has, as a matrix of them would be."""
+    common = np.result_type(*(labels.dtype for labels in classes))
+    found = [plain_labels(labels.astype(common)) for labels in classes]
+    if len({labels.dtype for labels in found}) > 1:
+        raise ValueError(
+            "classes_ of the targets are objects of several types, but an output of an ONNX model "
+            "has one. Fit with labels of one type."
+        )
+    return found
+
+
+def plain_labels(classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels as one of the types that ONNX has for them; text as objects.
+
+    Raises
+    ------
+    ValueError
+        If there is none that can hold them.
+    """
+    labels = classes.tolist() if classes.dtype.kind in "biufUO" else [None]
+    for kind, dtype in LABELS.items():
+        if all(isinstance(label, kind) for label in labels):
+            try:
+                return np.array(labels, dtype=dtype)
+            except OverflowError:
+                break
+    raise ValueError(
+        f"classes_={classes!r} ({classes.dtype}) are no labels that ONNX has: it has whole numbers "
+        "of 64 bits, floats, booleans and text. Fit with labels of one of these types."
+    )
