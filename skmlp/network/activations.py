@@ -79,6 +79,9 @@ class Activation:
         ``a = value(z)``, so that the pre-activation need not be kept; with
         `derivative_takes_input` in terms of `z`; with `takes_whole_rows` ``derivative(a, delta)``
         turns the derivatives by all values of a sample into those by its pre-activations, in place.
+    both : callable or None
+        ``both(z, *constants)``: value and derivative at once, where most of what they cost is
+        common to them; only with `derivative_takes_input`.
     text : tuple of str
         Value and derivative as the documentation writes them.
     derivative_takes_input : bool
@@ -119,6 +122,7 @@ class Activation:
     derivative: Callable[..., Any]
     text: tuple[str, str] = ("", "")
     derivative_takes_input: bool = False
+    both: Callable[..., tuple[Any, Any]] | None = None
     constants: tuple[Constant, ...] = ()
     learned: tuple[Learned, ...] = ()
     pieces: Callable[..., int] | None = None
@@ -303,6 +307,7 @@ ACTIVATIONS: dict[str, Activation] = {
                 "P(z) + z * exp(-z ** 2 / 2) / sqrt(2 * pi)",
             ),
             derivative_takes_input=True,
+            both=ew.both_of_gelu,
             reference="Hendrycks & Gimpel (2016), arXiv:1606.08415, eq. 1, not approximated",
         ),
         Activation(
@@ -311,6 +316,7 @@ ACTIVATIONS: dict[str, Activation] = {
             ew.silu_derivative,
             ("z * s(z), s(z) = 1 / (1 + exp(-z))", "s(z) * (1 + z * (1 - s(z)))"),
             derivative_takes_input=True,
+            both=ew.both_of_silu,
             reference="Elfwing, Uchibe & Doya (2018), Neural Networks 107, eq. 5",
         ),
         Activation(
@@ -393,6 +399,7 @@ ACTIVATIONS: dict[str, Activation] = {
                 "n / m + 4 * z * (n + 1 - e) * e / m ** 2, e = exp(z), n = e * (e + 2), m = n + 2",
             ),
             derivative_takes_input=True,
+            both=ew.both_of_mish,
             reference="Misra (2020), arXiv:1908.08681, eq. 2",
         ),
         Activation(
@@ -404,6 +411,7 @@ ACTIVATIONS: dict[str, Activation] = {
                 "s(u) * (1 + z * (1 - s(u)) * du / dz)",
             ),
             derivative_takes_input=True,
+            both=ew.both_of_gelu_tanh,
             reference="Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2, with tanh",
         ),
         Activation(
@@ -412,6 +420,7 @@ ACTIVATIONS: dict[str, Activation] = {
             ew.softplus_derivative,
             ("log(1 + exp(beta * z)) / beta", "1 / (1 + exp(-beta * z))"),
             derivative_takes_input=True,
+            both=ew.both_of_softplus,
             constants=(positive("beta"),),
             growth=at_most_softplus,
             reference="Dugas et al. (2000), Incorporating second-order functional knowledge, NIPS",
@@ -433,6 +442,7 @@ ACTIVATIONS: dict[str, Activation] = {
             ew.log_sigmoid_derivative,
             ("-log(1 + exp(-z))", "1 / (1 + exp(z))"),
             derivative_takes_input=True,
+            both=ew.both_of_log_sigmoid,
             gain=no_gain,
             growth=at_most_softplus,
             reference="the logarithm of the logistic function, torch.nn.LogSigmoid",

@@ -53,6 +53,11 @@ def log_sigmoid_derivative(z: float) -> float:
     return softplus_derivative(-z, 1.0)
 
 
+def both_of_log_sigmoid(z: float) -> tuple[float, float]:
+    value, derivative = both_of_softplus(-z, 1.0)
+    return -value, derivative
+
+
 def hyperbolic_tangent(z: float) -> float:
     return tanh(z)
 
@@ -150,12 +155,16 @@ def selu_derivative(a: float) -> float:
 
 
 def softplus(z: float, beta: float) -> float:
-    return relu(z) + log1p(exp(-abs(beta * z))) / beta
+    return both_of_softplus(z, beta)[0]
 
 
 def softplus_derivative(z: float, beta: float) -> float:
+    return both_of_softplus(z, beta)[1]
+
+
+def both_of_softplus(z: float, beta: float) -> tuple[float, float]:
     power = exp(-abs(beta * z))
-    return (power if z < 0.0 else 1.0) / (1.0 + power)
+    return relu(z) + log1p(power) / beta, (power if z < 0.0 else 1.0) / (1.0 + power)
 
 
 def gelu(z: float) -> float:
@@ -164,52 +173,67 @@ def gelu(z: float) -> float:
 
 
 def gelu_derivative(z: float) -> float:
+    return both_of_gelu(z)[1]
+
+
+def both_of_gelu(z: float) -> tuple[float, float]:
     bounded = within(z, 40.0)
+    probability = 0.5 * erfc(-bounded * 0.7071067811865476)
     density = 0.3989422804014327 * exp(-0.5 * bounded * bounded)
-    return 0.5 * erfc(-bounded * 0.7071067811865476) + bounded * density
+    return not_below(z, -40.0) * probability, probability + bounded * density
 
 
 def gelu_tanh(z: float) -> float:
-    # (1 + tanh(u)) / 2 is the logistic function of 2 u.
-    return not_below(z, -21.0) * gelu_tanh_probability(within(z, 21.0))
-
-
-def gelu_tanh_probability(z: float) -> float:
-    # 2 sqrt(2 / pi)
-    return 1.0 / (1.0 + exp(-1.5957691216057308 * (z + 0.044715 * z * z * z)))
+    return both_of_gelu_tanh(z)[0]
 
 
 def gelu_tanh_derivative(z: float) -> float:
+    return both_of_gelu_tanh(z)[1]
+
+
+def both_of_gelu_tanh(z: float) -> tuple[float, float]:
     bounded = within(z, 21.0)
-    probability = gelu_tanh_probability(bounded)
-    slope = 1.5957691216057308 * (1.0 + 0.134145 * bounded * bounded)
-    return probability * (1.0 + bounded * slope * (1.0 - probability))
+    square = bounded * bounded
+    # (1 + tanh(u)) / 2 is the logistic function of 2 u; the factor is 2 sqrt(2 / pi).
+    power = exp(-1.5957691216057308 * (bounded + 0.044715 * square * bounded))
+    probability = 1.0 / (1.0 + power)
+    slope = 1.5957691216057308 * (1.0 + 0.134145 * square)
+    derivative = probability * (1.0 + bounded * slope * (1.0 - probability))
+    return not_below(z, -21.0) * probability, derivative
 
 
 def silu(z: float) -> float:
-    bounded = not_below(z, -700.0)
-    return bounded / (1.0 + exp(-bounded))
+    return both_of_silu(z)[0]
 
 
 def silu_derivative(z: float) -> float:
+    return both_of_silu(z)[1]
+
+
+def both_of_silu(z: float) -> tuple[float, float]:
     bounded = within(z, 700.0)
     probability = 1.0 / (1.0 + exp(-bounded))
-    return probability * (1.0 + bounded * (1.0 - probability))
+    derivative = probability * (1.0 + bounded * (1.0 - probability))
+    return not_below(z, -700.0) * probability, derivative
 
 
 def mish(z: float) -> float:
-    # With n = (1 + exp(z)) ** 2 - 1, tanh(log(1 + exp(z))) is n / (n + 2), and one from 21 on.
-    power = exp(21.0 if z > 21.0 else z)
-    n = power * (power + 2.0)
-    return z if z >= 21.0 else not_below(z, -1e30) * (n / (n + 2.0))
+    return both_of_mish(z)[0]
 
 
 def mish_derivative(z: float) -> float:
+    return both_of_mish(z)[1]
+
+
+def both_of_mish(z: float) -> tuple[float, float]:
+    # With n = (1 + exp(z)) ** 2 - 1, tanh(log(1 + exp(z))) is n / (n + 2), and one from 21 on.
     bounded = not_below(21.0 if z > 21.0 else z, -1e30)
     power = exp(bounded)
     n = power * (power + 2.0)
-    slope = 4.0 * bounded * power * (power + 1.0) / ((n + 2.0) * (n + 2.0))
-    return 1.0 if z >= 21.0 else n / (n + 2.0) + slope
+    inverse = 1.0 / (n + 2.0)
+    share = n * inverse
+    slope = 4.0 * bounded * power * (power + 1.0) * inverse * inverse
+    return z if z >= 21.0 else bounded * share, 1.0 if z >= 21.0 else share + slope
 
 
 def hard_sigmoid(z: float) -> float:

@@ -104,6 +104,21 @@ def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
     return value, derivative
 
 
+def both_of(entry: Activation, dtype: str) -> Any:
+    """Return a function that returns an activation's value and derivative."""
+    if entry.both is not None:
+        return specialize(entry.both, np.dtype(dtype).type)
+    value, derivative = formulas_of(entry, dtype)
+    takes_input = entry.derivative_takes_input
+
+    @inlined
+    def both(z, *constants):
+        a = value(z, *constants)
+        return a, derivative(z if takes_input else a, *constants)
+
+    return both
+
+
 # Elements
 
 
@@ -128,17 +143,13 @@ def keeping_kernel(name: str, dtype: str) -> int:
     """``kernel(z, kept, size, constants)``: ``kept = derivative`` and ``z = value(z)``."""
     _, array = types_of(dtype)
     entry = activation_entry(name)
-    value, derivative = formulas_of(entry, dtype)
-    takes_input = entry.derivative_takes_input
     load = loader(NUMBA_TYPES[dtype], len(entry.constants))
+    both = both_of(entry, dtype)
 
     def activate(z, kept, size, constants):
         shared = load(constants, 1, 0)
         for i in range(size):
-            before = z[i]
-            after = value(before, *shared)
-            kept[i] = derivative(before if takes_input else after, *shared)
-            z[i] = after
+            z[i], kept[i] = both(z[i], *shared)
 
     return _elements(activate, array, f"keeping {name} {dtype}")
 
