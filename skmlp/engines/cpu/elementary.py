@@ -119,12 +119,15 @@ def times_power_of_two(typingctx, x, shifted):
         bits = _integers_like(signature.return_type)
         float_format = FORMATS[np.float32 if bits.width == 32 else np.float64]
         mantissa = ir.Constant(bits, float_format.mantissa_bits)
-        bias = ir.Constant(bits, 2 ** (bits.width - float_format.mantissa_bits - 2) - 1)
+        bias = 2 ** (bits.width - float_format.mantissa_bits - 2) - 1
         zero_shift = builder.bitcast(ir.Constant(x.type, float_format.round_shift), bits)
         n = builder.sub(builder.bitcast(shifted, bits), zero_shift)
-        half = builder.ashr(n, ir.Constant(bits, 1))
+        # Made positive: not all processors have vectors of signed shifts of 64 bits.
+        far = 2 * bias
+        positive = builder.add(n, ir.Constant(bits, 2 * far))
+        half = builder.sub(builder.lshr(positive, ir.Constant(bits, 1)), ir.Constant(bits, far))
         for part in (half, builder.sub(n, half)):
-            power = builder.shl(builder.add(part, bias), mantissa)
+            power = builder.shl(builder.add(part, ir.Constant(bits, bias)), mantissa)
             x = builder.fmul(x, builder.bitcast(power, x.type))
         return x
 
@@ -143,10 +146,16 @@ def fraction_and_exponent(typingctx, x):
         mantissa = ir.Constant(bits, float_format.mantissa_bits)
         root = builder.bitcast(ir.Constant(x.type, float(np.sqrt(0.5))), bits)
         above = builder.sub(builder.bitcast(x, bits), root)
-        exponent = builder.ashr(above, mantissa)
-        rest = builder.sub(above, builder.shl(exponent, mantissa))
+        rest = builder.and_(above, ir.Constant(bits, 2**float_format.mantissa_bits - 1))
         fraction = builder.bitcast(builder.add(rest, root), x.type)
-        pair = (fraction, builder.sitofp(exponent, x.type))
+        # Not all processors have vectors of signed shifts and conversions: the exponent, made
+        # positive, becomes the last bits of a number that has no room for fractions.
+        bias = 2 ** (bits.width - float_format.mantissa_bits - 2)
+        positive = builder.add(above, ir.Constant(bits, bias << float_format.mantissa_bits))
+        unit = 2.0**float_format.mantissa_bits
+        whole = builder.bitcast(ir.Constant(x.type, unit), bits)
+        number = builder.bitcast(builder.or_(builder.lshr(positive, mantissa), whole), x.type)
+        pair = (fraction, builder.fsub(number, ir.Constant(x.type, unit + bias)))
         return context.make_tuple(builder, signature.return_type, pair)
 
     return signature, codegen
