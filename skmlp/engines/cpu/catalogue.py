@@ -6,7 +6,10 @@ Users' own formulas are not among them: they are known when a fit asks for them.
 from collections.abc import Iterator
 from itertools import product
 
+import numpy as np
+
 from skmlp.engines.cpu.compilation import check_compiler
+from skmlp.engines.cpu.engine import CpuTask
 from skmlp.engines.cpu.formula_kernels import (
     average_kernel,
     carry_kernel,
@@ -19,13 +22,15 @@ from skmlp.engines.cpu.loss_kernels import loss_kernel, output_kernel
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.matrix_kernels import direction_kernel
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
+from skmlp.engines.cpu.on_demand import compile_passes
 from skmlp.engines.cpu.projection import projection_kernel
+from skmlp.engines.cpu.rows import load_rows
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.penalties import PENALTIES
-from skmlp.network.specs import NORMALIZATIONS, Formula, LayerSpec
+from skmlp.network.specs import NORMALIZATIONS, Formula, LayerSpec, plain_network
 
 SOME = 0.5  # of what is dropped: all shares have the same kernels
 
@@ -56,9 +61,17 @@ def compile_all(dtype: str) -> None:
     for penalty in PENALTIES:
         completion_kernel(penalty, dtype)
     projection_kernel(dtype)
+    compile_passes(smallest_task(dtype).told, dtype)
     noise_kernel(dtype)
     mix_kernel(dtype)
     blend_kernel(dtype)
+
+
+def smallest_task(dtype: str) -> CpuTask:
+    network = plain_network((1, 1), "relu", "squared_error", "identity")
+    row = np.zeros((1, 1), dtype=dtype)
+    data = load_rows(row, row, None, dtype)
+    return CpuTask(network, data, np.zeros(2), alpha=0.0, batch_size=1, threads=1)
 
 
 def layers_of_every_kind() -> Iterator[LayerSpec]:

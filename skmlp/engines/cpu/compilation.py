@@ -51,6 +51,30 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 inner = jit(no_cpython_wrapper=True)
 
 
+class Separate:
+    """A function that compiled code calls by its address, compiled when a fit asks for it.
+
+    What drivers call by its name is compiled with each of them, whether a fit needs it or not.
+    """
+
+    def __init__(self, py_func: Callable[..., Any], returned: Any) -> None:
+        self._py_func = py_func
+        self._returned = returned
+        self._compiled: dict[Any, CFunc] = {}
+
+    def address(self, arguments: tuple[Any, ...], key: str) -> int:
+        """Return the address of the code for arguments of these types, of which there is a key."""
+        if key not in self._compiled:
+            signature = self._returned(*arguments)
+            self._compiled[key] = compile_kernel(self._py_func, signature, key, is_driver=True)
+        return int(self._compiled[key].address)
+
+
+def separate(returned: Any = types.void) -> Callable[[Callable[..., Any]], Separate]:
+    """Compile a function of drivers by itself."""
+    return lambda py_func: Separate(py_func, returned)
+
+
 # Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out.
 inlined = njit(**OPTIONS, forceinline=True, no_cfunc_wrapper=True)
 
@@ -85,17 +109,26 @@ def check_compiles(function: Any, scalars: tuple[Any, ...], what: str) -> None:
 
 
 def compile_kernel(
-    py_func: Callable[..., Any], signature: Any, key: str, *, keeps_order: bool = False
+    py_func: Callable[..., Any],
+    signature: Any,
+    key: str,
+    *,
+    keeps_order: bool = False,
+    is_driver: bool = False,
 ) -> CFunc:
     """Compile a formula kernel into a C function with an `address`; keep the result alive.
 
-    If `keeps_order`, sums and differences are computed in the order in which they are written.
+    If `keeps_order`, sums and differences are computed in the order in which they are written. What
+    `is_driver` contains no formula.
     """
     options: dict[str, Any] = {"nopython": True, **OPTIONS}
     if keeps_order:
         options["fastmath"] = FASTMATH - {"reassoc"}
+    if is_driver:
+        options["_nrt"] = False
     kernel = CFunc(py_func, sigutils.normalize_signature(signature), locals={}, options=options)
-    keep_on_disk(kernel, KernelCache(py_func, key, formula_stamp))
+    stamp = driver_stamp if is_driver else formula_stamp
+    keep_on_disk(kernel, KernelCache(py_func, key, stamp))
     kernel.compile()
     return kernel
 

@@ -7,29 +7,38 @@ for all of them, and it brings them together (`skmlp.engines.cpu.crew`).
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.compilation import inner, jit, separate
 from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.passes import (
     backward_layer,
-    disturb_inputs,
     forward_layer,
     forward_output,
     go_back_whole_rows,
     loss_pass,
     map_whole_rows,
-    mix_inputs,
-    normalize,
 )
-from skmlp.engines.cpu.pointers import advance, call_kernel, float64_pointer, pointer, pointer_at
+from skmlp.engines.cpu.pointers import (
+    advance,
+    call_counting,
+    call_kernel,
+    float64_pointer,
+    pointer,
+    pointer_at,
+)
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
-from skmlp.engines.cpu.projection import project_share
+from skmlp.engines.cpu.references import refer
 from skmlp.engines.cpu.rows import gather_rows, list_rows, list_source_rows, prefetch_rows
 from skmlp.engines.cpu.tables import (
+    ADD_GRADIENT,
+    AVERAGE,
     BLOCK_OFFSET,
     COEFS,
-    DROP,
+    COMPLETE,
+    DIRECT,
+    DISTURB,
     EXTRAS,
     HEAD_FIRST,
     HEAD_KERNEL,
@@ -37,15 +46,18 @@ from skmlp.engines.cpu.tables import (
     HEAD_UNITS,
     INTERCEPTS,
     LD,
-    MIX,
-    NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
+    NORMALIZE_COLUMNS,
     OUTPUTS,
+    PACK,
     PANEL_ROWS,
     PANELS,
     PRODUCT_UNITS,
+    PROJECT,
+    PROPAGATE,
     UNITS,
+    UPDATE,
     WHOLE_ROWS,
     Share,
     Slab,
@@ -54,17 +66,15 @@ from skmlp.engines.cpu.tables import (
     list_workspace,
     output_table,
     rows_of_part,
+    share_of_blocks,
     share_of_rows,
     workspace_of,
 )
 from skmlp.engines.cpu.team import Team, meet, take_piece
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.engines.cpu.updates import (
-    average_blocks,
     clipped,
     gradient_of_block,
-    make_directions,
-    pack_for_block,
     penalized_loss,
     step_constants,
     sum_of_losses,
@@ -100,6 +110,12 @@ class Plan(NamedTuple):
 
 
 @jit(inline="always")
+def unpacked(task):
+    """Return what a task consists of, but for the passes."""
+    return task.layers, task.source, task.model, task.work, task.blocks
+
+
+@jit(inline="always")
 def batch_weight(source, orders, start, rows):
     """Return the sum of the sample weights of a batch."""
     if not source.is_weighted:
@@ -130,13 +146,14 @@ def list_inputs(layers, source, work, order, rows, table):
         list_rows(inputs, layers[0, LD], rows, table)
 
 
-@inner
-def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
+@separate(types.int64)
+def propagate(task, slab, team, thread, meeting):
     """Forward pass, loss and backward pass of a slab; all deltas are there when it returns.
 
     Threads that share the columns meet after each layer, others only where the next pass reads
     what another one wrote. Returns the number of the last meeting.
     """
+    layers, source, model, work, blocks = unpacked(task)
     threads = team.threads
     order = pointer(slab.order, slab.position)
     first, last = share_of_rows(slab.rows, thread, threads)
@@ -156,11 +173,9 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
     gathers = not (source.is_direct or source.is_sparse)
     if gathers:
         gather_share(layers, source, work, order, first, last)
-    is_disturbed = layers[0, DROP] != 0 or layers[0, NOISE] != 0 or layers[0, MIX] != 0
-    if layers[0, MIX]:
-        mix_inputs(layers, source, work, slab, first, last, team)
+    is_disturbed = task.passes[DISTURB] != 0
     if is_disturbed:
-        disturb_inputs(layers, source, work, order, first, last, share)
+        call_kernel(task.passes[DISTURB], (task, slab, thread, threads))
     if by_columns and (gathers or is_disturbed):
         meeting += 1
         meet(team, meeting)
@@ -175,7 +190,8 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
             meeting += 1
             meet(team, meeting)
         if kernel:
-            normalize(layers, source, work, model, layer + 1, kernel, slab, team, thread)
+            own = (task, slab, layer + 1, kernel, thread, threads)
+            call_kernel(task.passes[NORMALIZE_COLUMNS], own)
             meeting += 1
             meet(team, meeting)
         if layers[layer + 1, WHOLE_ROWS]:
@@ -202,21 +218,14 @@ def propagate(layers, source, model, work, blocks, slab, team, thread, meeting):
                 meeting += 1
                 meet(team, meeting)
             if kernel:
-                normalize(layers, source, work, model, layer, kernel, slab, team, thread)
+                own = (task, slab, layer, kernel, thread, threads)
+                call_kernel(task.passes[NORMALIZE_COLUMNS], own)
                 meeting += 1
                 meet(team, meeting)
     if not by_columns and threads > 2:
         meeting += 1
         meet(team, meeting)
     return meeting
-
-
-@jit(inline="always")
-def share_of_blocks(shares, layer, team, thread):
-    """Return the first and one past the last block of a layer that a thread works on."""
-    if team.threads == 1:
-        return shares[layer, 0], shares[layer, shares.shape[1] - 1]
-    return shares[layer, thread], shares[layer, thread + 1]
 
 
 @jit(inline="always")
@@ -248,64 +257,87 @@ def prefetch_share(layers, source, work, ahead, i, begin, end):
         prefetch_rows(source, order, begin_row, end_row, layers[0, UNITS], like)
 
 
-@jit(inline="always")
-def add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, team, thread):
-    """Do a thread's share of adding a slab's gradient to that of its batch."""
+@separate()
+def add_gradient(task, slab, is_first, after, ahead_first, ahead_rows, thread, threads):
+    """Do a thread's share of adding a slab's gradient to that of its batch.
+
+    After the last layer's blocks it is time to read the next rows of X: `after` points to their
+    numbers, and the thread fetches `ahead_rows` of them from `ahead_first` on.
+    """
+    layers, source, model, work, blocks = unpacked(task)
+    ahead = (after, ahead_first, ahead_rows)
     order = pointer(slab.order, slab.position)
     for part in range(blocks.parts):
         first, rows = rows_of_part(slab.rows, part, blocks.parts)
         for layer in range(model.first_layer, layers.shape[0] - 1):
             table = inputs_of(layers, work, layer, thread)
-            begin, end = share_of_blocks(blocks.gradient_shares[part], layer, team, thread)
+            begin, end = share_of_blocks(blocks.gradient_shares[part], layer, threads, thread)
             before = np.int64(-1)
             for i in range(begin, end):
                 block = blocks.sequence[i]
                 if layer == 0:
                     prefetch_share(layers, source, work, ahead, i, begin, end)
-                pack_for_block(
-                    layers, work, blocks, layer, block, before, first, rows, table, thread
-                )
+                if task.passes[PACK]:
+                    own = (task, layer, block, before, first, rows, table, thread)
+                    call_kernel(task.passes[PACK], own)
                 before = block
                 out = part_of_gradient(model, blocks, block, part)
                 gradient_of_block(
                     *(layers, source, work, blocks, layer, block, order, first, rows, table),
-                    *(not is_first, out, (thread, team.threads)),
+                    *(not is_first, out, (thread, threads)),
                 )
 
 
 @jit()
-def add_slab(layers, source, model, work, blocks, slab, accumulate, board, threads, thread):
+def add_slab(task, slab, accumulate, board, threads, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
     if thread == ALL:
         threads = available_threads(board, threads)
-        work_for_all = (layers, source, model, work, blocks, slab, accumulate, board, threads)
-        return lead(work_for_all, board, threads)
-    team = Team(board, threads)
+        return lead((task, slab, accumulate, board, threads), board, threads)
+    task, slab, team = refer(task), refer(slab), refer(Team(board, threads))
+    layers, _, _, work, blocks = unpacked(task)
     if thread == 0:
         list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
     meet(team, 1)
-    meeting = propagate(layers, source, model, work, blocks, slab, team, thread, np.int64(1))
+    one = np.int64(1)
+    meeting = call_counting(task.passes[PROPAGATE], (task, slab, team, thread, one))
     nothing = (pointer(slab.order, 0), 0, 0)
-    add_gradient(layers, source, model, work, blocks, slab, not accumulate, nothing, team, thread)
+    who = (thread, team.threads)
+    call_kernel(task.passes[ADD_GRADIENT], (task, slab, not accumulate, *nothing, *who))
     # The losses of all rows are there when all threads are.
     meet(team, meeting + 1)
     return sum_of_losses(blocks, slab.rows)
 
 
-@jit(inline="always")
-def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_data, team, thread):
+@separate()
+def update(
+    task,
+    slab,
+    is_first,
+    after,
+    ahead_first,
+    ahead_rows,
+    inverse,
+    is_complete,
+    constants,
+    is_there,
+    thread,
+    threads,
+):
     """Do a thread's share of the update, and of the gradient of the batch's last slab before.
 
-    `gradient_data` holds how to scale the gradient, the step's constants, and whether the gradient
-    is there already; `ahead` the numbers of the next rows, and which of them to fetch.
+    The gradient is scaled by `inverse`; it may be there already, and complete. `constants` are
+    those of the step.
     """
-    scaling, constants, is_there = gradient_data
+    layers, source, model, work, blocks = unpacked(task)
+    ahead = (after, ahead_first, ahead_rows)
+    scaling = (inverse, is_complete)
     order = pointer(slab.order, slab.position)
     is_whole = is_there or not is_first
     for layer in range(model.first_layer, layers.shape[0] - 1):
         table = inputs_of(layers, work, layer, thread)
-        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
+        begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
         before = np.int64(-1)
         for i in range(begin, end):
             block = blocks.sequence[i]
@@ -318,47 +350,18 @@ def update(layers, source, model, work, blocks, slab, is_first, ahead, gradient_
             if not is_there:
                 if layer == 0:
                     prefetch_share(layers, source, work, ahead, i, begin, end)
-                pack_for_block(
-                    *(layers, work, blocks, layer, block, before, np.int64(0), slab.rows, table),
-                    thread,
-                )
+                if task.passes[PACK]:
+                    own = (task, layer, block, before, np.int64(0), slab.rows, table, thread)
+                    call_kernel(task.passes[PACK], own)
                 before = block
                 for part in range(blocks.parts):
                     first, rows = rows_of_part(slab.rows, part, blocks.parts)
                     out = gradient if part == 0 else other
                     gradient_of_block(
                         *(layers, source, work, blocks, layer, block, order, first, rows, table),
-                        *(not is_first, out, (thread, team.threads)),
+                        *(not is_first, out, (thread, threads)),
                     )
             update_block(layers, model, blocks, layer, block, scaling, constants, gradient, other)
-
-
-@inner
-def complete_share(layers, model, blocks, inverse, team, thread):
-    """Complete a thread's share of a batch's gradient, so that it can be clipped."""
-    other = (blocks.parts - 1) * model.parameters.size
-    is_bounded = np.int64(model.bounds.size > 0)
-    upper = pointer(model.bounds, is_bounded * model.parameters.size)
-    bounds = pointer(model.bounds, 0), upper, is_bounded, model.clip_value / inverse
-    for layer in range(model.first_layer, layers.shape[0] - 1):
-        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
-        gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
-        places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
-        penalty = pointer(model.groups, 0), pointer(model.penalty_constants, 0)
-        sums = pointer(blocks.squares, 0), pointer(blocks.charges, 0)
-        parameters, columns = pointer(model.parameters, 0), layers[layer + 1, PRODUCT_UNITS]
-        call_kernel(
-            model.complete,
-            (parameters, *gradients, *places, columns, *bounds, *penalty, *sums),
-        )
-
-
-@jit(inline="always")
-def average_share(layers, model, blocks, team, thread):
-    """Average the parameters that a thread has updated."""
-    for layer in range(layers.shape[0] - 1):
-        begin, end = share_of_blocks(blocks.shares, layer, team, thread)
-        average_blocks(layers, model, blocks, layer, begin, end, thread)
 
 
 @jit(inline="always")
@@ -375,13 +378,12 @@ def rows_ahead(blocks, plan, after, team, thread):
 
 
 @jit(inline="always")
-def train_on_batch(
-    layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
-):
+def train_on_batch(task, plan, bounds, step_data, team, thread, meeting):
     """Do a thread's share of one minibatch, the rows in `bounds` of all epochs' orders.
 
     Returns the number of the last meeting and the sum of the rows' losses.
     """
+    _, _, model, _, blocks = unpacked(task)
     start, stop = bounds
     inverse, constants, step, dropout = step_data
     is_completed = model.complete != 0
@@ -393,48 +395,49 @@ def train_on_batch(
     for position in range(start, stop, plan.slab_size):
         rows = min(plan.slab_size, stop - position)
         place = (position - start, stop - start)
-        slab = Slab(order, position, rows, *place, plan.seed, step, dropout)
-        meeting = propagate(layers, source, model, work, blocks, slab, team, thread, meeting)
+        slab = refer(Slab(order, position, rows, *place, plan.seed, step, dropout))
+        own = (task, slab, team, thread, meeting)
+        meeting = call_counting(task.passes[PROPAGATE], own)
         is_first = position == start
         is_last = position + plan.slab_size >= stop
         ahead = rows_ahead(blocks, plan, position + slab.rows, team, thread)
         if is_there or not is_last:
-            add_gradient(layers, source, model, work, blocks, slab, is_first, ahead, team, thread)
+            who = (thread, team.threads)
+            call_kernel(task.passes[ADD_GRADIENT], (task, slab, is_first, *ahead, *who))
             meeting += 1
             meet(team, meeting)
         # Here the losses of all rows are there, and will be until the next meeting.
         loss += sum_of_losses(blocks, slab.rows)
         if is_last:
             if is_completed:
-                complete_share(layers, model, blocks, inverse, team, thread)
+                call_kernel(task.passes[COMPLETE], (task, inverse, thread, team.threads))
             if model.clip_norm > 0.0 or model.matrices.kernel:
                 meeting += 1
                 meet(team, meeting)
             if model.clip_norm > 0.0:
                 inverse = clipped(model, blocks, inverse)
             if model.matrices.kernel:
-                make_directions(model, work, inverse, team, thread, meeting)
+                together = (pointer(team.board, 0), thread, team.threads, meeting)
+                call_kernel(task.passes[DIRECT], (task, inverse, *together))
                 meeting += model.matrices.meetings
-            data = ((inverse, is_completed), constants, is_there)
-            update(layers, source, model, work, blocks, slab, is_first, ahead, data, team, thread)
+            data = (inverse, is_completed, constants, is_there, thread, team.threads)
+            call_kernel(task.passes[UPDATE], (task, slab, is_first, *ahead, *data))
             if model.project:
                 meeting += 1
                 meet(team, meeting)
-                project_share(layers, model, work, team, thread)
+                call_kernel(task.passes[PROJECT], (task, thread, team.threads))
             if model.average:
                 if model.project:  # panels are shared out otherwise than blocks
                     meeting += 1
                     meet(team, meeting)
-                average_share(layers, model, blocks, team, thread)
+                call_kernel(task.passes[AVERAGE], (task, thread, team.threads))
         meeting += 1
         meet(team, meeting)
     return meeting, loss
 
 
 @jit()
-def run_batches(
-    layers, source, model, work, blocks, plan, first_batch, last_batch, board, threads, thread
-):
+def run_batches(task, plan, first_batch, last_batch, board, threads, thread):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
@@ -444,12 +447,9 @@ def run_batches(
     """
     if thread == ALL:
         threads = available_threads(board, threads)
-        work_for_all = (
-            *(layers, source, model, work, blocks, plan, first_batch, last_batch),
-            *(board, threads),
-        )
-        return lead(work_for_all, board, threads)
-    team = Team(board, threads)
+        return lead((task, plan, first_batch, last_batch, board, threads), board, threads)
+    task, plan, team = refer(task), refer(plan), refer(Team(board, threads))
+    layers, source, model, work, blocks = unpacked(task)
     control = flush_denormals()
     rows_per_epoch = plan.orders.shape[1]
     per_epoch = (rows_per_epoch + plan.batch_size - 1) // plan.batch_size
@@ -481,9 +481,7 @@ def run_batches(
         constants = step_constants(model, rate, decay, step, thread)
         step_data = (1.0 / weight_sum, constants, step, dropout)
         bounds = (start, start + rows)
-        meeting, loss = train_on_batch(
-            layers, source, model, work, blocks, plan, bounds, step_data, team, thread, meeting
-        )
+        meeting, loss = train_on_batch(task, plan, bounds, step_data, team, thread, meeting)
         loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
         if thread == 0:
             plan.losses[epoch, 0] += loss * rows
@@ -598,7 +596,8 @@ def predict_rows(
         return lead(work_for_all, board, threads)
     team = Team(board, threads)
     columns = layers[layers.shape[0] - 1, UNITS]
-    own = workspace_of(work, thread, threads)
+    own = refer(workspace_of(work, thread, threads))
+    source = refer(source)
     done = 0.0
     while True:
         first = take_piece(team) * piece_rows

@@ -41,6 +41,7 @@ from skmlp.engines.cpu.layout import (
     with_addresses,
 )
 from skmlp.engines.cpu.matrix_kernels import list_matrices
+from skmlp.engines.cpu.on_demand import with_passes
 from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.products import padded
 from skmlp.engines.cpu.projection import projection_kernel
@@ -55,10 +56,12 @@ from skmlp.engines.cpu.tables import (
     GROUP_OF_MATRICES,
     NUMBERS_OF_OPTIMIZER,
     NUMBERS_WEIGHT,
+    PASSES,
     ROW_CONSTANTS,
     Blocks,
     Model,
     Slab,
+    Task,
 )
 from skmlp.engines.cpu.threads import effective_threads, share_out
 from skmlp.network.constraints import Bounds
@@ -268,6 +271,9 @@ class CpuTask:
             matrices=matrices,
             **step,
         )
+        nothing = np.zeros(PASSES, dtype=np.int64)
+        task = Task(self.layers, data.source, self.model, self.work, self.blocks, nothing)
+        self.told = with_passes(task, dtype, adds_gradient=is_whole)
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
 
     def _charge_frozen(
@@ -403,11 +409,7 @@ class CpuTask:
     def _call(self, driver: Any, *arguments: Any, n_rows: int) -> float:
         return call(
             driver,
-            self.layers,
-            self.data.source,
-            self.model,
-            self.work,
-            self.blocks,
+            self.told,
             *arguments,
             threads=self.threads if self.flops_per_row * n_rows >= FLOPS_PER_CALL else 1,
         )

@@ -28,7 +28,7 @@ any number of threads with bitwise the same result.
 
 import numpy as np
 
-from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.compilation import inner, jit, separate
 from skmlp.engines.cpu.pointers import (
     advance,
     call_kernel,
@@ -81,7 +81,9 @@ from skmlp.engines.cpu.tables import (
     WHOLE_ROWS,
     delta_table,
     others_table,
+    share_by_rows,
     share_of_panel,
+    share_of_rows,
 )
 from skmlp.engines.cpu.tiles import copy_rows, lane_count
 
@@ -125,11 +127,11 @@ def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
 
 
 @inner
-def mix_inputs(layers, source, work, slab, first, last, team):
+def mix_inputs(layers, source, work, slab, first, last, threads):
     """Mix a thread's rows of X, which have been copied for that, with others of their batch."""
     ld = layers[0, LD]
     rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
-    others = advance(others_table(layers, work, team.threads), first)
+    others = advance(others_table(layers, work, threads), first)
     batch = pointer(slab.order, slab.position - slab.first)
     dense = (
         *(float64_pointer(source.values), float32_pointer(source.values), source.is_double),
@@ -140,9 +142,16 @@ def mix_inputs(layers, source, work, slab, first, last, team):
     call_kernel(layers[0, MIX], (rows, ld, last - first, layers[0, UNITS], *dense, *place, *share))
 
 
-@inner
-def disturb_inputs(layers, source, work, order, first, last, share):
-    """Add noise to a thread's rows of X, which have been copied for that, and drop some inputs."""
+@separate()
+def disturb(task, slab, thread, threads):
+    """Mix a thread's rows of X, which have been copied for that, add noise, drop some inputs."""
+    layers, source, work = task.layers, task.source, task.work
+    order = pointer(slab.order, slab.position)
+    first, last = share_of_rows(slab.rows, thread, threads)
+    scratch = pointer(work.scratch, thread * work.scratch_size)
+    share = share_by_rows(slab, first, last, scratch)
+    if layers[0, MIX]:
+        mix_inputs(layers, source, work, slab, first, last, threads)
     if layers[0, NOISE]:
         ld = layers[0, LD]
         rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
@@ -234,11 +243,12 @@ def whole_rows(layers, work, parameters, layer, kernel, first, last):
     call_kernel(kernel, (table, pointer(work.buffer, 0), parameters, first, last, matrix))
 
 
-@inner
-def normalize(layers, source, work, model, layer, kernel, slab, team, thread):
+@separate()
+def normalize(task, slab, layer, kernel, thread, threads):
     """Do a thread's share of normalizing a layer's columns, or of the way back: all their rows."""
+    layers, source, model, work = task.layers, task.source, task.model, task.work
     vectors = vector_count(layers[layer, PRODUCT_UNITS], lane_count(pointer(work.buffer, 0)))
-    first, last = vectors * thread // team.threads, vectors * (thread + 1) // team.threads
+    first, last = vectors * thread // threads, vectors * (thread + 1) // threads
     if first < last:
         table = pointer(layers.reshape(layers.size), layer * LAYER_FIELDS)
         matrix = work.slab_size * layers[layer, PRODUCT_LD]

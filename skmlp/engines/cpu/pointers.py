@@ -88,6 +88,21 @@ def call_kernel(typingctx, address, arguments):
     return signature, codegen
 
 
+@intrinsic
+def call_counting(typingctx, address, arguments):
+    """``call_counting(address, (a, b, ...))``: call a function that returns an integer."""
+    signature = types.int64(types.int64, arguments)
+
+    def codegen(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        kinds = [value.type for value in values]
+        function_type = ir.FunctionType(context.get_value_type(types.int64), kinds)
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        return builder.call(function, values)
+
+    return signature, codegen
+
+
 def loader(scalar: Any, count: int) -> Any:
     """Return ``load(base, stride, i)``: the numbers ``base[i + k * stride]`` as a tuple.
 

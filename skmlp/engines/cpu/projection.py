@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numba import float64, int64, types
 
-from skmlp.engines.cpu.compilation import inner
+from skmlp.engines.cpu.compilation import separate
 from skmlp.engines.cpu.formula_kernels import address_of_kernel, types_of
 from skmlp.engines.cpu.pointers import (
     address,
@@ -62,9 +62,10 @@ def projection_kernel(dtype: str) -> int:
     return address_of_kernel(project, arguments, dtype)
 
 
-@inner
-def project_share(layers, model, work, team, thread):
+@separate()
+def project_share(task, thread, threads):
     """Do a thread's share of moving the parameters to where they may be, panel by panel."""
+    layers, model, work = task.layers, task.model, task.work
     is_bounded = np.int64(model.bounds.size > 0)
     scratch = float64_pointer(address(pointer(work.scratch, thread * work.scratch_size)))
     parameters = pointer(model.parameters, 0)
@@ -75,7 +76,7 @@ def project_share(layers, model, work, team, thread):
     for layer in range(model.first_layer, layers.shape[0] - 1):
         columns, rows = layers[layer + 1, PRODUCT_UNITS], layers[layer, PANEL_ROWS]
         for panel in range(panel_count(columns, lanes)):
-            if number % team.threads == thread:
+            if number % threads == thread:
                 column, vectors, _ = columns_of_panel(panel, columns, lanes)
                 start = layers[layer, PANELS] + rows * column
                 places = advance(parameters, start), advance(lower, start), advance(upper, start)

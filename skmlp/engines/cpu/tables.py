@@ -115,6 +115,20 @@ MATRIX_LD = 4  # how far apart the rows of its copies lie
 MATRIX_LINES = 5  # offset in the addresses of their rows
 MATRIX_FIELDS = 6
 
+# The passes that are compiled by themselves, in the table of their addresses (zero where there is
+# nothing to do).
+PROPAGATE = 0
+DISTURB = 1
+NORMALIZE_COLUMNS = 2
+PACK = 3
+ADD_GRADIENT = 4
+COMPLETE = 5
+DIRECT = 6
+UPDATE = 7
+PROJECT = 8
+AVERAGE = 9
+PASSES = 10
+
 
 class Slab(NamedTuple):
     """Rows worked on at once: `rows` of them, from ``order[position]`` on.
@@ -265,6 +279,20 @@ class Blocks(NamedTuple):
     squares: Any
 
 
+class Task(NamedTuple):
+    """All that a fit's drivers are told: the table of layers, the data, and what lies around them.
+
+    `passes` has the addresses of the passes that are compiled by themselves.
+    """
+
+    layers: Integers
+    source: Any
+    model: Model
+    work: Workspace
+    blocks: Blocks
+    passes: Integers
+
+
 class Share(NamedTuple):
     """What a thread does of a slab's layers: which rows, and how much of each layer's panels.
 
@@ -331,6 +359,23 @@ def share_of_rows(rows, thread, threads):
     With an even number of threads none has rows of both halves.
     """
     return start_of_share(rows, thread, threads), start_of_share(rows, thread + 1, threads)
+
+
+@jit(inline="always")
+def share_by_rows(slab, first, last, scratch):
+    """Return the share of a thread that takes some rows of a slab through all panels."""
+    place = slab.first, slab.seed, slab.step, slab.dropout
+    # Not literals: Numba would compile what takes them once more.
+    nothing, one = np.int64(0), np.int64(1)
+    return Share(first, last - first, nothing, one, scratch, *place)
+
+
+@jit(inline="always")
+def share_of_blocks(shares, layer, threads, thread):
+    """Return the first and one past the last block of a layer that a thread works on."""
+    if threads == 1:
+        return shares[layer, 0], shares[layer, shares.shape[1] - 1]
+    return shares[layer, thread], shares[layer, thread + 1]
 
 
 @jit(inline="always")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.compilation import inner, jit, separate
 from skmlp.engines.cpu.pointers import advance, call_kernel, pointer, pointer_at
 from skmlp.engines.cpu.products import columns_of_panel, multiply_transposed
 from skmlp.engines.cpu.registers import GROUP_BYTES, VECTOR_BYTES
@@ -32,18 +32,20 @@ from skmlp.engines.cpu.tables import (
     ROW_DECAY,
     ROW_RATE,
     packed_table,
+    share_of_blocks,
 )
 from skmlp.engines.cpu.tiles import copy_columns, copy_rows, lane_count, sum_of_rows
 
 
-@inner
-def pack_for_block(layers, work, blocks, layer, block, before, first_row, rows, table, thread):
+@separate()
+def pack(task, layer, block, before, first_row, rows, table, thread):
     """Copy together what a block and those after it read of some rows.
 
     Rows of X and of wide layers lie on as many pages of memory as there are rows, too many for
     the processor to find them quickly again and again. `before` is the block that the thread had
     before, negative if none; `table` holds the addresses of all rows of the slab.
     """
+    layers, work, blocks = task.layers, task.work, task.blocks
     kind = blocks.packing[layer]
     if kind == PACK_NOTHING or rows == 0:
         return
@@ -219,9 +221,10 @@ def step_constants(model, learning_rate, decay, step, thread):
     return constants
 
 
-@inner
-def make_directions(model, work, inverse, team, thread, meeting):
+@separate()
+def make_directions(task, inverse, board, thread, threads, meeting):
     """Replace the gradients of whole matrices, all threads together."""
+    model, work = task.model, task.work
     matrices = model.matrices
     call_kernel(
         matrices.kernel,
@@ -230,25 +233,49 @@ def make_directions(model, work, inverse, team, thread, meeting):
             *(pointer(matrices.constants, 0), matrices.iterations, pointer(matrices.lines, 0)),
             *(pointer(matrices.room, 0), pointer(matrices.squares, 0), pointer(work.zeros, 0)),
             *(pointer(model.gradient, 0), pointer(model.state, 0), inverse),
-            *(pointer(team.board, 0), team.threads, thread, meeting),
+            *(board, threads, thread, meeting),
         ),
     )
 
 
-@inner
-def average_blocks(layers, model, blocks, layer, begin, end, thread):
-    """Move the averages of some blocks of a layer, in their sequence, towards the parameters."""
+@separate()
+def average_share(task, thread, threads):
+    """Move the averages of the parameters that a thread has updated towards them."""
+    layers, model, blocks = task.layers, task.model, task.blocks
     rate = 1.0 / model.numbers[thread, NUMBERS_WEIGHT]
     lanes = lane_count(pointer(model.parameters, 0))
-    for i in range(begin, end):
-        block = blocks.sequence[i]
-        offset = blocks.table[block, BLOCK_OFFSET]
-        columns = layers[layer + 1, PRODUCT_UNITS]
-        _, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
-        rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
-        size = (rows + blocks.table[block, BLOCK_TAIL]) * vectors * lanes
-        places = pointer(model.averages, offset), pointer(model.parameters, offset)
-        call_kernel(model.average, (*places, size, rate))
+    for layer in range(layers.shape[0] - 1):
+        begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
+        for i in range(begin, end):
+            block = blocks.sequence[i]
+            offset = blocks.table[block, BLOCK_OFFSET]
+            columns = layers[layer + 1, PRODUCT_UNITS]
+            _, vectors, _ = columns_of_panel(blocks.table[block, BLOCK_PANEL], columns, lanes)
+            rows = blocks.table[block, BLOCK_LAST] - blocks.table[block, BLOCK_FIRST]
+            size = (rows + blocks.table[block, BLOCK_TAIL]) * vectors * lanes
+            places = pointer(model.averages, offset), pointer(model.parameters, offset)
+            call_kernel(model.average, (*places, size, rate))
+
+
+@separate()
+def complete_share(task, inverse, thread, threads):
+    """Complete a thread's share of a batch's gradient, so that it can be clipped."""
+    layers, model, blocks = task.layers, task.model, task.blocks
+    other = (blocks.parts - 1) * model.parameters.size
+    is_bounded = np.int64(model.bounds.size > 0)
+    upper = pointer(model.bounds, is_bounded * model.parameters.size)
+    bounds = pointer(model.bounds, 0), upper, is_bounded, model.clip_value / inverse
+    for layer in range(model.first_layer, layers.shape[0] - 1):
+        begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
+        gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
+        places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
+        penalty = pointer(model.groups, 0), pointer(model.penalty_constants, 0)
+        sums = pointer(blocks.squares, 0), pointer(blocks.charges, 0)
+        parameters, columns = pointer(model.parameters, 0), layers[layer + 1, PRODUCT_UNITS]
+        call_kernel(
+            model.complete,
+            (parameters, *gradients, *places, columns, *bounds, *penalty, *sums),
+        )
 
 
 @jit(inline="always")
