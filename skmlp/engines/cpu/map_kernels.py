@@ -107,7 +107,8 @@ def formulas_of(entry: Activation, dtype: str) -> tuple[Any, Any]:
 def both_of(entry: Activation, dtype: str) -> Any:
     """Return a function that returns an activation's value and derivative."""
     if entry.both is not None:
-        return specialize(entry.both, np.dtype(dtype).type)
+        real: Any = np.dtype(dtype).type
+        return specialize(entry.both, real)
     value, derivative = formulas_of(entry, dtype)
     takes_input = entry.derivative_takes_input
 
