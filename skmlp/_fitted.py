@@ -26,6 +26,7 @@ from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
+from skmlp.training.state import TrainerState
 
 # What predictions read besides the network and its layers, and what it may be.
 READ_BY_PREDICTIONS: dict[str, set[str | None]] = {
@@ -387,6 +388,18 @@ def of_type(*types: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, types)
 
 
+def is_trained(value: Any) -> bool:
+    """Whether it is a network with its parameters."""
+    if not (isinstance(value, tuple) and len(value) == 2 and type(value[0]) is NetworkSpec):
+        return False
+    return is_vector(value[1]) and value[1].size == layout_of(value[0]).size
+
+
+def is_anything(value: Any) -> bool:
+    """Whether it is anything: what only is compared may be."""
+    return True
+
+
 # What a resumed fit reads besides the layers, wherever the estimator has it.
 READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "t_": (is_count, "the number of samples seen"),
@@ -395,17 +408,24 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_loss_curve_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
     "_history": (are_columns, "the columns of the history"),
-    "_no_improvement_count": (is_count, "a number of epochs"),
-    "_last_schedule": (is_schedule, "the schedule of the last fit"),
-    "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
-    "_mask_seed": (is_count, "a number"),
-    "_connection_seed": (is_count, "a number"),
-    "_raw": (is_vector, "a vector of finite numbers"),
-    "_random_state": (of_type(np.random.RandomState), "a RandomState"),
-    "_row_order": (
+    "_state": (of_type(TrainerState), "where the last fit has ended"),
+}
+# And within `_state`.
+FIELDS_OF_STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "random_state": (of_type(np.random.RandomState), "a RandomState"),
+    "seed": (is_anything, "what random_state was"),
+    "optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
+    "schedule": (optional(is_schedule), "the schedule of the last fit, or None"),
+    "stalled": (is_count, "a number of epochs"),
+    "row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),
         "where the drawing of row orders stands, or None",
     ),
+    "mask_seed": (optional(is_count), "a number, or None"),
+    "connection_seed": (optional(is_count), "a number, or None"),
+    "raw": (optional(is_vector), "a vector of finite numbers, or None"),
+    "trained": (optional(is_trained), "a network with its parameters, or None"),
+    "fit": (lambda value: value is None, "None"),
 }
 
 
@@ -417,10 +437,29 @@ def check_resumable(estimator: Any) -> None:
     ValueError
         If one is not.
     """
-    for name, (is_valid, expected) in READ_BY_RESUMING.items():
-        if name in vars(estimator) and not is_valid(getattr(estimator, name)):
+    attributes = vars(estimator)
+    check_each(READ_BY_RESUMING, "", attributes)
+    if "_state" in attributes:
+        check_state(attributes["_state"])
+
+
+def check_state(state: TrainerState) -> None:
+    """Refuse to resume from a state that no fit leaves.
+
+    Raises
+    ------
+    ValueError
+        If one of its fields is not what it should be.
+    """
+    check_each(FIELDS_OF_STATE, "_state.", vars(state))
+
+
+def check_each(
+    table: dict[str, tuple[Callable[[Any], bool], str]], prefix: str, given: dict[str, Any]
+) -> None:
+    for name, (is_valid, expected) in table.items():
+        if name in given and not is_valid(given[name]):
             raise ValueError(
-                f"Cannot resume: {name} must be {expected}, but is "
-                f"{shown(getattr(estimator, name))}. Use warm_start=False, or a clone of the "
-                "estimator."
+                f"Cannot resume: {prefix}{name} must be {expected}, but is {shown(given[name])}. "
+                "Use warm_start=False, or a clone of the estimator."
             )

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from skmlp._checkpoints import Data, Resumed
 from skmlp._drafts import draft_of
 from skmlp._hooks import Calls
 from skmlp._resuming import Start
@@ -55,12 +56,15 @@ class Given:
         Arguments of `fit`.
     groups : object
         Likewise.
+    resume_from : str, path-like or None
+        Likewise: where the checkpoint is that the fit goes on from.
     """
 
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
     groups: Any = None
+    resume_from: Any = None
 
     @property
     def has_rows(self) -> bool:
@@ -204,12 +208,18 @@ class Watched:
         Those that were given to validate with, X as engines take it.
     calls : Calls or None
         Who calls the hooks of callbacks.
+    data : mapping of str to array
+        All that `fit` was given, by name, as it was validated.
+    resumed : Resumed or None
+        The fit that is gone on from, if it is that of a checkpoint.
     """
 
     samples: Samples
     given: Given
     validation: tuple[Any, Samples] | None
-    calls: Calls | None = None
+    calls: Calls | None
+    data: Data
+    resumed: Resumed | None
 
 
 class Watching(ABC):
@@ -241,7 +251,11 @@ class Watching(ABC):
     ) -> tuple[IndexArray, HeldOut]:
         """Return the numbers of the rows to train on, and those to watch."""
         if watched.validation is None:
-            rows, numbers = self._split(targets, start, watched)
+            fit = start.under_way
+            if fit is None or fit.rows is None or fit.held_out is None:
+                rows, numbers = self._split(targets, start, watched)
+            else:
+                rows, numbers = fit.rows, fit.held_out
             self._check_weights(targets.weight, rows, numbers)
             return rows, HeldOut(data, watched.samples, numbers)
         X, samples = watched.validation

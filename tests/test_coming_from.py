@@ -685,7 +685,7 @@ def test_network_of_pytorch(torch, examples, monkeypatch):
         [m.bias.detach().numpy() for m in linear],
     )
     model = fitted(left["model"], start, left["X"], left["y"], epsilon=SMALL)
-    monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._mask_seed, 2))
+    monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._state.mask_seed, 2))
     names["curve"] = []
     exec(compile(ast.Module([loop], []), "example", "exec"), names)
     assert_allclose(model.loss_curve_, np.reshape(names["curve"], (10, 5)).mean(axis=1), rtol=1e-7)
@@ -906,7 +906,9 @@ def test_network_of_fastai(fastai, torch, examples, monkeypatch):
         model = fitted(model, start, table, y, solver=type(model.solver)(**settings))
         # Its place is another one, as the page says: it is too small to matter here.
         learn.opt_func = partial(learn.opt_func, eps=1e-12)
-        monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._mask_seed, 2))
+        monkeypatch.setattr(
+            torch.nn.functional, "dropout", Dropout(torch, model._state.mask_seed, 2)
+        )
         with learn.no_bar(), learn.no_logging():
             exec("learn.fit" + fit, left)
         losses_seen = [float(loss) for loss in learn.recorder.losses]

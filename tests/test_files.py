@@ -27,7 +27,6 @@ import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor, activations, initializers, losses, schedules
 from skmlp._choices import Choice, same
 from skmlp._plain_values import CHOICES, CannotBeSaved, Decoder, Encoder
-from skmlp._resuming import RESUMED_STATE
 from skmlp._tensor_file import (
     ABANDONED,
     DTYPES,
@@ -44,7 +43,7 @@ from skmlp.network.losses import REGRESSION_LINKS
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # Where a fit stood, and what it began with: all that a loaded model goes without.
-NOT_SAVED = {*RESUMED_STATE, "_connection_seed", "_random_state", "_seed"}
+NOT_SAVED = {"_state"}
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(24, 4))

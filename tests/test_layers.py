@@ -356,7 +356,7 @@ def test_dropout_changes_training_only(parameters):
     assert not np.array_equal(plain.predict(X), dropping.predict(X))
     assert_array_equal(dropping.predict(X), dropping.predict(X))
     # The same weights to start from and the same order of rows: the generator is not asked.
-    assert_array_equal(plain._random_state.get_state()[1], dropping._random_state.get_state()[1])
+    assert_array_equal(*(m._state.random_state.get_state()[1] for m in (plain, dropping)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
