@@ -108,7 +108,7 @@ from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network import storage
 from skmlp.network.constraints import Bounds
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained, behind_activation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.lbfgs import minimize_lbfgs
@@ -376,21 +376,15 @@ class BaseMLP(
         )
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
-        if resumed is not None:  # what its fit went on from, its checkpoint has
-            resumes = resumed.fit.before is not None
-            self._forget()
-            self._drop(("y_mean_", "y_scale_"))
-            resumed.prepare(self)
-        y_given = targets.scored
+        if resumed is not None:
+            resumes = resumed.prepare(self)
+        data = {"X": X, "y": targets.scored, "sample_weight": sample_weight}
         targets = self._weighed(targets, sample_weight, resumes)
         # Scorers see data frames as they are, since predictions look at the names.
         shown_X = given_X if hasattr(self, "feature_names_in_") else X
         samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, targets.weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
-        data = {"X": X, "y": y_given, "sample_weight": sample_weight, "groups": given.groups}
-        if validation is not None:
-            own_X, own = validation
-            data |= {"X_val": own_X, "y_val": own.scored, "sample_weight_val": own.sample_weight}
+        data |= given.as_validated(validation)
         with compilation_announced(self.verbose):
             remarks = self._learn(
                 *(X, X_norm, targets, hidden, resumes, incremental),
@@ -450,7 +444,6 @@ class BaseMLP(
         if resumed is not None and optimizer is not None:
             resumed.compare(self, network, dtype, watched.data)
             start = resumed.start(self, network, optimizer, dtype, X.shape[0])
-            self.t_ = resumed.fit.samples_seen
         else:
             start = self._start(network, dtype, resumes, X)
             if not resumes:
@@ -478,7 +471,7 @@ class BaseMLP(
             )
         if overflows(engine, network, data, parameters, X_norm, targets.weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
-        self._set_parameters(layout_of(network), parameters)
+        self._set_trained(network, parameters)
         return remarks
 
     def _dtype_so_far(self, X: Any, resumes: bool, resumed: Resumed | None) -> Any:
@@ -714,6 +707,9 @@ class BaseMLP(
         if "_network" not in state:
             return state
         plain = {"_network": storage.as_plain(self._network), "_format": storage.FORMAT}
+        if "_trained" in state:
+            network, parameters = self._trained
+            plain["_trained"] = storage.as_plain(network), parameters
         if "_state" in state:
             plain["_state"] = as_plain(self._state)
         return {**state, **plain}
@@ -724,6 +720,9 @@ class BaseMLP(
         register_custom(state.get("_custom", ()))
         if "_network" in state:
             state["_network"] = storage.from_plain(state["_network"])
+        if "_trained" in state:
+            network, parameters = state["_trained"]
+            state["_trained"] = storage.from_plain(network), parameters
         if "_state" in state:
             state["_state"] = from_plain(state["_state"])
         super().__setstate__(state)

@@ -154,6 +154,7 @@ def attributes_of(estimator: Any, dtype: str) -> dict[str, str]:
     classes = getattr(estimator, "classes_", None)
     return {
         "n_features_in_": str(estimator.n_features_in_),
+        "feature_names_in_": described(getattr(estimator, "feature_names_in_", None)),
         "classes_": described(classes if isinstance(classes, list) else plain_list(classes)),
         "dtype": dtype,
         "device_": estimator.device_,
@@ -346,10 +347,15 @@ class Resumed:
                 *(os.fspath(self.path), self.skmlp, version_of_skmlp()),
             )
 
-    def prepare(self, estimator: Any) -> None:
-        """Give a draft what earlier fits had left, where the file's fit added to that."""
+    def prepare(self, estimator: Any) -> bool:
+        """Give a draft what earlier fits had left, in place of its own.
+
+        Returns whether there were any that the file's fit goes on from.
+        """
+        estimator._forget()
+        estimator._drop(("y_mean_", "y_scale_"))
         if self.fit.before is None:
-            return
+            return False
         register_custom(custom_choices(estimator.activation, estimator.loss))
         try:
             network = Decoder(no_tensors).decode(strictly_parsed(self.network))
@@ -358,6 +364,7 @@ class Resumed:
         except UNSOUND as error:
             raise nothing_sound(self.path, error) from error
         vars(estimator).update(self.fit.before)
+        return True
 
     def compare(self, estimator: Any, network: NetworkSpec, dtype: str, data: Data) -> None:
         """Refuse other data, and what they make of the network.

@@ -268,8 +268,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         training and by running statistics in predictions; either is followed by a gain and a
         shift that each unit learns. A tuple has one for each hidden layer. 'batch' takes
         minibatches of more than 256 samples in parts of at most 256, lets samples count by their
-        weights, and does not go with 'lbfgs'. What is learned so is not in `coefs_` and
-        `intercepts_`.
+        weights, and does not go with 'lbfgs'. What 'batch' has learned is part of `coefs_`
+        and `intercepts_` after the fit, what 'layer' learns is not.
     init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
         `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with

@@ -19,6 +19,7 @@ from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import Averages, OptimizerState
 from skmlp.losses import assumed_head
+from skmlp.network.folding import folded_vector
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
 from skmlp.network.parts import Trained
@@ -79,6 +80,26 @@ def trained_network(estimator: Any) -> Trained:
     coefs, intercepts, units = check_layers(estimator)
     network = fitted_network(estimator, units)
     return Trained(network, coefs, intercepts, fitted_extras(estimator, network))
+
+
+def as_trained(estimator: Any) -> Trained:
+    """Return the network of an estimator as it was trained: batch normalization not yet folded.
+
+    It is that only as long as nobody has assigned other weights; then it is the present one.
+    """
+    present = trained_network(estimator)
+    kept = vars(estimator).get("_trained")
+    if not is_trained(kept):
+        return present
+    network, parameters = kept
+    plain, packed = folded_vector(network, parameters)
+    if plain != present.network:
+        return present
+    own = layout_of(plain).pack(present.coefs, present.intercepts, packed.dtype, present.extras)
+    if present.coefs[0].dtype != packed.dtype or not np.array_equal(own, packed):
+        return present
+    layout = layout_of(network)
+    return Trained(network, *layout.views(parameters), layout.extras_of(parameters))
 
 
 def check_layers(estimator: Any) -> Layers:
@@ -408,6 +429,7 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_loss_curve_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
     "_history": (are_columns, "the columns of the history"),
+    "_trained": (is_trained, "a network with its parameters"),
     "_state": (of_type(TrainerState), "where the last fit has ended"),
 }
 # And within `_state`.
@@ -424,7 +446,6 @@ FIELDS_OF_STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mask_seed": (optional(is_count), "a number, or None"),
     "connection_seed": (optional(is_count), "a number, or None"),
     "raw": (optional(is_vector), "a vector of finite numbers, or None"),
-    "trained": (optional(is_trained), "a network with its parameters, or None"),
     "fit": (lambda value: value is None, "None"),
 }
 

@@ -98,7 +98,7 @@ class Calls:
             If hooks are told of another epoch by now, or of none: its weights are gone.
         """
         assert end.parameters is not None
-        if end is not self._told:
+        if self._told is None or end.parameters is not self._told.parameters:
             raise RuntimeError(
                 f"The weights after epoch {end.number} are gone. Call model() while the hook of "
                 "that epoch runs, and keep what it returns."

@@ -1,5 +1,6 @@
 """What one fit leaves for the next: where `warm_start` and `partial_fit` begin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
+from skmlp._fitted import (
+    as_trained,
+    check_finite,
+    check_layers,
+    check_resumable,
+    fitted_extras,
+)
 from skmlp._initial import initial_parameters
 from skmlp._networks import last_activation
 from skmlp._solvers import solver_name
@@ -106,7 +113,7 @@ class Resuming:
                 self.init, network, random_state, dtype, last_activation(self.activation), X
             )
             return Start(parameters, random_state, None, False)
-        coefs, intercepts, units = check_layers(self)
+        units = check_layers(self).units
         if units[-1] != network.n_outputs:
             raise ValueError(
                 f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
@@ -122,7 +129,7 @@ class Resuming:
         layout = layout_of(network)
         state = self._resumed_state(layout)
         with np.errstate(over="ignore"):
-            extras = self._resumed_extras(layout)
+            coefs, intercepts, extras = self._resumed_weights(layout)
             parameters = layout.pack(coefs, intercepts, dtype, extras)
             parameters, state = self._before_averaging(network, parameters, state)
         own_coefs, own_intercepts = layout.views(parameters)
@@ -167,12 +174,22 @@ class Resuming:
         goes_on[layout_of(network).trained_size :] = False
         return np.where(goes_on, raw, parameters).astype(parameters.dtype), state
 
-    def _resumed_extras(self, layout: ParameterLayout) -> FloatArray | None:
-        """Return what was learned besides weights, if it is what the network has now."""
+    def _resumed_weights(
+        self, layout: ParameterLayout
+    ) -> tuple[Sequence[FloatArray], Sequence[FloatArray], FloatArray | None]:
+        """Return coefficients, intercepts, and what else was learned if the network has it now.
+
+        Batch normalization is not in the weights if the network has it again.
+        """
+        if "_trained" in vars(self):
+            trained = as_trained(self)
+            if layout_of(trained.network).extras == layout.extras:
+                return trained.coefs, trained.intercepts, trained.extras
+        coefs, intercepts, _ = check_layers(self)
         network = vars(self).get("_network")
         if type(network) is not NetworkSpec or layout_of(network).extras != layout.extras:
-            return None
-        return fitted_extras(self, network)
+            return coefs, intercepts, None
+        return coefs, intercepts, fitted_extras(self, network)
 
     def _resumed_mask_seed(self, start: Start) -> int:
         """Return what masks of dropout are keyed by, the earlier fit's where that goes on.

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmlp._fitted import (
     Layers,
+    as_trained,
     check_layers,
     fitted_extras,
     fitted_network,
@@ -145,7 +146,10 @@ class Saving:
                 f"{type(self).__name__} cannot be saved: it is a class of your own, which is code, "
                 f"and a file holds none. Use one of {' and '.join(estimator_classes())}, or pickle."
             )
-        layers, network, extras = checked_parts(self)
+        checked_parts(self)
+        # So that loading it gives what a fit goes on from, too.
+        network, coefs, intercepts, extras = as_trained(self)
+        layers = Layers(list(coefs), list(intercepts), network.layer_units)
         encoder = Encoder()
         for name, array in tensors_of(layers, network, extras).items():
             if not can_be_written(array):
@@ -412,4 +416,7 @@ def assembled(
         check_binarizer(model)
         state["classes_"] = classes_of(binarizer)
     checked_parts(model)
+    if network.normalizes_batches:
+        vector = layout_of(network).pack(coefs, intercepts, coefs[0].dtype, extras)
+        model._set_trained(network, vector)
     return model

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import check_layers, fitted_extras, fitted_network
+from skmlp._fitted import as_trained
 from skmlp._optional import needed
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry
 from skmlp.network.normalization import EPSILON, MOMENTUM
@@ -123,9 +123,8 @@ class InTorch:
         """
         torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
-        coefs, intercepts, units = check_layers(self)
-        network = fitted_network(self, units)
-        pieces = pieces_of(network, fitted_extras(self, network))
+        network, coefs, intercepts, extras = as_trained(self)
+        pieces = pieces_of(network, extras)
         is_single = coefs[0].dtype == np.float32
         maker = Maker(torch, torch.float32 if is_single else torch.float64)
         modules = []

@@ -102,7 +102,7 @@ LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
     *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer"),
-    *("_network", "_extras", "_custom", "_state", "_state", "_state"),
+    *("_network", "_extras", "_trained", "_custom", "_state", "_state", "_state"),
     *("_history", "validation_loss_curve_"),
     *("stop_reason_", "temperature_", "y_mean_", "y_scale_"),
 ]

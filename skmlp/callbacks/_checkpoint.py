@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from skmlp._hooks import path_of_fit, under_way
 from skmlp._solvers import uses_lbfgs
 from skmlp.callbacks._base import Callback
 from skmlp.callbacks._epoch import Epoch
@@ -109,12 +108,11 @@ class Checkpoint(Callback):
 
     def on_epoch_end(self, estimator: Any, context: Any, epoch: Epoch) -> None:
         """Write a file if it is time to."""
-        calls, end = under_way(context) or (None, None)
-        if calls is None or end is None or end.state is None:  # nothing to go on from
+        calls = epoch._calls
+        if epoch.state is None:  # nothing to go on from
             return
-        if end.is_last or self._is_due(calls.memory, calls.begun, end.number):
-            path = path_of_fit(Path(self.path), context.parent)
-            calls.attached.write(end.state(), path, self.keep)
+        if epoch.is_last or self._is_due(calls.memory, calls.begun, epoch.number):
+            calls.attached.write(epoch.state(), calls.path_of(Path(self.path)), self.keep)
             calls.memory[id(self)] = time.monotonic()
 
     def _is_due(self, memory: dict[int, Any], begun: float, number: int) -> bool:

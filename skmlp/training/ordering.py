@@ -13,6 +13,7 @@ from skmlp.engines.base import IndexArray, KeyedOrders
 
 # More than any fit draws, and what integers of compiled code hold.
 MAX_EPOCHS = 2**53
+KINDS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 class RowOrder:
@@ -82,10 +83,14 @@ class RowOrder:
         return other
 
     def as_plain(self, *, whole: bool = False) -> dict[str, Any]:
-        """Return it as plain values, the last order among them if it shall be `whole`."""
+        """Return it as plain values.
+
+        If it shall be `whole`, as for a file, the last order is among them, and a generator stands
+        for its state. A new generator has a seed of its own, which has no place in a pickle.
+        """
         return {
             "n_rows": self.n_rows,
-            "start": generator_at(self._start),
+            "start": generator_at(self._start) if whole else self._start,
             "end": self._end.hex(),
             "drawn": self._drawn,
             "order": self._order if whole else None,
@@ -96,7 +101,8 @@ class RowOrder:
         """Return what `as_plain` was called of; its values are looked at by `branch`."""
         order = cls.__new__(cls)
         order.n_rows, order._drawn = plain["n_rows"], plain["drawn"]
-        order._start = plain["start"].get_state(legacy=False)
+        start = plain["start"]
+        order._start = start if isinstance(start, dict) else start.get_state(legacy=False)
         order._end, order._order = bytes.fromhex(plain["end"]), plain["order"]
         return order
 
@@ -200,7 +206,15 @@ def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
 
 
 def generator_at(state: Any) -> np.random.RandomState:
-    """Return a generator that stands where `RandomState.get_state` of another one was asked."""
+    """Return a generator that stands where `RandomState.get_state` of another one was asked.
+
+    Raises
+    ------
+    ValueError
+        If it is of no kind that NumPy has.
+    """
+    if state["bit_generator"] not in KINDS:
+        raise ValueError(f"{state['bit_generator']!r} is no bit generator of NumPy's")
     generator = np.random.RandomState(getattr(np.random, state["bit_generator"])())
     generator.set_state(state)
     return generator

@@ -3,18 +3,16 @@
 Pickles and files have it as plain values: dictionaries of arrays, numbers and generators.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from skmlp.engines.base import Averages, IndexArray, OptimizerState
-from skmlp.network import storage
 from skmlp.network.parameters import FloatArray
-from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import History
-from skmlp.training.ordering import AnyRowOrder, order_from_plain
+from skmlp.training.ordering import AnyRowOrder, generator_at, order_from_plain
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import StopReason
 
@@ -91,9 +89,6 @@ class TrainerState:
         What determines drawn connections, if there are any.
     raw : ndarray of shape (n_parameters,) or None
         Where the training was, if the model has averages.
-    trained : tuple of (NetworkSpec, ndarray) or None
-        Network and parameters as they were trained, if batch normalization has been folded into
-        those of the model.
     fit : UnderWay or None
         None once the fit has ended.
     """
@@ -107,7 +102,6 @@ class TrainerState:
     mask_seed: int | None = None
     connection_seed: int | None = None
     raw: FloatArray | None = None
-    trained: tuple[NetworkSpec, FloatArray] | None = None
     fit: UnderWay | None = None
 
 
@@ -118,7 +112,10 @@ def as_plain(state: TrainerState) -> dict[str, Any]:
     can be drawn again.
     """
     plain = shallow(state)
-    optimizer, order, trained, fit = state.optimizer, state.row_order, state.trained, state.fit
+    # As numbers, unless it is the user's or for a file: its seed may be of a class of ours.
+    if state.random_state is not state.seed and state.fit is None:
+        plain["random_state"] = state.random_state.get_state(legacy=False)
+    optimizer, order, fit = state.optimizer, state.row_order, state.fit
     plain["schedule"] = None if state.schedule is None else shallow(state.schedule)
     if optimizer is not None:
         averages = optimizer.averages
@@ -126,8 +123,6 @@ def as_plain(state: TrainerState) -> dict[str, Any]:
         plain["optimizer"]["averages"] = None if averages is None else shallow(averages)
     if order is not None:
         plain["row_order"] = order.as_plain(whole=fit is not None)
-    if trained is not None:
-        plain["trained"] = storage.as_plain(trained[0]), trained[1]
     if fit is not None:
         plain["fit"] = {
             **shallow(fit),
@@ -151,11 +146,11 @@ def from_plain(plain: Any) -> TrainerState:
     """
     try:
         state: Any = TrainerState(**plain)
-        makers = {
+        makers: dict[str, Callable[[Any], Any]] = {
+            "random_state": lambda own: generator_at(own) if isinstance(own, dict) else own,
             "optimizer": optimizer_from,
             "schedule": lambda own: Schedule(**vars_of(own)),
             "row_order": order_from_plain,
-            "trained": lambda own: trained_from(*own),
             "fit": under_way_from,
         }
         given = {name: getattr(state, name) for name in makers}
@@ -182,10 +177,6 @@ def optimizer_from(plain: Any) -> OptimizerState:
     if optimizer.averages is None:
         return optimizer
     return replace(optimizer, averages=Averages(**vars_of(optimizer.averages)))
-
-
-def trained_from(network: Any, parameters: Any) -> tuple[NetworkSpec, Any]:
-    return storage.from_plain(network), parameters
 
 
 def under_way_from(plain: Any) -> UnderWay:
