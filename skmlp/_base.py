@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
-from skmlp._checkpoints import Resumed, Snapshots, checkpoint_for
+from skmlp._checkpoints import Snapshots, checkpoint_for
 from skmlp._choices import check_choices
 from skmlp._constraints import (
     bounds_of,
@@ -69,6 +69,7 @@ from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
+from skmlp._resumed import Resumed
 from skmlp._resuming import Resuming, Start
 from skmlp._saving import Saving
 from skmlp._sklearn_compat import (

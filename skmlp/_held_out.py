@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._checkpoints import Data, Resumed
 from skmlp._drafts import draft_of
 from skmlp._hooks import Calls
+from skmlp._resumed import Data, Resumed
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
