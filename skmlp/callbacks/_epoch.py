@@ -26,7 +26,8 @@ class Epoch(EpochEnd):
     measured : dict of str to float
         What the parameter `monitor` asks for, by the names that it has in ``history_``.
     is_last : bool
-        Whether the fit ends with this epoch, unless a callback is what ends it.
+        Whether the fit ends with this epoch, unless a callback is what ends it. Always False with
+        ``solver='lbfgs'``.
     """
 
     _calls: Calls

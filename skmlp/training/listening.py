@@ -33,7 +33,8 @@ class EpochEnd:
         Returns where the fit stands, for another one to go on from; None where there is nothing to
         go on from, and for L-BFGS.
     is_last : bool
-        Whether the fit ends with this epoch, unless it is a listener that ends it.
+        Whether the fit ends with this epoch, unless it is a listener that ends it. L-BFGS does not
+        say.
     """
 
     number: int
