@@ -136,6 +136,8 @@ def test_a_fit_that_goes_on_is_the_whole_fit(number, path, fitted_state, monkeyp
     if kind == "weights":
         given["sample_weight"], options["class_weight"] = WEIGHT, "balanced"
     options["monitor"] = ["gradient_norm", *(["validation_loss"] if "X_val" in given else [])]
+    if learned == "layer" and kind != "sparse":
+        options |= {"input_noise": 0.1, "mixup": 0.2}
     inputs = SPARSE if kind == "sparse" else X
     options["shuffle"] = drawn != "no shuffling"
     options["warm_start"] = "earlier" in kind
