@@ -22,7 +22,7 @@ from skmlp.losses import assumed_head
 from skmlp.network.folding import folded_vector
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
-from skmlp.network.parts import Trained
+from skmlp.network.parts import Trained, named_extras
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
@@ -413,7 +413,12 @@ def is_trained(value: Any) -> bool:
     """Whether it is a network with its parameters."""
     if not (isinstance(value, tuple) and len(value) == 2 and type(value[0]) is NetworkSpec):
         return False
-    return is_vector(value[1]) and value[1].size == layout_of(value[0]).size
+    network, parameters = value
+    layout = layout_of(network)
+    if not (is_vector(parameters) and parameters.size == layout.size):
+        return False
+    pieces = named_extras(network, layout.extras_of(parameters))
+    return all((piece >= 0).all() for (_, name), piece in pieces.items() if name == "variance")
 
 
 def is_anything(value: Any) -> bool:
