@@ -479,7 +479,7 @@ class BaseMLP(
         """Return the type of the weights that the fit goes on from; if there are none, of X."""
         if not resumes:
             return X.dtype
-        return (self.coefs_[0] if resumed is None else resumed.fit.parameters).dtype
+        return np.asarray(self.coefs_[0] if resumed is None else resumed.fit.parameters).dtype
 
     def _fit_dtype(self, so_far: Any) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
