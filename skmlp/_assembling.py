@@ -17,6 +17,7 @@ from skmlp._target_scale import fitted_scaling
 from skmlp._targets import check_decodable
 from skmlp._temperature import fitted_temperature
 from skmlp._validation import DEVICES
+from skmlp.network.parameters import layout_of
 from skmlp.network.parts import Trained
 from skmlp.training.history import are_columns
 
@@ -219,5 +220,8 @@ def assembled(
         model._label_binarizer = binarizer
         check_binarizer(model)
         model.classes_ = classes_of(binarizer)
-    checked_network(model)
+    network, coefs, intercepts, extras = checked_network(model)
+    if network.normalizes_batches:
+        vector = layout_of(network).pack(coefs, intercepts, coefs[0].dtype, extras)
+        model._set_trained(network, vector)
     return model

@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
+from skmlp._checkpoints import Snapshots, checkpoint_for
 from skmlp._choices import check_choices
 from skmlp._constraints import (
     bounds_of,
@@ -45,6 +46,7 @@ from skmlp._fitted import (
 )
 from skmlp._held_out import (
     Given,
+    HeldOut,
     Samples,
     Targets,
     Watched,
@@ -68,7 +70,8 @@ from skmlp._overflow import overflows
 from skmlp._parameters import ineffective_remarks
 from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
-from skmlp._resuming import RESUMED_STATE, Resuming, Start
+from skmlp._resumed import Resumed
+from skmlp._resuming import Resuming, Start
 from skmlp._saving import Saving
 from skmlp._sklearn_compat import (
     AnnouncedHooks,
@@ -105,16 +108,17 @@ from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
 from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
+from skmlp.network import storage
 from skmlp.network.constraints import Bounds
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained, behind_activation
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.network.storage import FORMAT, as_plain, check_format, from_plain
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.listening import Listener, together
 from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.monitors import MONITORS, Probe
 from skmlp.training.schedules import Schedule
+from skmlp.training.state import TrainerState, as_plain, from_plain
 from skmlp.training.stopping import StopReason
 
 NOTHING = Given()
@@ -347,7 +351,11 @@ class BaseMLP(
     ) -> Sequence[Remark]:
         if incremental:
             check_parameters_again(self)
-        resumes = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        resumed = None
+        if given.resume_from is not None:
+            resumed = checkpoint_for(self, given.resume_from, calls)
+        goes_on = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        resumes = goes_on and resumed is None
         if resumes:
             self._check_resumable()
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
@@ -371,15 +379,19 @@ class BaseMLP(
         )
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
+        if resumed is not None:
+            resumes = resumed.prepare(self)
+        data = {"X": X, "y": targets.scored, "sample_weight": sample_weight}
         targets = self._weighed(targets, sample_weight, resumes)
         # Scorers see data frames as they are, since predictions look at the names.
         shown_X = given_X if hasattr(self, "feature_names_in_") else X
         samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, targets.weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
+        data |= given.as_validated(validation)
         with compilation_announced(self.verbose):
             remarks = self._learn(
                 *(X, X_norm, targets, hidden, resumes, incremental),
-                Watched(samples, given, validation, calls),
+                Watched(samples, given, validation, calls, data, resumed),
             )
         return [*given.remarks_with_lbfgs(), *remarks] if uses_lbfgs(self) else remarks
 
@@ -402,7 +414,8 @@ class BaseMLP(
         incremental: bool,
         watched: Watched,
     ) -> Sequence[Remark]:
-        dtype = self._fit_dtype(X, resumes)
+        resumed = watched.resumed
+        dtype = self._fit_dtype(self._dtype_so_far(X, resumes, resumed))
         check_frozen_layers(self, len(hidden))
         network = describe_network(self, X.shape[1], hidden, targets.heads)
         if network.inputs.noise > 0.0 and issparse(X):
@@ -430,23 +443,28 @@ class BaseMLP(
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
         data = engine.load(X, targets.matrix, targets.weight, network, dtype)
-        start = self._start(network, dtype, resumes, X)
-        if not resumes:
-            self._forget()
-        seed = self._resumed_connection_seed(start) if draws_connections(self) else 0
-        bounds = bounds_of(self, network, seed)
-        is_drawn = not (resumes or holds_weights(self.init))
-        constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
-        start = with_constrained_averages(self, network, bounds, start)
+        self.device_, self.device_reason_ = choice
+        if resumed is not None and optimizer is not None:
+            resumed.compare(self, network, dtype, watched.data)
+            start = resumed.start(self, network, optimizer, dtype, X.shape[0])
+        else:
+            start = self._start(network, dtype, resumes, X)
+            if not resumes:
+                self._forget()
+        seed = self._resumed_connection_seed(start, is_drawn=draws_connections(self))
+        bounds = bounds_of(self, network, seed or 0)
+        if resumed is None:
+            is_drawn = not (resumes or holds_weights(self.init))
+            constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
+            start = with_constrained_averages(self, network, bounds, start)
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.__dict__.update(attributes_of(network))
         self._network = network
         self._drop(("_custom",))
         if custom := custom_choices(self.activation, self.loss):
             self._custom = custom
-        self.device_, self.device_reason_ = choice
-        self._random_state = start.random_state
-        self._seed = self.random_state
+        # What an earlier fit would go on from belongs to weights that are left behind.
+        self._state = TrainerState(start.random_state, self.random_state, connection_seed=seed)
         if optimizer is None:
             parameters, remarks = self._fit_lbfgs(engine, network, data, start, bounds, watched)
         else:
@@ -456,16 +474,21 @@ class BaseMLP(
             )
         if overflows(engine, network, data, parameters, X_norm, targets.weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
-        self._set_parameters(layout_of(network), parameters)
+        self._set_trained(network, parameters)
         return remarks
 
-    def _fit_dtype(self, X: Any, resumes: bool) -> str:
+    def _dtype_so_far(self, X: Any, resumes: bool, resumed: Resumed | None) -> Any:
+        """Return the type of the weights that the fit goes on from; if there are none, of X."""
+        if not resumes:
+            return X.dtype
+        return np.asarray(self.coefs_[0] if resumed is None else resumed.fit.parameters).dtype
+
+    def _fit_dtype(self, so_far: Any) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
         dtype = resolve_dtype(self.dtype)
         if dtype != "auto":
             return dtype
-        source = np.asarray(self.coefs_[0]).dtype if resumes else X.dtype
-        return "float32" if source == np.float32 else "float64"
+        return "float32" if so_far == np.float32 else "float64"
 
     def _calls(self, network: NetworkSpec, start: Start, watched: Watched) -> Listener | None:
         """Return who calls hooks, and lets them see what this draft learns."""
@@ -514,8 +537,6 @@ class BaseMLP(
         else:
             remarks = lbfgs_remarks(result.scipy_result, self.max_iter)
         remarks = [*solver_remarks(self), *remarks]
-        # What an earlier stochastic fit would resume from belongs to weights now left behind.
-        self._drop(RESUMED_STATE)
         self.n_iter_ = result.n_iter
         self.loss_ = np.float64(result.loss)
         self._record_lbfgs(result)
@@ -535,7 +556,8 @@ class BaseMLP(
         watched: Watched,
     ) -> tuple[FloatArray, Sequence[Remark]]:
         rows: IndexArray = np.arange(len(targets.matrix))
-        held_out = score = loss = None
+        held_out: HeldOut | None = None
+        score = loss = None
         if self.early_stopping:
             rows, held_out = self._rows_to_watch(engine, network, data, start, targets, watched)
             loss = loss_of(engine, network, held_out)
@@ -551,6 +573,10 @@ class BaseMLP(
             seed=self._resumed_mask_seed(start),
             bounds=bounds,
         )
+        if watched.calls is not None:
+            split = None if held_out is None or held_out.rows is None else (rows, held_out.rows)
+            dtype = start.parameters.dtype.name
+            watched.calls.attached = Snapshots(self, network, dtype, watched.data, start, split)
         names = [name for name in monitors_of(self) if name in MONITORS]
         probe = Probe(names, engine, task, rows, targets.weight, loss) if names else None
         restores = self.early_stopping if self.restore_best is None else self.restore_best
@@ -565,7 +591,7 @@ class BaseMLP(
                 max_iter=max_iter,
                 schedule=schedule,
                 **factors,
-                patience=self._patience(incremental and start.resumes),
+                patience=self._patience(start, incremental=incremental),
                 samples_seen=getattr(self, "t_", 0),
                 validation_score=score,
                 report=print if self.verbose and not draws_bar(self) else None,
@@ -575,15 +601,14 @@ class BaseMLP(
                 probe=probe,
                 listener=together(self._calls(network, start, watched), progress),
             )
+            if start.earlier is not None and start.under_way is not None:
+                trainer.go_on(start.earlier)
             [outcome] = train(engine, [trainer])
         remarks = [
             *schedule_remarks(self, schedule, factors),
             *stochastic_remarks(self, trainer, incremental=incremental),
         ]
-        self._remember(trainer, outcome, schedule)
-        self._drop(("_raw",))
-        if outcome.raw is not None:
-            self._raw = outcome.raw
+        self._remember(trainer, outcome)
         if held_out is not None:
             parameters = outcome.parameters
             self._calibrate(
@@ -604,7 +629,7 @@ class BaseMLP(
             )
         return int(min(self.batch_size, n_train))
 
-    def _remember(self, trainer: Trainer, outcome: Outcome, schedule: Schedule) -> None:
+    def _remember(self, trainer: Trainer, outcome: Outcome) -> None:
         """Set the fitted attributes of the stochastic solvers."""
         losses = trainer.history.losses
         self._record(trainer)
@@ -621,12 +646,9 @@ class BaseMLP(
             self.validation_scores_ = None
             self.best_validation_score_ = None
             self.best_loss_ = np.float64(trainer.patience.best)
-        self._no_improvement_count = trainer.patience.count
-        self._optimizer = outcome.optimizer_state
-        self._row_order = trainer.row_order
         if trainer.row_order is not None:
-            trainer.row_order.rest(self._random_state)
-        self._last_schedule = schedule
+            trainer.row_order.rest(self._state.random_state)
+        self._state = trainer.state_for_next(self._state, outcome)
 
     # Prediction
 
@@ -687,14 +709,25 @@ class BaseMLP(
         state = super().__getstate__()
         if "_network" not in state:
             return state
-        return {**state, "_network": as_plain(self._network), "_format": FORMAT}
+        plain = {"_network": storage.as_plain(self._network), "_format": storage.FORMAT}
+        if "_trained" in state:
+            network, parameters = self._trained
+            plain["_trained"] = storage.as_plain(network), parameters
+        if "_state" in state:
+            plain["_state"] = as_plain(self._state)
+        return {**state, **plain}
 
     def __setstate__(self, state: Any) -> None:
         state = own_state(type(self), dict(state))
-        check_format(type(self).__name__, state.pop("_format", FORMAT))
+        storage.check_format(type(self).__name__, state.pop("_format", storage.FORMAT))
         register_custom(state.get("_custom", ()))
         if "_network" in state:
-            state["_network"] = from_plain(state["_network"])
+            state["_network"] = storage.from_plain(state["_network"])
+        if "_trained" in state:
+            network, parameters = state["_trained"]
+            state["_trained"] = storage.from_plain(network), parameters
+        if "_state" in state:
+            state["_state"] = from_plain(state["_state"])
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:

@@ -19,13 +19,15 @@ from skmlp._networks import describe_network
 from skmlp._validation import DEVICES, PRECISIONS
 from skmlp.engines.base import Averages, OptimizerState
 from skmlp.losses import assumed_head
+from skmlp.network.folding import folded_vector
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import ParameterLayout, layout_of
-from skmlp.network.parts import Trained
+from skmlp.network.parts import Trained, named_extras
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 from skmlp.training.ordering import KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
+from skmlp.training.state import TrainerState
 
 # What predictions read besides the network and its layers, and what it may be.
 READ_BY_PREDICTIONS: dict[str, set[str | None]] = {
@@ -78,6 +80,26 @@ def trained_network(estimator: Any) -> Trained:
     coefs, intercepts, units = check_layers(estimator)
     network = fitted_network(estimator, units)
     return Trained(network, coefs, intercepts, fitted_extras(estimator, network))
+
+
+def as_trained(estimator: Any) -> Trained:
+    """Return the network of an estimator as it was trained: batch normalization not yet folded.
+
+    It is that only as long as nobody has assigned other weights; then it is the present one.
+    """
+    present = trained_network(estimator)
+    kept = vars(estimator).get("_trained")
+    if not is_trained(kept):
+        return present
+    network, parameters = kept
+    plain, packed = folded_vector(network, parameters)
+    if plain != present.network:
+        return present
+    own = layout_of(plain).pack(present.coefs, present.intercepts, packed.dtype, present.extras)
+    if present.coefs[0].dtype != packed.dtype or not np.array_equal(own, packed):
+        return present
+    layout = layout_of(network)
+    return Trained(network, *layout.views(parameters), layout.extras_of(parameters))
 
 
 def check_layers(estimator: Any) -> Layers:
@@ -387,6 +409,23 @@ def of_type(*types: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, types)
 
 
+def is_trained(value: Any) -> bool:
+    """Whether it is a network with its parameters."""
+    if not (isinstance(value, tuple) and len(value) == 2 and type(value[0]) is NetworkSpec):
+        return False
+    network, parameters = value
+    layout = layout_of(network)
+    if not (is_vector(parameters) and parameters.size == layout.size):
+        return False
+    pieces = named_extras(network, layout.extras_of(parameters))
+    return all((piece >= 0).all() for (_, name), piece in pieces.items() if name == "variance")
+
+
+def is_anything(value: Any) -> bool:
+    """Whether it is anything: what only is compared may be."""
+    return True
+
+
 # What a resumed fit reads besides the layers, wherever the estimator has it.
 READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "t_": (is_count, "the number of samples seen"),
@@ -395,17 +434,24 @@ READ_BY_RESUMING: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation_loss_curve_": (optional(of_type(list)), "a list of numbers, or None"),
     "best_loss_": (optional(is_number), "a number, or None"),
     "_history": (are_columns, "the columns of the history"),
-    "_no_improvement_count": (is_count, "a number of epochs"),
-    "_last_schedule": (is_schedule, "the schedule of the last fit"),
-    "_optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
-    "_mask_seed": (is_count, "a number"),
-    "_connection_seed": (is_count, "a number"),
-    "_raw": (is_vector, "a vector of finite numbers"),
-    "_random_state": (of_type(np.random.RandomState), "a RandomState"),
-    "_row_order": (
+    "_trained": (is_trained, "a network with its parameters"),
+    "_state": (of_type(TrainerState), "where the last fit has ended"),
+}
+# And within `_state`.
+FIELDS_OF_STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "random_state": (of_type(np.random.RandomState), "a RandomState"),
+    "seed": (is_anything, "what random_state was"),
+    "optimizer": (optional(is_optimizer_state), "a state of finite numbers, or None"),
+    "schedule": (optional(is_schedule), "the schedule of the last fit, or None"),
+    "stalled": (is_count, "a number of epochs"),
+    "row_order": (
         optional(of_type(RowOrder, KeyedRowOrder)),
         "where the drawing of row orders stands, or None",
     ),
+    "mask_seed": (optional(is_count), "a number, or None"),
+    "connection_seed": (optional(is_count), "a number, or None"),
+    "raw": (optional(is_vector), "a vector of finite numbers, or None"),
+    "fit": (lambda value: value is None, "None"),
 }
 
 
@@ -417,10 +463,29 @@ def check_resumable(estimator: Any) -> None:
     ValueError
         If one is not.
     """
-    for name, (is_valid, expected) in READ_BY_RESUMING.items():
-        if name in vars(estimator) and not is_valid(getattr(estimator, name)):
+    attributes = vars(estimator)
+    check_each(READ_BY_RESUMING, "", attributes)
+    if "_state" in attributes:
+        check_state(attributes["_state"])
+
+
+def check_state(state: TrainerState) -> None:
+    """Refuse to resume from a state that no fit leaves.
+
+    Raises
+    ------
+    ValueError
+        If one of its fields is not what it should be.
+    """
+    check_each(FIELDS_OF_STATE, "_state.", vars(state))
+
+
+def check_each(
+    table: dict[str, tuple[Callable[[Any], bool], str]], prefix: str, given: dict[str, Any]
+) -> None:
+    for name, (is_valid, expected) in table.items():
+        if name in given and not is_valid(given[name]):
             raise ValueError(
-                f"Cannot resume: {name} must be {expected}, but is "
-                f"{shown(getattr(estimator, name))}. Use warm_start=False, or a clone of the "
-                "estimator."
+                f"Cannot resume: {prefix}{name} must be {expected}, but is {shown(given[name])}. "
+                "Use warm_start=False, or a clone of the estimator."
             )

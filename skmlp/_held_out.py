@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from skmlp._drafts import draft_of
 from skmlp._hooks import Calls
+from skmlp._resumed import Data, Resumed
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
 from skmlp._warning import Remark
 from skmlp.engines.base import Engine, IndexArray
+from skmlp.network.folding import folded_vector
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
 
@@ -55,16 +57,28 @@ class Given:
         Arguments of `fit`.
     groups : object
         Likewise.
+    resume_from : str, path-like or None
+        Likewise: where the checkpoint is that the fit goes on from.
     """
 
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
     groups: Any = None
+    resume_from: Any = None
 
     @property
     def has_rows(self) -> bool:
         return self.X_val is not None
+
+    def as_validated(self, validation: "tuple[Any, Samples] | None") -> dict[str, Any]:
+        """Return what is here as data, by name: samples as they were validated."""
+        data = {"groups": self.groups}
+        if validation is not None:
+            X, samples = validation
+            data |= {"X_val": X, "y_val": samples.scored}
+            data["sample_weight_val"] = samples.sample_weight
+        return data
 
     def remarks_with_lbfgs(self) -> list[Remark]:
         """Return what to warn of where no epochs are watched."""
@@ -204,12 +218,18 @@ class Watched:
         Those that were given to validate with, X as engines take it.
     calls : Calls or None
         Who calls the hooks of callbacks.
+    data : mapping of str to array
+        All that `fit` was given, by name, as it was validated.
+    resumed : Resumed or None
+        The fit that is gone on from, if it is that of a checkpoint.
     """
 
     samples: Samples
     given: Given
     validation: tuple[Any, Samples] | None
-    calls: Calls | None = None
+    calls: Calls | None
+    data: Data
+    resumed: Resumed | None
 
 
 class Watching(ABC):
@@ -219,6 +239,8 @@ class Watching(ABC):
     validation_fraction: Any
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
+    _network: NetworkSpec
+    _trained: tuple[NetworkSpec, FloatArray]
 
     @abstractmethod
     def _validation_score(
@@ -241,7 +263,11 @@ class Watching(ABC):
     ) -> tuple[IndexArray, HeldOut]:
         """Return the numbers of the rows to train on, and those to watch."""
         if watched.validation is None:
-            rows, numbers = self._split(targets, start, watched)
+            fit = start.under_way
+            if fit is None or fit.rows is None or fit.held_out is None:
+                rows, numbers = self._split(targets, start, watched)
+            else:
+                rows, numbers = fit.rows, fit.held_out
             self._check_weights(targets.weight, rows, numbers)
             return rows, HeldOut(data, watched.samples, numbers)
         X, samples = watched.validation
@@ -297,9 +323,22 @@ class Watching(ABC):
 
     def _with_parameters(self, network: NetworkSpec, parameters: FloatArray) -> Self:
         """Return an estimator like this one, fitted to copies of these parameters."""
-        estimator, layout = draft_of(self), layout_of(network)
-        estimator._set_parameters(layout, parameters.copy())
+        estimator = draft_of(self)
+        estimator._set_trained(network, parameters.copy())
         return estimator
+
+    def _set_trained(self, network: NetworkSpec, parameters: FloatArray) -> None:
+        """Take over a network as it was trained, with its batch normalization in the weights.
+
+        So those who read `coefs_` and `intercepts_` alone compute what it does. What it was before
+        is what a later fit goes on from.
+        """
+        plain, packed = folded_vector(network, parameters)
+        vars(self).pop("_trained", None)
+        if plain is not network:
+            self._trained = network, parameters
+        self._network = plain
+        self._set_parameters(layout_of(plain), packed)
 
     def _set_parameters(self, layout: ParameterLayout, parameters: FloatArray) -> None:
         self.coefs_, self.intercepts_ = layout.views(parameters)

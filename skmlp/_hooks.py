@@ -1,7 +1,9 @@
 """scikit-learn's callbacks: the hooks that a fit calls, and what they are given."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -44,11 +46,19 @@ class Calls:
         self._task: Any = None
         self._draft: Any = None
         self._told: EpochEnd | None = None
+        # What writes checkpoints, and what callbacks keep during this fit, by their id.
+        self.attached: Any = None
+        self.memory: dict[int, Any] = {}
+        self.begun = time.monotonic()
         self._root.call_on_fit_task_begin(**self._given)
 
     def serve(self, draft: Any, network: NetworkSpec, dtype: Any) -> None:
         """Say whose state hooks shall see: that of a draft, with the weights of the moment."""
         self._draft, self._network, self._dtype = draft, network, dtype
+
+    def path_of(self, path: Path) -> Path:
+        """Return the path of this fit, of which there may be many for one path."""
+        return path_of_fit(path, self._root)
 
     def begins(self) -> None:
         """Begin a task."""
@@ -86,7 +96,7 @@ class Calls:
             If hooks are told of another epoch by now, or of none: its weights are gone.
         """
         assert end.parameters is not None
-        if end is not self._told:
+        if self._told is None or end.parameters is not self._told.parameters:
             raise RuntimeError(
                 f"The weights after epoch {end.number} are gone. Call model() while the hook of "
                 "that epoch runs, and keep what it returns."
@@ -95,6 +105,27 @@ class Calls:
         fitted = self._draft._with_parameters(self._network, parameters)
         fitted.n_iter_, fitted.loss_ = end.number, np.float64(end.loss)
         return without_callbacks(fitted)
+
+
+def path_of_fit(path: Path, context: Any) -> Path:
+    """Return the path of one of many fits: with the numbers of the tasks that it is part of.
+
+    Of a fit by itself it is the path as it is. In a search ``run.jsonl`` becomes
+    ``run.0-3.jsonl``, for example.
+
+    Parameters
+    ----------
+    path : Path
+    context : sklearn.callback.CallbackContext
+        That of the fit.
+    """
+    numbers = []
+    while context.parent is not None:
+        numbers.append(str(context.task_id))
+        context = context.parent
+    if not numbers:
+        return path
+    return path.with_name(f"{path.stem}.{'-'.join(reversed(numbers))}{path.suffix}")
 
 
 def remembered(make: Callable[[], Any]) -> Callable[[], Any]:

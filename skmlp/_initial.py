@@ -9,8 +9,9 @@ from skmlp._choices import OneOf
 from skmlp._fitted import shown
 from skmlp.engines.reference import values_arriving
 from skmlp.initializers import CLASSES, From, Weights, ZeroLast, init_formula
+from skmlp.network.folding import NAMES, folded_layer
 from skmlp.network.initializers import INITIALIZERS, draw_parameters
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import Formula, NetworkSpec
 
 # So many rows of X are shown to an initializer that looks at data, as data_driven's text says.
@@ -106,7 +107,7 @@ def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray)
     n_hidden = min(len(coefs), len(weights.coefs)) - 1
     n_copied = 0
     for layer in (*range(n_hidden), -1):
-        given = weights.coefs[layer], weights.intercepts[layer]
+        given = given_layer(weights, layer, layout)
         own = coefs[layer], intercepts[layer]
         if [array.shape for array in given] != [array.shape for array in own]:
             continue
@@ -130,6 +131,20 @@ def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray)
             f"No layer of init=From({weights!r}) fits into a network with {network.layer_units} "
             "units. Give hidden_layer_sizes that of the other network, or leave init out."
         )
+
+
+def given_layer(
+    weights: Weights, layer: int, layout: ParameterLayout
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return coefficients and intercepts for a layer of a network of this layout.
+
+    Batch normalization is in them if the layer has none.
+    """
+    given = weights.coefs[layer], weights.intercepts[layer]
+    has_own = any(extra.layer == layer and extra.name == "mean" for extra in layout.extras)
+    if has_own or (layer, "mean") not in weights.extras:
+        return given
+    return folded_layer(*given, {name: weights.extras[layer, name] for name in NAMES})
 
 
 def given_parameters(init: Any, network: NetworkSpec, dtype: npt.DTypeLike) -> FloatArray:

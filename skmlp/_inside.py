@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._explained import Outputs
-from skmlp._fitted import trained_network
+from skmlp._fitted import as_trained
 from skmlp._sensitivity import input_gradients, units_without_slope
 from skmlp._summary import Summary, summary_of
 from skmlp.network.parameters import FloatArray
@@ -30,7 +30,7 @@ class Inside(ABC):
         """Return the outputs that gradients may be asked of."""
 
     def summary(self) -> Summary:
-        """Describe the fitted network, layer by layer.
+        """Describe the fitted network, layer by layer, with batch normalization as it was trained.
 
         Returns
         -------
@@ -57,7 +57,7 @@ class Inside(ABC):
         output    5 x 3   softmax             18    144                  30
         total                                223  1,784                 390
         """
-        return summary_of(type(self).__name__, trained_network(self))
+        return summary_of(type(self).__name__, as_trained(self))
 
     def input_gradients(
         self,

@@ -14,7 +14,8 @@ from skmlp._sklearn_compat import safe_indexing
 from skmlp._solvers import is_stochastic
 from skmlp._validation import check_sample_weight
 from skmlp.engines.base import EpochPlan, EpochResult, Run
-from skmlp.training.loop import Best, Trainer
+from skmlp.training.loop import Trainer
+from skmlp.training.state import Best
 from skmlp.training.stopping import StopReason
 
 # Losses of single batches are averaged over so large a part of all steps.

@@ -234,8 +234,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         training and by running statistics in predictions; either is followed by a gain and a
         shift that each unit learns. A tuple has one for each hidden layer. 'batch' takes
         minibatches of more than 256 samples in parts of at most 256, lets samples count by their
-        weights, and does not go with 'lbfgs'. What is learned so is not in `coefs_` and
-        `intercepts_`.
+        weights, and does not go with 'lbfgs'. What 'batch' has learned is part of `coefs_`
+        and `intercepts_` after the fit, what 'layer' learns is not.
     init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
         `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with
@@ -585,6 +585,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
+        resume_from: Any = None,
     ) -> Self:
         """Fit the network.
 
@@ -608,6 +609,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         groups : array-like of shape (n_samples,), default=None
             Which samples belong together. `early_stopping` then holds out whole groups, of which
             `validation_fraction` is the share; or the splitter that it is gets them.
+        resume_from : str or path-like, default=None
+            A checkpoint, written by `skmlp.callbacks.Checkpoint`, that this fit goes on from, as
+            if the one that wrote it had not ended: bit by bit, with the same parameters and data.
+            Only `n_jobs`, `verbose`, `warm_start`, `max_time` and, if no schedule counts by it,
+            `max_iter` may be others. If there is no file yet, the fit starts from the beginning and
+            says so. Not with ``solver='lbfgs'``.
 
         Returns
         -------
@@ -618,12 +625,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ------
         ValueError
             If a parameter or the data are invalid, or if the fit diverges: a loss, a weight or
-            a prediction for the training data is not finite. The estimator then is as it was
-            before.
+            a prediction for the training data is not finite; or if `resume_from` is damaged, or
+            of a fit with other parameters or data. The estimator then is as it was before.
         RuntimeError
             If ``device='cuda'`` and no GPU can be used. Again nothing has changed.
         """
-        given = Given(X_val, y_val, sample_weight_val, groups)
+        given = Given(X_val, y_val, sample_weight_val, groups, resume_from)
         return self._fit(X, y, sample_weight, given, incremental=False)
 
     @stochastic_only
@@ -779,8 +786,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         matrix = scaling.done(targets.matrix)
         return replace(targets, matrix=matrix, scored=matrix, weight=sample_weight)
 
-    def _fit_dtype(self, X: Any, resumes: bool) -> str:
-        dtype = super()._fit_dtype(X, resumes)
+    def _fit_dtype(self, so_far: Any) -> str:
+        dtype = super()._fit_dtype(so_far)
         if "y_scale_" in vars(self):
             check_holds(Scaling(self.y_mean_, self.y_scale_), dtype)
         return dtype

@@ -1,5 +1,6 @@
 """What one fit leaves for the next: where `warm_start` and `partial_fit` begin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skmlp._fitted import check_finite, check_layers, check_resumable, fitted_extras
+from skmlp._fitted import (
+    as_trained,
+    check_finite,
+    check_layers,
+    check_resumable,
+    fitted_extras,
+)
 from skmlp._initial import initial_parameters
 from skmlp._networks import last_activation
 from skmlp._solvers import solver_name
@@ -15,8 +22,15 @@ from skmlp.engines.base import OptimizerState
 from skmlp.network.constraints import trained_from
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.training.ordering import KeyedRowOrder, RowOrder, copy_of, fingerprint
+from skmlp.training.ordering import (
+    AnyRowOrder,
+    KeyedRowOrder,
+    RowOrder,
+    copy_of,
+    fingerprint,
+)
 from skmlp.training.schedules import Schedule
+from skmlp.training.state import TrainerState, UnderWay
 from skmlp.training.stopping import Patience
 
 # Attributes that only some solvers set; a new fit with another solver must not leave them.
@@ -30,24 +44,33 @@ FITTED_BY_SOLVERS = (
     "stop_reason_",
     "_history",
 )
-RESUMED_STATE = (
-    "_optimizer",
-    "_last_schedule",
-    "_no_improvement_count",
-    "_row_order",
-    "_mask_seed",
-    "_raw",
-)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a fit begins: anew, or where an earlier one ended."""
+    """Where a fit begins: anew, or where an earlier one ended.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+    random_state : RandomState
+    optimizer_state : OptimizerState or None
+        None if the optimizer begins anew.
+    resumes : bool
+    earlier : TrainerState or None
+        What the fit that is gone on from has left: none, if only weights have been assigned.
+    """
 
     parameters: FloatArray
     random_state: np.random.RandomState
     optimizer_state: OptimizerState | None
     resumes: bool
+    earlier: TrainerState | None = None
+
+    @property
+    def under_way(self) -> UnderWay | None:
+        """The fit that a checkpoint was written of, if it is gone on from."""
+        return None if self.earlier is None else self.earlier.fit
 
 
 class Resuming:
@@ -57,6 +80,7 @@ class Resuming:
     activation: Any
     solver: Any
     frozen_layers: int
+    warm_start: bool
     tol: float
     n_iter_no_change: float
     early_stopping: bool
@@ -65,15 +89,11 @@ class Resuming:
     init: Any
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
-    _random_state: np.random.RandomState
-    _seed: Any
-    _mask_seed: int
-    _connection_seed: int
-    _raw: FloatArray
+    _state: TrainerState
 
     def _forget(self) -> None:
         """Drop what an earlier fit left behind, which may have used another solver."""
-        self._drop((*FITTED_BY_SOLVERS, *RESUMED_STATE, "_connection_seed"))
+        self._drop((*FITTED_BY_SOLVERS, "_state"))
         self.t_ = 0
 
     def _drop(self, names: tuple[str, ...]) -> None:
@@ -93,7 +113,7 @@ class Resuming:
                 self.init, network, random_state, dtype, last_activation(self.activation), X
             )
             return Start(parameters, random_state, None, False)
-        coefs, intercepts, units = check_layers(self)
+        units = check_layers(self).units
         if units[-1] != network.n_outputs:
             raise ValueError(
                 f"Cannot resume: y asks for {network.n_outputs} outputs, but the fitted network "
@@ -109,7 +129,7 @@ class Resuming:
         layout = layout_of(network)
         state = self._resumed_state(layout)
         with np.errstate(over="ignore"):
-            extras = self._resumed_extras(layout)
+            coefs, intercepts, extras = self._resumed_weights(layout)
             parameters = layout.pack(coefs, intercepts, dtype, extras)
             parameters, state = self._before_averaging(network, parameters, state)
         own_coefs, own_intercepts = layout.views(parameters)
@@ -117,11 +137,16 @@ class Resuming:
         check_finite("intercepts_", own_intercepts)
         if not np.isfinite(layout.extras_of(parameters)).all():
             raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
-        return Start(parameters, self._resumed_generator(), state, True)
+        return Start(parameters, self._resumed_generator(), state, True, self._earlier())
+
+    def _earlier(self) -> TrainerState | None:
+        """Return what the last fit has left, if there was one."""
+        return vars(self).get("_state")
 
     def _resumed_state(self, layout: ParameterLayout) -> OptimizerState | None:
         """Return the state that the optimizer goes on with, if it is the same optimizer."""
-        state: OptimizerState | None = getattr(self, "_optimizer", None)
+        earlier = self._earlier()
+        state = None if earlier is None else earlier.optimizer
         if state is not None and (
             state.name != solver_name(self.solver)
             or state.vectors.shape[1] != layout.size
@@ -140,21 +165,31 @@ class Resuming:
         """
         if state is None or state.averages is None:
             return parameters, state
-        raw: FloatArray = getattr(self, "_raw", np.empty(0))
-        values = state.averages.values
-        is_own = raw.size == values.size == parameters.size
-        if not (is_own and np.array_equal(values.astype(parameters.dtype), parameters)):
+        raw, values = self._state.raw, state.averages.values
+        if raw is None or not raw.size == values.size == parameters.size:
+            return parameters, replace(state, averages=None)
+        if not np.array_equal(values.astype(parameters.dtype), parameters):
             return parameters, replace(state, averages=None)
         goes_on = trained_from(network, self.frozen_layers)
         goes_on[layout_of(network).trained_size :] = False
         return np.where(goes_on, raw, parameters).astype(parameters.dtype), state
 
-    def _resumed_extras(self, layout: ParameterLayout) -> FloatArray | None:
-        """Return what was learned besides weights, if it is what the network has now."""
+    def _resumed_weights(
+        self, layout: ParameterLayout
+    ) -> tuple[Sequence[FloatArray], Sequence[FloatArray], FloatArray | None]:
+        """Return coefficients, intercepts, and what else was learned if the network has it now.
+
+        Batch normalization is not in the weights if the network has it again.
+        """
+        if "_trained" in vars(self):
+            trained = as_trained(self)
+            if layout_of(trained.network).extras == layout.extras:
+                return trained.coefs, trained.intercepts, trained.extras
+        coefs, intercepts, _ = check_layers(self)
         network = vars(self).get("_network")
         if type(network) is not NetworkSpec or layout_of(network).extras != layout.extras:
-            return None
-        return fitted_extras(self, network)
+            return coefs, intercepts, None
+        return coefs, intercepts, fitted_extras(self, network)
 
     def _resumed_mask_seed(self, start: Start) -> int:
         """Return what masks of dropout are keyed by, the earlier fit's where that goes on.
@@ -162,38 +197,39 @@ class Resuming:
         It is told from where the generator stands, which draws nothing for it: the orders of rows
         stay those of a fit without dropout.
         """
-        if start.optimizer_state is None or not hasattr(self, "_mask_seed"):
-            self._mask_seed = int.from_bytes(fingerprint(start.random_state)[:4], "little")
-        return self._mask_seed
+        earlier = None if start.optimizer_state is None else start.earlier
+        if earlier is not None and earlier.mask_seed is not None:
+            return earlier.mask_seed
+        return int.from_bytes(fingerprint(start.random_state)[:4], "little")
 
-    def _resumed_connection_seed(self, start: Start) -> int:
+    def _resumed_connection_seed(self, start: Start, *, is_drawn: bool) -> int | None:
         """Return what determines drawn connections: they are those of the earlier fit, if any.
 
         It is told from where the generator stands, which draws nothing for it.
         """
-        if not hasattr(self, "_connection_seed"):
-            digest = fingerprint(start.random_state)
-            self._connection_seed = int.from_bytes(digest[4:8], "little")
-        return self._connection_seed
+        if start.earlier is not None and start.earlier.connection_seed is not None:
+            return start.earlier.connection_seed
+        if not is_drawn:
+            return None
+        return int.from_bytes(fingerprint(start.random_state)[4:8], "little")
 
     def _resumed_generator(self) -> np.random.RandomState:
         """Return the generator where the last fit left it, so that resuming goes on drawing."""
         if isinstance(self.random_state, Integral) and self._has_same_random_state():
             # A copy, so that a failing fit leaves the generator where it was.
-            return copy_of(self._random_state)
+            return copy_of(self._state.random_state)
         return check_random_state(self.random_state)
 
     def _has_same_random_state(self) -> bool:
         """Whether `random_state` is what it was in the last fit."""
-        if not hasattr(self, "_seed"):
+        earlier = self._earlier()
+        if earlier is None:
             return False
         if isinstance(self.random_state, Integral):
-            return isinstance(self._seed, Integral) and bool(self._seed == self.random_state)
-        return self._seed is self.random_state
+            return isinstance(earlier.seed, Integral) and bool(earlier.seed == self.random_state)
+        return earlier.seed is self.random_state
 
-    def _resumed_row_order(
-        self, n_rows: int, start: Start, *, keyed: bool
-    ) -> RowOrder | KeyedRowOrder | None:
+    def _resumed_row_order(self, n_rows: int, start: Start, *, keyed: bool) -> AnyRowOrder | None:
         """Return where the drawing of row orders stands, as a copy; None without shuffling.
 
         An engine that draws orders by itself cannot go on with those drawn for one that does
@@ -201,16 +237,18 @@ class Resuming:
         """
         if not self.shuffle:
             return None
-        kind = KeyedRowOrder if keyed else RowOrder
-        earlier = getattr(self, "_row_order", None) if start.resumes else None
+        kind: type[AnyRowOrder] = KeyedRowOrder if keyed else RowOrder
+        earlier = None if start.earlier is None else start.earlier.row_order
         try:
             if isinstance(earlier, kind) and earlier.can_go_on(n_rows, start.random_state):
                 return earlier.branch()
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(
-                f"Cannot resume: _row_order is none that a fit leaves: {error}. Use "
+                f"Cannot resume: _state.row_order is none that a fit leaves: {error}. Use "
                 "warm_start=False, or a clone of the estimator."
             ) from error
+        if start.under_way is not None:
+            raise ValueError("Cannot go on: the order of rows in resume_from is another one.")
         return kind(n_rows, start.random_state)
 
     def _optimizer_start(
@@ -225,12 +263,14 @@ class Resuming:
             numbers = optimizer.entry.initial_numbers
             rate = schedule.learning_rate_init
             return OptimizerState(optimizer.name, vectors, 0, rate, numbers)
-        goes_on = getattr(self, "_last_schedule", None) == schedule
+        earlier = start.earlier
+        # The parameters of a fit under way have been found to be the same.
+        goes_on = earlier is not None and (earlier.fit is not None or earlier.schedule == schedule)
         rate = state.learning_rate if goes_on else schedule.learning_rate_init
         numbers = tuple(map(float, state.numbers))
         return replace(state, step=int(state.step), learning_rate=float(rate), numbers=numbers)
 
-    def _patience(self, resumes: bool) -> Patience:
+    def _patience(self, start: Start, *, incremental: bool) -> Patience:
         """Return a fresh count of epochs without improvement; `partial_fit` goes on counting."""
         patience = Patience(
             tol=self.tol,
@@ -239,7 +279,7 @@ class Resuming:
             best=-np.inf if self.early_stopping else np.inf,
         )
         best_loss = getattr(self, "best_loss_", None)
-        if resumes and best_loss is not None:
+        if incremental and start.resumes and best_loss is not None:
             patience.best = float(best_loss)
-            patience.count = getattr(self, "_no_improvement_count", 0)
+            patience.count = 0 if start.earlier is None else start.earlier.stalled
         return patience

@@ -21,7 +21,7 @@ from skmlp._assembling import (
     own,
     plain_binarizer,
 )
-from skmlp._fitted import shown
+from skmlp._fitted import as_trained, shown
 from skmlp._plain_values import CannotBeSaved, Decoder, Encoder
 from skmlp._sklearn_compat import metadata_requests, set_metadata_requests
 from skmlp._tensor_file import (
@@ -99,7 +99,9 @@ class Saving:
                 f"{name} cannot be saved: it is a class of your own, which is code, and a file "
                 f"holds none. Use one of {' and '.join(NAMES)}, or pickle."
             )
-        trained, encoder = checked_network(self), Encoder()
+        checked_network(self)
+        # So that loading it gives what a fit goes on from, too.
+        trained, encoder = as_trained(self), Encoder()
         for of, array in tensors_of(trained).items():
             if not can_be_written(array):
                 raise CannotBeSaved(

@@ -21,7 +21,7 @@ import reprlib
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -32,8 +32,8 @@ import numpy.typing as npt
 
 # What files hold, and the version of what is written about it: raised whenever what earlier
 # versions of skmlp would make of a file is not what is meant.
-MODEL = "skmlp-model"
-CONTENTS = {MODEL: ("model", 1)}
+MODEL, CHECKPOINT = "skmlp-model", "skmlp-checkpoint"
+CONTENTS = {MODEL: ("model", 1), CHECKPOINT: ("checkpoint", 1)}
 # As the safetensors package has it. In memory a header takes some times its length.
 LONGEST_HEADER = 100_000_000
 # Those of all NumPy versions.
@@ -96,7 +96,11 @@ def can_be_written(array: npt.NDArray[Any]) -> bool:
 
 
 def write_tensors(
-    path: AnyPath, kind: str, tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]
+    path: AnyPath,
+    kind: str,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    metadata: Mapping[str, str],
+    make_room: Callable[[], object] = lambda: None,
 ) -> None:
     """Write a file, which is there as a whole or not at all, however this ends.
 
@@ -110,6 +114,8 @@ def write_tensors(
         Of the types of `DTYPES`.
     metadata : mapping of str to str
         What else there is to say; "format", "version" and "checksum" are added.
+    make_room : callable, optional
+        Is called when all is on the disk, before the file gets its name.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def write_tensors(
     for array in arrays.values():
         digest.update(bytes_of(array))
     start = start.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1)
-    with replacing(target) as file:
+    with replacing(target, make_room) as file:
         file.write(start)
         for array in arrays.values():
             file.write(bytes_of(array))
@@ -180,7 +186,7 @@ def as_path(path: AnyPath) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, make_room: Callable[[], object] = lambda: None) -> Iterator[BinaryIO]:
     """Give a file to write to, which takes the place of another one when all is on the disk."""
     if not path.parent.is_dir():  # else the error would name the temporary file
         raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
@@ -197,6 +203,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        make_room()
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):

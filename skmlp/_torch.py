@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import trained_network
+from skmlp._fitted import as_trained
 from skmlp._optional import needed
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
 from skmlp.network.normalization import EPSILON, MOMENTUM
@@ -122,7 +122,7 @@ class InTorch:
         """
         torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
-        network, coefs, intercepts, extras = trained_network(self)
+        network, coefs, intercepts, extras = as_trained(self)
         pieces = named_extras(network, extras)
         is_single = coefs[0].dtype == np.float32
         maker = Maker(torch, torch.float32 if is_single else torch.float64)

@@ -1,6 +1,6 @@
 """Which of our types files of skops may hold. A list that is computed would trust what comes."""
 
-# Estimators, what their parameters may hold but functions of users' own, and where training stood.
+# Estimators, and what their parameters may hold but functions of users' own.
 # All that is in them is checked where it is read, as if a user had assigned it.
 TRUSTED_TYPES: tuple[str, ...] = (
     "skmlp._classifier.MLPClassifier",
@@ -15,8 +15,6 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "skmlp.activations.Maxout",
     "skmlp.activations.PReLU",
     "skmlp.activations.Softplus",
-    "skmlp.engines.base.Averages",
-    "skmlp.engines.base.OptimizerState",
     "skmlp.initializers.DataDriven",
     "skmlp.initializers.From",
     "skmlp.initializers.GlorotNormal",
@@ -61,7 +59,4 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "skmlp.schedules.Plateau",
     "skmlp.schedules.Polynomial",
     "skmlp.schedules.Step",
-    "skmlp.training.ordering.KeyedRowOrder",
-    "skmlp.training.ordering.RowOrder",
-    "skmlp.training.schedules.Schedule",
 )

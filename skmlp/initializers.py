@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._choices import Choice, OneOf, same
+from skmlp._fitted import as_trained
 from skmlp._formulas import FormulaChoice, formula_of, name_of, ranges
 from skmlp.network.initializers import INITIALIZERS
 from skmlp.network.parameters import layout_of
@@ -377,10 +378,8 @@ def weights_of(model: Any) -> Weights:
             f"From needs a fitted network, which has coefs_ and intercepts_, but got {model!r}. "
             "Fit it first; of a pipeline give the last step, pipeline[-1]."
         )
-    coefs, intercepts = (
-        tuple(copied(array) for array in arrays) for arrays in (model.coefs_, model.intercepts_)
-    )
-    network, vector = vars(model).get("_network"), vars(model).get("_extras")
+    network, *arrays, vector = learned_by(model)
+    coefs, intercepts = (tuple(map(copied, given)) for given in arrays)
     extras = {}
     if isinstance(network, NetworkSpec) and vector is not None:
         layout = layout_of(network)
@@ -388,6 +387,14 @@ def weights_of(model: Any) -> Weights:
         for extra, end in zip(layout.extras, ends, strict=True):
             extras[extra.layer, extra.name] = copied(vector[end - extra.size : end])
     return Weights(coefs, intercepts, extras)
+
+
+def learned_by(model: Any) -> tuple[Any, Any, Any, Any]:
+    """Return network, coefficients, intercepts and extras, the latter if all is known of them."""
+    if "_trained" in vars(model):
+        return as_trained(model)
+    state = vars(model)
+    return state.get("_network"), model.coefs_, model.intercepts_, state.get("_extras")
 
 
 def copied(array: Any) -> npt.NDArray[Any]:

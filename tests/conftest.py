@@ -79,6 +79,8 @@ def _describe(value):
         return (type(value).__name__, [_describe(item) for item in value])
     if isinstance(value, str | bytes | int | type(None)) or callable(value):
         return value
+    if hasattr(value, "as_plain"):
+        return (type(value).__name__, _describe(value.as_plain()))
     if is_dataclass(value) and value.__dataclass_params__.frozen:  # without what it has cached
         return (
             type(value).__name__,

@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.optimizers import NAdam
 from skmlp.training.schedules import Schedule
+from skmlp.training.state import TrainerState
 
 # MemoryError: of a network that is larger than the machine.
 ALLOWED = (ValueError, TypeError, AttributeError, NotFittedError, MemoryError)
@@ -100,17 +101,17 @@ PARAMETERS = [
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
     *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_"),
-    *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer", "_optimizer"),
-    *("_random_state", "_row_order", "_last_schedule", "_no_improvement_count", "_seed"),
-    *("_network", "_extras", "_mask_seed", "_connection_seed", "_custom"),
+    *("n_features_in_", "feature_names_in_", "classes_", "_label_binarizer"),
+    *("_network", "_extras", "_trained", "_custom", "_state", "_state", "_state"),
     *("_history", "validation_loss_curve_"),
-    *("stop_reason_", "_raw", "temperature_", "y_mean_", "y_scale_"),
+    *("stop_reason_", "temperature_", "y_mean_", "y_scale_"),
 ]
 NAMED = re.compile(rf"\b({'|'.join([*PARAMETERS, *LEARNED, 'X', 'y', 'classes'])})\b")
 INSIDE = {
-    "_optimizer": ["name", "vectors", "step", "learning_rate", "numbers", "averages"],
-    "_last_schedule": ["name", "learning_rate_init", "power_t", "constants", "function"],
-    "_row_order": ["n_rows", "_start", "_end", "_drawn", "_order"],
+    "_state": [field.name for field in dataclasses.fields(TrainerState)],
+    "optimizer": ["name", "vectors", "step", "learning_rate", "numbers", "averages"],
+    "schedule": ["name", "learning_rate_init", "power_t", "constants", "function"],
+    "row_order": ["n_rows", "_start", "_end", "_drawn", "_order"],
     "_label_binarizer": ["classes_", "y_type_", "sparse_input_"],
 }
 OF_NUMBERS = ("regression", "several", "distribution")
@@ -167,11 +168,22 @@ def damage(rng, state):
     names = [name for name in (*LEARNED, *LEARNED, *PARAMETERS) if name in state]
     names += 4 * ["coefs_", "intercepts_"]
     name = names[rng.integers(len(names))]
+    if name == "_state" and rng.random() < 0.8:
+        inside = dict(vars(state[name]))
+        edit = damage_entry(rng, inside, INSIDE[name][rng.integers(len(inside))])
+        fields = {field: inside.get(field) for field in INSIDE[name]}
+        state[name] = dataclasses.replace(state[name], **fields)
+        return f"_state.{edit}"
+    return damage_entry(rng, state, name)
+
+
+def damage_entry(rng, state, name):
+    """Edit the entry of this name."""
     old = state.get(name)
     if name in INSIDE and old is not None and type(old) is not list and rng.random() < 0.7:
         field = INSIDE[name][rng.integers(len(INSIDE[name]))]
         new = copy.copy(old)
-        if name == "_row_order":
+        if name == "row_order":
             new = old.branch()
         value = drawn_value(rng, getattr(old, field))
         if dataclasses.is_dataclass(old):
@@ -184,7 +196,7 @@ def damage(rng, state):
         del state[name]
         return f"no {name}"
     state[name] = drawn_value(rng, old)
-    if name == "_last_schedule" and rng.random() < 0.3:
+    if name == "schedule" and rng.random() < 0.3:
         state[name] = Schedule("x", np.ones(3))
     return name
 

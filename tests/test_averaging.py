@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp import MLPClassifier
 from skmlp._splitting import split_rows
-from skmlp.engines.base import Averages, EpochPlan, OptimizerState
+from skmlp.engines.base import Averages, EpochPlan
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.parameters import layout_of
@@ -104,10 +104,10 @@ def test_a_task_has_all_the_numbers_of_its_optimizer():
 def test_the_model_has_the_averages_and_learns_as_without():
     plain, averaged = model_of().fit(X, Y), model_of(ema_decay=0.9).fit(X, Y)
     assert averaged.loss_curve_ == plain.loss_curve_
-    assert_array_equal(averaged._raw, weights_of(plain))
-    assert_array_equal(averaged._optimizer.averages.values, weights_of(averaged))
+    assert_array_equal(averaged._state.raw, weights_of(plain))
+    assert_array_equal(averaged._state.optimizer.averages.values, weights_of(averaged))
     assert np.abs(weights_of(averaged) - weights_of(plain)).max() > 1e-3
-    assert not hasattr(plain, "_raw")
+    assert plain._state.raw is None
     assert_array_equal(weights_of(model_of(ema_decay=0.0).fit(X, Y)), weights_of(plain))
 
 
@@ -121,10 +121,10 @@ def test_early_stopping_scores_and_keeps_averages():
     scores = model.validation_scores_
     assert model.best_validation_score_ == max(scores) > min(scores)
     assert model.best_validation_score_ == pytest.approx(model.score(X[held_out], Y[held_out]))
-    assert_array_equal(model._optimizer.averages.values, weights_of(model))
+    assert_array_equal(model._state.optimizer.averages.values, weights_of(model))
     first = model_of(**options, max_iter=1 + int(np.argmax(scores))).fit(X, Y)
     assert_array_equal(weights_of(model), weights_of(first))
-    assert_array_equal(model._raw, first._raw)
+    assert_array_equal(model._state.raw, first._state.raw)
 
 
 def test_training_goes_on_without_averages_from_where_it_was():
@@ -147,7 +147,7 @@ def test_assigned_weights_are_gone_on_from(in_place):
             model.coefs_ = [np.full_like(coef, 0.25) for coef in model.coefs_]
         model.partial_fit(X, Y)
     assert averaged.loss_curve_ == plain.loss_curve_
-    assert averaged._optimizer.averages.weight == pytest.approx(2 - 0.5**3)
+    assert averaged._state.optimizer.averages.weight == pytest.approx(2 - 0.5**3)
 
 
 def test_another_solver_begins_with_what_the_model_has():
@@ -160,9 +160,11 @@ def test_another_solver_begins_with_what_the_model_has():
 def test_a_model_of_an_earlier_version_resumes():
     """Its state had neither numbers nor averages."""
     model, twin = model_of().fit(X, Y), model_of().fit(X, Y)
+    state = pickle.loads(pickle.dumps(model.__getstate__()))
     for name in ("numbers", "averages"):
-        del vars(model._optimizer)[name]
-    assert isinstance(model._optimizer, OptimizerState)
+        del state["_state"]["optimizer"][name]
+    del state["_state"]["schedule"]["momentum"]
+    model.__setstate__(state)
     for each in (model, twin):
         each.partial_fit(X, Y)
     assert_array_equal(weights_of(model), weights_of(twin))
@@ -171,9 +173,9 @@ def test_a_model_of_an_earlier_version_resumes():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("_raw", np.ones((3, 2))),
-        ("_raw", np.full(31, np.nan)),
-        ("_raw", [1.0]),
+        ("raw", np.ones((3, 2))),
+        ("raw", np.full(31, np.nan)),
+        ("raw", [1.0]),
         ("averages", Averages(np.ones((3, 2)), 1.0)),
         ("averages", Averages(np.ones(3), -1.0)),
         ("averages", Averages(np.ones(3), np.nan)),
@@ -187,24 +189,29 @@ def test_a_model_of_an_earlier_version_resumes():
 )
 def test_edited_states_are_refused(name, value, fitted_state):
     model = model_of(solver="nadam", ema_decay=0.9).fit(X, Y)
-    if name == "_raw":
-        model._raw = value
+    if name == "raw":
+        model._state = replace(model._state, raw=value)
     else:
-        model._optimizer = replace(model._optimizer, **{name: value})
+        optimizer = replace(model._state.optimizer, **{name: value})
+        model._state = replace(model._state, optimizer=optimizer)
     before = fitted_state(model)
-    with pytest.raises(ValueError, match=r"Cannot resume: _(raw|optimizer) must be"):
+    with pytest.raises(ValueError, match=r"Cannot resume: _state\.(raw|optimizer) must be"):
         model.partial_fit(X, Y)
     assert fitted_state(model) == before
 
 
-@pytest.mark.parametrize("name", ["_raw", "averages"])
+def with_averages(state, averages):
+    return replace(state, optimizer=replace(state.optimizer, averages=averages))
+
+
+@pytest.mark.parametrize("name", ["raw", "averages"])
 def test_averages_of_another_network_are_left_alone(name):
     model, twin = model_of(ema_decay=0.9).fit(X, Y), model_of(ema_decay=0.9).fit(X, Y)
-    if name == "_raw":
-        model._raw = np.ones(3)
+    if name == "raw":
+        model._state = replace(model._state, raw=np.ones(3))
     else:
-        model._optimizer = replace(model._optimizer, averages=Averages(np.ones(3), 1.0))
-    twin._optimizer = replace(twin._optimizer, averages=None)
+        model._state = with_averages(model._state, Averages(np.ones(3), 1.0))
+    twin._state = with_averages(twin._state, None)
     for each in (model, twin):
         each.partial_fit(X, Y)
     assert_array_equal(weights_of(model), weights_of(twin))
@@ -212,6 +219,6 @@ def test_averages_of_another_network_are_left_alone(name):
 
 def test_precisions_may_change():
     model = model_of(ema_decay=0.9, dtype="float32").fit(X, Y)
-    raw = model._raw
+    raw = model._state.raw
     model.set_params(dtype="float64", ema_decay=None, learning_rate_init=1e-12).partial_fit(X, Y)
     assert_allclose(weights_of(model), raw, rtol=1e-6)

@@ -22,6 +22,7 @@ from sklearn.base import clone
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor, activations, losses, optimizers, schedules
+from skmlp._fitted import as_trained
 from skmlp._vocabulary import keyword_hint
 from skmlp.network.masks import mask, word_of_step
 
@@ -685,11 +686,11 @@ def test_network_of_pytorch(torch, examples, monkeypatch):
         [m.bias.detach().numpy() for m in linear],
     )
     model = fitted(left["model"], start, left["X"], left["y"], epsilon=SMALL)
-    monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._mask_seed, 2))
+    monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._state.mask_seed, 2))
     names["curve"] = []
     exec(compile(ast.Module([loop], []), "example", "exec"), names)
     assert_allclose(model.loss_curve_, np.reshape(names["curve"], (10, 5)).mean(axis=1), rtol=1e-7)
-    for ours, layer in zip(model.coefs_, linear, strict=True):
+    for ours, layer in zip(as_trained(model).coefs, linear, strict=True):
         assert_allclose(ours, layer.weight.detach().numpy().T, rtol=1e-5, atol=1e-8)
 
 
@@ -906,11 +907,13 @@ def test_network_of_fastai(fastai, torch, examples, monkeypatch):
         model = fitted(model, start, table, y, solver=type(model.solver)(**settings))
         # Its place is another one, as the page says: it is too small to matter here.
         learn.opt_func = partial(learn.opt_func, eps=1e-12)
-        monkeypatch.setattr(torch.nn.functional, "dropout", Dropout(torch, model._mask_seed, 2))
+        monkeypatch.setattr(
+            torch.nn.functional, "dropout", Dropout(torch, model._state.mask_seed, 2)
+        )
         with learn.no_bar(), learn.no_logging():
             exec("learn.fit" + fit, left)
         losses_seen = [float(loss) for loss in learn.recorder.losses]
-        for ours, layer in zip(model.coefs_, linear, strict=True):
+        for ours, layer in zip(as_trained(model).coefs, linear, strict=True):
             assert_allclose(ours, layer.weight.detach().numpy().T, rtol=1e-3, atol=1e-4)
         assert len(losses_seen) == 16
         assert_allclose(learn.recorder.lrs[:: len(dls.train)], [0.0004, *learn.recorder.lrs[4::4]])

@@ -522,7 +522,7 @@ def test_frozen_layers_of_averages_stay_what_the_model_has():
     for later in ({}, {"ema_decay": None}):
         model = fitted(**options)
         coef, intercept = model.coefs_[0].copy(), model.intercepts_[0].copy()
-        assert not np.array_equal(model._raw[: coef.size], coef.ravel())
+        assert not np.array_equal(model._state.raw[: coef.size], coef.ravel())
         model.set_params(frozen_layers=1, **later).fit(X, Y)
         assert_array_equal(model.coefs_[0], coef)
         assert_array_equal(model.intercepts_[0], intercept)
@@ -531,11 +531,11 @@ def test_frozen_layers_of_averages_stay_what_the_model_has():
 def test_averages_from_before_a_constraint_obey_it():
     for name, value in (("connectivity", 0.5), ("monotonic_cst", MONOTONE), ("max_norm", 0.2)):
         model = fitted(ema_decay=0.99, warm_start=True)
-        state = pickle.dumps(model._optimizer)
+        state = pickle.dumps(model._state.optimizer)
         drawn = clone(model).set_params(**{name: value}).fit(X, Y)
         earlier = copy.copy(model)
         model.set_params(**{name: value}).fit(X, Y)
-        assert pickle.dumps(earlier._optimizer) == state
+        assert pickle.dumps(earlier._state.optimizer) == state
         if name == "connectivity":
             share = (drawn.coefs_[0] == 0).mean()
             assert (model.coefs_[0] == 0).mean() == pytest.approx(share)

@@ -131,7 +131,7 @@ def test_clone_repr_and_kind(make_problem, ours, theirs):
     assert theirs.__name__ in model._repr_html_()
 
 
-ADDED_TO_FIT = {"X_val", "y_val", "sample_weight_val", "groups"}
+ADDED_TO_FIT = {"X_val", "y_val", "sample_weight_val", "groups", "resume_from"}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)

@@ -28,8 +28,8 @@ import skmlp
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor, activations, initializers, losses, schedules
 from skmlp._choices import Choice, same
+from skmlp._fitted import as_trained
 from skmlp._plain_values import CHOICES, CannotBeSaved, Decoder, Encoder
-from skmlp._resuming import RESUMED_STATE
 from skmlp._tensor_file import (
     ABANDONED,
     DTYPES,
@@ -44,11 +44,12 @@ from skmlp._tensor_file import (
 )
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.losses import REGRESSION_LINKS
+from skmlp.network.parameters import layout_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # Where a fit stood, and what it began with: all that a loaded model goes without.
-NOT_SAVED = {*RESUMED_STATE, "_connection_seed", "_random_state", "_seed"}
+NOT_SAVED = {"_state"}
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(24, 4))
@@ -129,9 +130,8 @@ def test_models_come_back_as_they_were(tmp_path, fitted_state):
         data = X.astype(dtype)
         model = cls(**settings).fit(data, y)
         # The reference computes in double precision.
-        for name in ("coefs_", "intercepts_"):
-            setattr(model, name, [array.astype(dtype) for array in getattr(model, name)])
-        model._extras = model._extras.astype(dtype)
+        network, *arrays, extras = as_trained(model)
+        model._set_trained(network, layout_of(network).pack(*arrays, dtype, extras))
         model.save(tmp_path / "model")
         loaded = skmlp.load(tmp_path / "model")
         assert_same_model(loaded, model, fitted_state)
@@ -798,7 +798,7 @@ def test_models_can_be_read_by_the_package(saved, tmp_path):
     (tmp_path / "model").write_bytes(saved)
     loaded = skmlp.load(tmp_path / "model")
     tensors = safetensors.numpy.load_file(tmp_path / "model")
-    for layer, coef in enumerate(loaded.coefs_):
+    for layer, coef in enumerate(as_trained(loaded).coefs):
         assert_array_equal(tensors[f"coefs_.{layer}"], coef)
 
 

@@ -12,9 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp._fitted import as_trained
 from skmlp.activations import Custom
 from skmlp.engines.cpu import CpuEngine
 from skmlp.network.parameters import layout_of
+from skmlp.network.parts import named_extras
 from skmlp.training import interrupts
 from skmlp.training.clock import TrainingClock
 from skmlp.training.history import extended, filled
@@ -471,22 +473,19 @@ def test_what_deeper_units_are_given(make_problem, normalization):
 
 
 def epoch_of(model, X, y):
-    engine, network = CpuEngine(1), model._network
+    engine, (network, coefs, intercepts, extras) = CpuEngine(1), as_trained(model)
     data = engine.load(X, y[:, None], None, network, "float64")
-    parameters = layout_of(network).pack(model.coefs_, model.intercepts_, float, model._extras)
+    parameters = layout_of(network).pack(coefs, intercepts, float, extras)
     task = type("Task", (), {"network": network, "data": data})
     return Epoch(engine, task, np.arange(len(X)), None, parameters, parameters, None)
 
 
 def hidden_values(model, X):
     """Return the outputs of both hidden layers, in NumPy."""
-    layout = layout_of(model._network)
-    extras = {
-        (extra.layer, extra.name): model._extras[start - layout.extra_offsets[0] :][: extra.size]
-        for extra, start in zip(layout.extras, layout.extra_offsets, strict=False)
-    }
+    network, coefs, intercepts, vector = as_trained(model)
+    extras = named_extras(network, vector)
     values = []
-    for layer, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+    for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         if layer == 2:
             return values
         z = X @ coef + intercept

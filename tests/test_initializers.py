@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPRegressor as SklearnRegressor
 
 from skmlp import MLPClassifier, MLPRegressor, initializers
+from skmlp._fitted import as_trained
 from skmlp.activations import LeakyReLU
 from skmlp.engines.reference import values_arriving
 from skmlp.initializers import (
@@ -159,12 +160,9 @@ def test_data_driven(X, activation, normalization):
             init=DataDriven(rows=rows),
             **options,
         ).fit(X, X[:, 0])
-        network, values = model._network, X
-        layout = layout_of(network)
-        parameters = layout.pack(model.coefs_, model.intercepts_, float, model._extras)
-        for number, (coef, intercept) in enumerate(
-            zip(model.coefs_, model.intercepts_, strict=True)
-        ):
+        network, coefs, intercepts, extras = as_trained(model)
+        parameters = layout_of(network).pack(coefs, intercepts, float, extras)
+        for number, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
             values = values_arriving(network, parameters, number, X)
             products = values @ coef
             assert_allclose(products.std(axis=0), 1.0, rtol=1e-9)
@@ -519,23 +517,24 @@ def test_from_another_network(X, y, normalization):
     same = MLPRegressor(hidden_layer_sizes=(5, 4), **options, init=From(first), **STILL).fit(X, y)
     assert_array_equal(same.coefs_[2], first.coefs_[2])
     slopes = slice(0, 9)  # those that units have learned
-    assert_array_equal(same._extras[slopes], first._extras[slopes])
-    assert (first._extras[slopes] != 0.25).all()
+    learned = as_trained(first).extras[slopes]
+    assert_array_equal(as_trained(same).extras[slopes], learned)
+    assert (learned != 0.25).all()
 
     labels = np.digitize(y, [-1, 0])
     model = MLPClassifier((5, 4), **options, init=From(first, "he_normal"), **STILL)
     drawn = clone(model).set_params(init="he_normal").fit(X, labels)
-    before = [coef.copy() for coef in first.coefs_]
+    before = [coef.copy() for coef in as_trained(first).coefs]
     model = clone(model)
     first.fit(X, -y)  # what it learns now does not count
     model = pickle.loads(pickle.dumps(model)).fit(X, labels)
-    assert_array_equal(model.coefs_[0], before[0])
-    assert_array_equal(model.coefs_[1], before[1])
+    assert_array_equal(as_trained(model).coefs[0], before[0])
+    assert_array_equal(as_trained(model).coefs[1], before[1])
     assert_array_equal(model.coefs_[2], drawn.coefs_[2])
     wider = clone(model).fit(np.hstack([X, X]), labels)
-    assert_array_equal(wider.coefs_[1], before[1])
+    assert_array_equal(as_trained(wider).coefs[1], before[1])
     deeper = clone(model).set_params(hidden_layer_sizes=(5, 4, 3)).fit(X, labels)
-    assert_array_equal(deeper.coefs_[1], before[1])
+    assert_array_equal(as_trained(deeper).coefs[1], before[1])
     assert len(pickle.dumps(model.init)) < 4000
 
 

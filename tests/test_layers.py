@@ -17,8 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor
+from skmlp._fitted import as_trained
 from skmlp.activations import ELU, Blend, Custom, LeakyReLU, Maxout, PReLU
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.parameters import layout_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -356,7 +358,7 @@ def test_dropout_changes_training_only(parameters):
     assert not np.array_equal(plain.predict(X), dropping.predict(X))
     assert_array_equal(dropping.predict(X), dropping.predict(X))
     # The same weights to start from and the same order of rows: the generator is not asked.
-    assert_array_equal(plain._random_state.get_state()[1], dropping._random_state.get_state()[1])
+    assert_array_equal(*(m._state.random_state.get_state()[1] for m in (plain, dropping)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -439,8 +441,9 @@ def test_predictions_use_running_statistics():
     bulk = model.predict(X)
     alone = np.concatenate([model.predict(X[i : i + 1]) for i in range(len(X))])
     assert_allclose(alone, bulk, rtol=1e-10, atol=1e-12)
-    z = X @ model.coefs_[0] + model.intercepts_[0]
-    mean, variance = model._extras[28:37], model._extras[37:46]
+    _, coefs, intercepts, extras = as_trained(model)
+    z = X @ coefs[0] + intercepts[0]
+    mean, variance = extras[28:37], extras[37:46]
     assert_allclose(mean, z.mean(axis=0), atol=0.2)
     assert_allclose(variance, z.var(axis=0, ddof=1), rtol=0.2)
     assert np.isfinite(fitted(normalization="batch", early_stopping=True).best_validation_score_)
@@ -453,8 +456,14 @@ def test_a_running_variance_that_overflows_is_a_divergence():
 
 
 def test_edited_variances_are_checked():
-    model = fitted(normalization="batch")
-    model._extras[-1] = -1.0
+    model = fitted(normalization="batch", warm_start=True)
+    model._trained[1][-1] = -1.0
+    model.summary()  # of what is left
+    with pytest.raises(ValueError, match="_trained must be a network with its parameters"):
+        model.fit(X, Y)
+    # As before it is folded.
+    model._network, parameters = model._trained
+    model._set_parameters(layout_of(model._network), parameters)
     with pytest.raises(ValueError, match="_extras holds variances of layer 1, but some are neg"):
         model.predict(X)
 

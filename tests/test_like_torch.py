@@ -15,6 +15,7 @@ from covering import covering
 from numpy.testing import assert_allclose
 
 from skmlp import MLPClassifier, MLPRegressor, activations, losses, optimizers, schedules
+from skmlp._fitted import as_trained
 from skmlp._formulas import name_of
 from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.initializers import INITIALIZERS
@@ -946,13 +947,14 @@ def test_fits_are_those_of_pytorch(case):
     assert_allclose(model.loss_curve_, curve, rtol=1e-10)
     network = training.result()
     with torch.no_grad():
-        for own, product in zip(model.coefs_, network.products, strict=True):
+        trained = as_trained(model)
+        for own, product in zip(trained.coefs, network.products, strict=True):
             assert_allclose(own, product.weight.numpy().T, **CLOSE)
-        for number, own in enumerate(model.intercepts_):
+        for number, own in enumerate(trained.intercepts):
             if "intercept" not in drifting(case, number):
                 assert_allclose(own, network.products[number].bias.numpy(), **CLOSE)
-        extras = layout_of(model._network).extras
-        parts = np.split(model._extras, np.cumsum([extra.size for extra in extras]))
+        extras = layout_of(trained.network).extras
+        parts = np.split(trained.extras, np.cumsum([extra.size for extra in extras]))
         for extra, own, theirs in zip(extras, parts, network.extras(), strict=False):
             if extra.name not in drifting(case, extra.layer):
                 assert_allclose(own, theirs.numpy(), **CLOSE)
@@ -985,7 +987,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 
 def assert_is_of(model, case):
     """The model has the entries of the registries that the case says."""
-    network = model._network
+    network = as_trained(model).network
     assert tuple(layer.activation.name for layer in network.layers) == case.activations
     assert tuple(layer.normalization for layer in network.layers) == case.normalization
     (head,) = network.heads

@@ -142,7 +142,7 @@ def test_pickles_hold_plain_values_and_a_format():
 def test_a_later_format_is_refused(monkeypatch):
     model, _ = fitted()
     with monkeypatch.context() as patch:
-        patch.setattr("skmlp._base.FORMAT", FORMAT + 1)
+        patch.setattr(storage, "FORMAT", FORMAT + 1)
         saved = pickle.dumps(model)
     with pytest.raises(ValueError, match=r"MLPRegressor was saved in format \d+, but"):
         pickle.loads(saved)

@@ -274,7 +274,7 @@ def test_plateau_goes_on_in_pieces():
     for _ in range(6):
         pieces.partial_fit(X, Y, classes=["no", "yes"])
     assert_same_weights(pieces, whole)
-    assert pieces._optimizer.learning_rate == whole._optimizer.learning_rate < 0.001
+    assert pieces._state.optimizer.learning_rate == whole._state.optimizer.learning_rate < 0.001
 
 
 def test_factors_of_weight_decay_and_dropout():

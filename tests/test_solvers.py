@@ -256,16 +256,16 @@ def test_the_state_goes_on_with_the_same_optimizer_only():
     first = fitted(solver=Adam(), warm_start=True)
     for solver, step in [("adam", 48), (Adam(beta_1=0.5), 48), ("adamw", 24), (Lion(), 24)]:
         model = pickle.loads(pickle.dumps(first)).set_params(solver=solver).fit(X, Y)
-        assert model._optimizer.step == step
+        assert model._state.optimizer.step == step
 
 
 def test_a_fit_begins_with_the_initial_state(monkeypatch):
     options = {"solver": "lion", "learning_rate_init": 1e-12, "max_iter": 1, "batch_size": 60}
-    plain = fitted(**options)._optimizer.vectors
+    plain = fitted(**options)._state.optimizer.vectors
     (state,) = OPTIMIZERS["lion"].states
     entry = replace(OPTIMIZERS["lion"], states=(replace(state, initial=0.5),))
     monkeypatch.setitem(OPTIMIZERS, "lion", entry)
-    assert_allclose(fitted(**options)._optimizer.vectors, plain + 0.99 * 0.5, rtol=1e-6)
+    assert_allclose(fitted(**options)._state.optimizer.vectors, plain + 0.99 * 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
@@ -365,8 +365,8 @@ def test_cosine_over_all_steps(plans, solver, early_stopping, schedule, constant
     per_epoch = 3 if early_stopping else 4  # batches of 16 of 42 or 60 samples
     progress = np.arange(6 * per_epoch) / (6 * per_epoch)
     assert_allclose(rates_of(plans), 0.01 * np.array(cosine(progress, *constants)), rtol=1e-12)
-    assert model._optimizer.learning_rate == 0.01
-    assert model._optimizer.step == 6 * per_epoch
+    assert model._state.optimizer.learning_rate == 0.01
+    assert model._state.optimizer.step == 6 * per_epoch
 
 
 def test_a_known_schedule_needs_no_plans_of_one_epoch(plans):
@@ -449,7 +449,7 @@ def test_a_schedule_begins_anew_with_each_fit(plans):
     model = classifier(learning_rate=Cosine(0.25), warm_start=True)
     for _ in range(2):
         model.fit(X, Y)
-    assert model._optimizer.step == 48
+    assert model._state.optimizer.step == 48
     progress = np.tile(np.arange(24) / 24, 2)
     assert_allclose(rates_of(plans), 0.001 * np.array(cosine(progress, 0.25)), rtol=1e-12)
 
@@ -463,18 +463,19 @@ def test_the_rate_changed_between_fits_is_used(plans):
 @pytest.mark.parametrize("field", ["learning_rate_init", "power_t", "constants", "function"])
 def test_an_edited_schedule_is_refused(field):
     model = fitted(warm_start=True)
-    object.__setattr__(model._last_schedule, field, np.ones(3))
-    with pytest.raises(ValueError, match="_last_schedule must be the schedule of the last fit"):
+    object.__setattr__(model._state.schedule, field, np.ones(3))
+    with pytest.raises(ValueError, match=r"_state\.schedule must be the schedule of the last fit"):
         model.fit(X, Y)
 
 
 def test_a_schedule_of_an_earlier_version_is_read():
     """It had no more fields than scikit-learn's three need."""
     model = fitted(warm_start=True)
-    schedule = Schedule("constant", 0.001)
-    for name in ("constants", "function"):
-        del vars(schedule)[name]
-    model._last_schedule = schedule
+    state = model.__getstate__()
+    state["_state"]["schedule"] = {"name": "constant", "learning_rate_init": 0.001}
+    model = pickle.loads(pickle.dumps(model))
+    model.__setstate__(state)
+    assert model._state.schedule == Schedule("constant", 0.001)
     twin = fitted(warm_start=True)
     assert_same_weights(model.fit(X, Y), twin.fit(X, Y))
 

@@ -16,6 +16,7 @@ import skmlp
 import skmlp._base
 import skmlp._torch
 from skmlp import MLPClassifier, MLPRegressor, activations, from_torch, losses
+from skmlp._fitted import as_trained
 from skmlp._temperature import without_links
 from skmlp._torch import COUNTERPARTS
 from skmlp.engines.reference import ReferenceEngine
@@ -116,12 +117,13 @@ def test_raw_predictions_are_equal(name, normalization, key):
 def assert_comes_back(network, model, sequential):
     """All but the loss, which PyTorch's network does not know."""
     back = from_torch(sequential)
-    assert back._network.layers == network.layers
-    assert back._network.inputs == network.inputs
-    for name in ("coefs_", "intercepts_"):
-        for ours, theirs in zip(getattr(back, name), getattr(model, name), strict=True):
+    trained = as_trained(back)
+    assert trained.network.layers == network.layers
+    assert trained.network.inputs == network.inputs
+    for own, given in ((trained.coefs, model.coefs_), (trained.intercepts, model.intercepts_)):
+        for ours, theirs in zip(own, given, strict=True):
             assert_array_equal(ours, theirs)
-    assert_array_equal(back._extras, model._extras)
+    assert_array_equal(trained.extras, model._extras)
     assert back.n_features_in_ == 4
 
 
@@ -155,7 +157,7 @@ def test_tensors_are_copies_and_the_generator_is_left_alone():
     with torch.no_grad():
         for parameter in (*sequential.parameters(), *sequential.buffers()):
             parameter.add_(1)
-    assert_array_equal(back._extras, extras)
+    assert_array_equal(as_trained(back).extras, extras)
     assert all(parameter.requires_grad for parameter in sequential.parameters())
 
 
@@ -264,13 +266,13 @@ def test_losses_tell_what_becomes_of_outputs():
 def test_a_model_taken_over_is_saved_and_trained_on(tmp_path):
     network = double(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.PReLU(), nn.Linear(6, 3))
     model = from_torch(network, classes=[0, 1, 2])
-    assert_array_equal(model._extras[-2 * 6 :], np.repeat([0.0, 1.0], 6))
+    assert_array_equal(as_trained(model).extras[-2 * 6 :], np.repeat([0.0, 1.0], 6))
     model.save(tmp_path / "model")
     loaded = skmlp.load(tmp_path / "model")
     assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
-    before = [coef.copy() for coef in model.coefs_]
+    before = [coef.copy() for coef in as_trained(model).coefs]
     model.set_params(random_state=0, learning_rate_init=1e-9).partial_fit(X, THREE)
-    for old, new in zip(before, model.coefs_, strict=True):
+    for old, new in zip(before, as_trained(model).coefs, strict=True):
         assert_allclose(new, old, atol=1e-7)
         assert not np.array_equal(new, old)
     assert model.t_ == len(X)

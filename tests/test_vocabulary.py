@@ -294,6 +294,7 @@ def test_the_table_names_values_that_exist():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_scikit_learn_sees_the_signatures_as_they_are(estimator):
     names = ["X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val", "groups"]
+    names += ["resume_from"]
     assert list(inspect.signature(estimator.fit).parameters)[1:] == names
     assert estimator.fit.__doc__.startswith("Fit the network.")
     assert not hasattr(estimator(solver="lbfgs"), "partial_fit")

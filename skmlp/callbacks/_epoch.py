@@ -1,6 +1,5 @@
 """What a callback can see of an epoch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +7,14 @@ from skmlp._hooks import Calls, under_way
 from skmlp.training.listening import EpochEnd
 
 
-@dataclass(frozen=True)
-class Epoch:
+@dataclass(frozen=True, kw_only=True)
+class Epoch(EpochEnd):
     """An epoch that has ended, or an iteration of L-BFGS.
 
     Attributes
     ----------
     number : int
-        Counted from one in each fit.
+        Counted from one in each fit; one that goes on from a checkpoint goes on counting.
     loss : float
         The training loss, penalty included, as in ``loss_curve_``.
     learning_rate : float or None
@@ -26,16 +25,12 @@ class Epoch:
         None without `early_stopping`.
     measured : dict of str to float
         What the parameter `monitor` asks for, by the names that it has in ``history_``.
+    is_last : bool
+        Whether the fit ends with this epoch, unless a callback is what ends it. Always False with
+        ``solver='lbfgs'``.
     """
 
-    number: int
-    loss: float
-    learning_rate: float | None
-    seconds: float
-    validation_score: float | None
-    measured: Mapping[str, float]
     _calls: Calls
-    _end: EpochEnd
 
     def model(self) -> Any:
         """Return an estimator as if the fit had ended with this epoch.
@@ -51,7 +46,7 @@ class Epoch:
         RuntimeError
             If the hook that was told of this epoch has ended.
         """
-        return None if self._end.parameters is None else self._calls.fitted_estimator(self._end)
+        return None if self.parameters is None else self._calls.fitted_estimator(self)
 
 
 def epoch_of(context: Any) -> Epoch | None:
@@ -83,13 +78,4 @@ def epoch_of(context: Any) -> Epoch | None:
     if found is None:
         return None
     calls, end = found
-    return Epoch(
-        number=end.number,
-        loss=end.loss,
-        learning_rate=end.learning_rate,
-        seconds=end.seconds,
-        validation_score=end.validation_score,
-        measured=dict(end.measured),
-        _calls=calls,
-        _end=end,
-    )
+    return Epoch(**vars(end), _calls=calls)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from skmlp._hooks import path_of_fit
 from skmlp._optional import needed
 from skmlp.callbacks._base import Callback
 from skmlp.callbacks._epoch import Epoch
@@ -15,23 +16,6 @@ FORMATS = ("jsonl", "tensorboard")
 # What TensorBoard reads is written in one go for each fit, whose context is the key, and each
 # callback: clones of an estimator share its callbacks.
 _writers: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
-
-
-def path_of_task(path: Path, context: Any) -> Path:
-    """Return the path of one of many fits: with the numbers of the tasks that it is part of.
-
-    Of a fit by itself it is the path as it is. In a search ``run.jsonl`` becomes
-    ``run.0-3.jsonl``, for example.
-    """
-    numbers = []
-    above = context.parent.parent  # beyond the epoch, and the root of a lone fit
-    fit = context.parent
-    while above is not None:
-        numbers.append(str(fit.task_id))
-        fit, above = above, above.parent
-    if not numbers:
-        return path
-    return path.with_name(f"{path.stem}.{'-'.join(reversed(numbers))}{path.suffix}")
 
 
 def plain(value: float | None) -> float | None:
@@ -101,7 +85,7 @@ class HistoryLogger(Callback):
 
     def on_epoch_end(self, estimator: Any, context: Any, epoch: Epoch) -> None:
         """Write the epoch's record."""
-        path = path_of_task(Path(self.path), context)
+        path = path_of_fit(Path(self.path), context.parent)
         record = self.record_of(epoch)
         if self.format == "jsonl":
             with path.open("a", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skmlp.network.parameters import FloatArray
+from skmlp.training.state import TrainerState
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class EpochEnd:
     parameters : callable or None
         Computes the model's flat vector of parameters, as a copy; None where they are no numbers
         any more.
+    state : callable or None
+        Returns where the fit stands, for another one to go on from; None where there is nothing to
+        go on from, and for L-BFGS.
+    is_last : bool
+        Whether the fit ends with this epoch, unless it is a listener that ends it. L-BFGS does not
+        say.
     """
 
     number: int
@@ -37,6 +44,8 @@ class EpochEnd:
     validation_score: float | None
     measured: Mapping[str, float]
     parameters: Callable[[], FloatArray] | None
+    state: Callable[[], TrainerState] | None = None
+    is_last: bool = False
 
 
 class Listener(Protocol):

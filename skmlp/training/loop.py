@@ -22,8 +22,9 @@ from skmlp.training.clock import TrainingClock
 from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
 from skmlp.training.listening import EpochEnd, Listener
-from skmlp.training.ordering import KeyedRowOrder, RowOrder
+from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder
 from skmlp.training.schedules import Factors, Rates, Schedule, steps_of
+from skmlp.training.state import Best, TrainerState, UnderWay
 from skmlp.training.stopping import Patience, StopReason
 
 # Row orders of several epochs are drawn ahead for small data, but never more than this many rows;
@@ -31,18 +32,6 @@ from skmlp.training.stopping import Patience, StopReason
 MAX_PLANNED_ROWS = 2**18
 # A plan takes about so long at most: what an interrupt leaves unrecorded is no more than that.
 SECONDS_PER_PLAN = 0.05
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best parameters so far, and the validation score or training loss that says so.
-
-    Where averages are scored, these are they, and `raw` is where the training was.
-    """
-
-    value: float
-    parameters: FloatArray
-    raw: FloatArray | None = None
 
 
 Score = Callable[[FloatArray], float]
@@ -95,7 +84,7 @@ class Trainer:
         rows: IndexArray,
         *,
         random_state: np.random.RandomState,
-        row_order: RowOrder | KeyedRowOrder | None,
+        row_order: AnyRowOrder | None,
         max_iter: int,
         schedule: Schedule,
         decay_factors: Factors | None = None,
@@ -209,7 +198,11 @@ class Trainer:
             averages = run.averages(index)
             return run.parameters(index) if averages is None else averages
 
+        def state() -> TrainerState:
+            return self._state_under_way(run, index)
+
         scores = history.validation_scores
+        is_healthy = self.stop_reason is not StopReason.DIVERGED
         return EpochEnd(
             number=self.n_epochs,
             loss=history.losses[-1],
@@ -217,7 +210,60 @@ class Trainer:
             seconds=self.seconds,
             validation_score=scores[-1] if scores else None,
             measured={name: column[-1] for name, column in history.measured.items()},
-            parameters=None if self.stop_reason is StopReason.DIVERGED else parameters,
+            parameters=parameters if is_healthy else None,
+            state=state if is_healthy else None,
+            is_last=self.stop_reason is not None,
+        )
+
+    def _state_under_way(self, run: Run, index: int) -> TrainerState:
+        """Return where the fit stands, between two epochs.
+
+        The schedule is not in it, which may be made of a function.
+        """
+        order = self.row_order
+        if order is not None:
+            order = order.branch()
+            order.rest(self._random_state)
+        return TrainerState(
+            self._random_state,
+            optimizer=run.optimizer_state(index, self.learning_rate),
+            stalled=self.patience.count,
+            row_order=order,
+            mask_seed=self.task.seed,
+            fit=UnderWay(
+                parameters=run.parameters(index),
+                samples_seen=self.samples_seen,
+                patience_best=self.patience.best,
+                best=self.best,
+                history=self.history,
+                seconds=self.seconds,
+                stop_reason=self.stop_reason,
+            ),
+        )
+
+    def go_on(self, state: TrainerState) -> None:
+        """Take up a fit where it stood; the task has its parameters and its optimizer.
+
+        What ended it for want of epochs or time ends it only if there are no more now.
+        """
+        fit = state.fit
+        assert fit is not None
+        self.patience.best, self.patience.count = fit.patience_best, state.stalled
+        self.history, self.best, self.seconds = fit.history, fit.best, fit.seconds
+        self.samples_seen = fit.samples_seen
+        is_limit = fit.stop_reason in (None, StopReason.MAX_ITER, StopReason.MAX_TIME)
+        self.stop_reason = self._limit_reached() if is_limit else fit.stop_reason
+
+    def state_for_next(self, begun: TrainerState, outcome: "Outcome") -> TrainerState:
+        """Return what the fit leaves that began with this."""
+        return replace(
+            begun,
+            optimizer=outcome.optimizer_state,
+            schedule=self._schedule,
+            stalled=self.patience.count,
+            row_order=self.row_order,
+            mask_seed=self.task.seed,
+            raw=outcome.raw,
         )
 
     def _record_epochs(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
@@ -241,11 +287,15 @@ class Trainer:
                 return
             if self.patience.is_exhausted:
                 self._stop_or_slow_down()
-        if self.stop_reason is None and self.n_epochs >= self._max_iter:
-            self.stop_reason = StopReason.MAX_ITER
-        is_over = self._max_time is not None and self.seconds >= self._max_time
-        if self.stop_reason is None and is_over:
-            self.stop_reason = StopReason.MAX_TIME
+        self.stop_reason = self.stop_reason or self._limit_reached()
+
+    def _limit_reached(self) -> StopReason | None:
+        """Return which limit the fit has come to, if it has come to one."""
+        if self.n_epochs >= self._max_iter:
+            return StopReason.MAX_ITER
+        if self._max_time is not None and self.seconds >= self._max_time:
+            return StopReason.MAX_TIME
+        return None
 
     def _watch(self, loss: float, run: Run, index: int, healthy: bool) -> bool:
         """Update patience with this epoch's loss or validation score.

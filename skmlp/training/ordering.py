@@ -13,6 +13,7 @@ from skmlp.engines.base import IndexArray, KeyedOrders
 
 # More than any fit draws, and what integers of compiled code hold.
 MAX_EPOCHS = 2**53
+KINDS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
 class RowOrder:
@@ -22,7 +23,7 @@ class RowOrder:
     takes the previous order in that order. To shuffle the previous order itself comes to the
     same, since what is swapped does not depend on the values. A fit that goes on where another
     ended needs the last order, which is as long as the data and has no place in a pickled model.
-    So only where the drawing began and how often it went on are pickled, and the order is drawn
+    So a pickle has only where the drawing began and how often it went on, and the order is drawn
     again when it is needed. That is right only while nothing else draws from the generator
     between; `can_go_on` tells.
 
@@ -61,6 +62,11 @@ class RowOrder:
         """Whether a fit of `n_rows` rows with this generator continues the last one."""
         return self.n_rows == n_rows and self._end == fingerprint(random_state)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the last order is here, so that nothing has to be drawn again."""
+        return self._order is not None
+
     def branch(self) -> "RowOrder":
         """Return a copy that goes on by itself.
 
@@ -76,17 +82,36 @@ class RowOrder:
         check_permutation(other._order, self.n_rows)
         return other
 
+    def as_plain(self, *, whole: bool = False) -> dict[str, Any]:
+        """Return it as plain values.
+
+        If it shall be `whole`, as for a file, the last order is among them, and a generator stands
+        for its state. A new generator has a seed of its own, which has no place in a pickle.
+        """
+        return {
+            "n_rows": self.n_rows,
+            "start": generator_at(self._start) if whole else self._start,
+            "end": self._end.hex(),
+            "drawn": self._drawn,
+            "order": self._order if whole else None,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "RowOrder":
+        """Return what `as_plain` was called of; its values are looked at by `branch`."""
+        order = cls.__new__(cls)
+        order.n_rows, order._drawn = plain["n_rows"], plain["drawn"]
+        start = plain["start"]
+        order._start = start if isinstance(start, dict) else start.get_state(legacy=False)
+        order._end, order._order = bytes.fromhex(plain["end"]), plain["order"]
+        return order
+
     def _draw_again(self) -> npt.NDArray[np.int64]:
-        bit_generator = getattr(np.random, self._start["bit_generator"])()
-        random_state = np.random.RandomState(bit_generator)
-        random_state.set_state(self._start)
+        random_state = generator_at(self._start)
         order = np.arange(self.n_rows)
         for _ in range(self._drawn):
             random_state.shuffle(order)
         return order
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_order": None}
 
 
 class KeyedRowOrder:
@@ -136,6 +161,31 @@ class KeyedRowOrder:
         check_count("_drawn", self._drawn, MAX_EPOCHS)
         return copy.copy(self)
 
+    def as_plain(self, *, whole: bool = False) -> dict[str, Any]:
+        """Return it as plain values: always all of it."""
+        return {
+            "n_rows": self.n_rows,
+            "key": self._key,
+            "end": self._end.hex(),
+            "drawn": self._drawn,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "KeyedRowOrder":
+        """Return what `as_plain` was called of; its values are looked at by `branch`."""
+        order = cls.__new__(cls)
+        order.n_rows, order._drawn, order._key = plain["n_rows"], plain["drawn"], plain["key"]
+        order._end = bytes.fromhex(plain["end"])
+        return order
+
+
+AnyRowOrder = RowOrder | KeyedRowOrder
+
+
+def order_from_plain(plain: dict[str, Any]) -> AnyRowOrder:
+    """Return the row order of which `as_plain` gave this."""
+    return (KeyedRowOrder if "key" in plain else RowOrder).from_plain(plain)
+
 
 class _NoSeed(ISeedSequence):
     """Stands in for a seed where the state is set afterwards: drawing one takes a while."""
@@ -153,6 +203,21 @@ def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
     copied = np.random.RandomState(np.random.MT19937(no_seed))
     copied.set_state(state)
     return copied
+
+
+def generator_at(state: Any) -> np.random.RandomState:
+    """Return a generator that stands where `RandomState.get_state` of another one was asked.
+
+    Raises
+    ------
+    ValueError
+        If it is of no kind that NumPy has.
+    """
+    if state["bit_generator"] not in KINDS:
+        raise ValueError(f"{state['bit_generator']!r} is no bit generator of NumPy's")
+    generator = np.random.RandomState(getattr(np.random, state["bit_generator"])())
+    generator.set_state(state)
+    return generator
 
 
 def check_count(name: str, value: Any, limit: int) -> None:

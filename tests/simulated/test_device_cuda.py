@@ -1,6 +1,7 @@
 """The estimators with ``device="cuda"`` in the simulator, beside the same fits on the CPU."""
 
 import pickle
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmlp import MLPClassifier, MLPRegressor, losses
+from skmlp._fitted import as_trained
 from skmlp.activations import ELU, Blend, Custom, Maxout
+from skmlp.callbacks import Checkpoint, FunctionCallback
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.runtime import SimulatedRuntime
 from skmlp.schedules import Plateau
@@ -110,7 +113,7 @@ def test_the_vocabulary(make_problem, make_estimator, head, parameters):
         return
     models = fit_on_both(make, head, X, y, **parameters)
     assert_alike(models, X)
-    assert_allclose(models[0]._extras, models[1]._extras, rtol=1e-9, atol=1e-9)
+    assert_allclose(*(as_trained(model).extras for model in models), rtol=1e-9, atol=1e-9)
     if head == "gaussian_nll":
         deviations = [model.predict(X, return_std=True)[1] for model in models]
         assert_allclose(*deviations, rtol=1e-8)
@@ -168,6 +171,25 @@ def test_one_fit_in_pieces(make_problem, make_estimator):
         warm.fit(X, y)
     for one, other in zip(warm.coefs_, whole.coefs_, strict=True):
         assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(find_spec("sklearn.callback") is None, reason="callbacks came with 1.9")
+def test_a_fit_goes_on_from_a_checkpoint(make_problem, make_estimator, tmp_path):
+    X, y = make_problem("multiclass", n_samples=30)
+    parameters = {"hidden_layer_sizes": (4,), "batch_size": 8, "random_state": 0, "device": "cuda"}
+    parameters |= {"max_iter": 4, "early_stopping": True, "normalization": "batch"}
+    whole = make_estimator("multiclass", **parameters).fit(X, y)
+    stop = FunctionCallback(lambda epoch: epoch.number == 3)
+    path = tmp_path / "run.ckpt"
+    first = make_estimator("multiclass", **parameters)
+    first.set_callbacks(Checkpoint(path, every=2), stop).fit(X, y)
+    again = make_estimator("multiclass", **parameters).fit(X, y, resume_from=path)
+    assert again.loss_curve_ == whole.loss_curve_
+    for one, other in zip(again.coefs_, whole.coefs_, strict=True):
+        assert_array_equal(one, other)
+    on_cpu = make_estimator("multiclass", **{**parameters, "device": "cpu"})
+    with pytest.raises(ValueError, match=r"device='cuda' \(now 'cpu'\)"):
+        on_cpu.fit(X, y, resume_from=path)
 
 
 def test_searches_and_pipelines(make_problem):
