@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._described import described
+from skmlp._described import CannotBeTold, parameters_in_words
 from skmlp._fingerprints import fingerprint_of
 from skmlp._fitted import check_state
 from skmlp._hooks import Calls
@@ -77,6 +77,10 @@ class Snapshots:
         self._before = records_of(estimator) if start.resumes else None
         self._split = (None, None) if split is None else tuple(map(numbers_of, split))
         self._origin: dict[str, str] | None = None
+        # As they are now: functions may carry something on from epoch to epoch. What cannot be told
+        # has been refused where somebody wants to write.
+        with suppress(CannotBeTold):
+            self._parameters = parameters_in_words(estimator)
 
     def write(self, state: TrainerState, path: Path, keep: int) -> None:
         """Write where the fit stands; the last `keep` files stay.
@@ -89,7 +93,8 @@ class Snapshots:
         fit = replace(fit, rows=rows, held_out=held_out, before=self._before)
         state = replace(state, connection_seed=self._connection_seed, fit=fit)
         if self._origin is None:
-            self._origin = origin_of(self._estimator, self._network, self._dtype, self._data)
+            about = self._network, self._dtype, self._data
+            self._origin = origin_of(self._estimator, self._parameters, *about)
         encoder = Encoder()
         text = json.dumps(encoder.encode(as_plain(state), "state"), allow_nan=False)
         metadata = {**self._origin, "state": text}
@@ -102,11 +107,12 @@ def numbers_of(rows: IndexArray) -> npt.NDArray[np.int64]:
     return np.asarray(rows, dtype=np.int64)
 
 
-def origin_of(estimator: Any, network: NetworkSpec, dtype: str, data: Data) -> dict[str, str]:
+def origin_of(
+    estimator: Any, parameters: dict[str, str], network: NetworkSpec, dtype: str, data: Data
+) -> dict[str, str]:
     """Return what a checkpoint says of the fit that writes it."""
-    parameters = estimator.get_params(deep=False)
     texts: dict[str, Any] = {
-        "parameters": {name: described(value) for name, value in parameters.items()},
+        "parameters": parameters,
         "attributes": attributes_of(estimator, dtype),
         "data": {name: fingerprint_of(value) for name, value in data.items()},
     }
@@ -174,6 +180,9 @@ def checkpoint_at(path: Path) -> Resumed | None:
             continue
         except FileProblem as problem:
             problems.append(problem)
+            continue
+        except OSError as error:  # a bad block, for instance
+            problems.append(FileProblem.of(name, f"cannot be read: {error}."))
             continue
         for damage in problems:
             LOGGER.warning("%s The fit goes on from %r instead.", damage, os.fspath(name))

@@ -842,7 +842,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> tuple[Any, float, Targets]:
         X, y, X_norm = check_X_y(self, X, y, y_numeric=False, reset=reset)
         y = as_column_or_matrix(y)
-        if hasattr(self, "classes_") and (self.warm_start or incremental):
+        goes_on = incremental or (self.warm_start and not reset)
+        if hasattr(self, "classes_") and goes_on:
             check_classes_known(self)
             check_same_classes(self._label_binarizer, y, warm_start=self.warm_start)
         else:

@@ -1,7 +1,7 @@
 """What a parameter is, in a line of text that is the same in another process.
 
-Two values with one description make no difference to a fit. Functions are told by their code, so
-that they may come from a notebook; what they refer to by global names is not looked at.
+Two values with one description are taken for the same. Functions are told by their code, so that
+they may come from a notebook; what they refer to by global names is not looked at.
 """
 
 import functools
@@ -9,12 +9,17 @@ import hashlib
 import re
 from collections.abc import Iterable
 from numbers import Number
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from skmlp._choices import Choice
+
+
+class CannotBeTold(ValueError):
+    """Something in a parameter looks like others that may do something else."""
+
 
 DIGEST_SIZE = 8
 DEEPEST = 20
@@ -28,6 +33,26 @@ def described(value: Any) -> str:
     tuples are one, and of generators only the kind counts.
     """
     return text_of(value, 0)
+
+
+def parameters_in_words(estimator: Any) -> dict[str, str]:
+    """Return what each parameter of an estimator is.
+
+    Raises
+    ------
+    CannotBeTold
+        If two of its kind would have one description.
+    """
+    found = {}
+    for name, value in estimator.get_params(deep=False).items():
+        try:
+            found[name] = described(value)
+        except CannotBeTold as error:
+            raise CannotBeTold(
+                f"A checkpoint could not tell {name} from another one: {error}. Use a function, "
+                "or an object with attributes."
+            ) from None
+    return found
 
 
 def text_of(value: Any, depth: int) -> str:
@@ -63,9 +88,32 @@ def text_of(value: Any, depth: int) -> str:
     compiled = getattr(value, "py_func", value)  # Numba's
     if isinstance(compiled, FunctionType):
         return f"{compiled.__name__} (code {digest_of_function(compiled, depth)})"
-    if hasattr(value, "__dict__") and not hasattr(value, "__name__"):
-        return f"{type(value).__name__}{attributes(vars(value), depth)}"
-    return ADDRESS.sub("", repr(value))
+    if hasattr(value, "__wrapped__"):  # a cached function
+        return f"{type(value).__name__} of {text_of(value.__wrapped__, depth + 1)}"
+    if isinstance(value, BuiltinMethodType) and not isinstance(value.__self__, ModuleType | None):
+        return f"{value.__name__} of {text_of(value.__self__, depth + 1)}"
+    own = attributes_of(value)
+    if own is not None:
+        return f"{type(value).__name__}{attributes(own, depth)}"
+    text = repr(value)
+    if ADDRESS.search(text):
+        raise CannotBeTold(f"{text} is told from others by its address only")
+    return text
+
+
+def attributes_of(value: Any) -> dict[str, Any] | None:
+    """Return what an object has, in a dictionary or in slots; None of what has neither."""
+    if isinstance(value, ModuleType):
+        return None
+    slots = [s for cls in type(value).__mro__ for s in as_names(vars(cls).get("__slots__", ()))]
+    if not slots and not hasattr(value, "__dict__"):
+        return None
+    found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return {**found, **getattr(value, "__dict__", {})}
+
+
+def as_names(slots: Any) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def texts(values: Iterable[Any], depth: int) -> list[str]:

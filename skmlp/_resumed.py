@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._assembling import are_reals
-from skmlp._described import described
+from skmlp._described import described, parameters_in_words
 from skmlp._fingerprints import fingerprint_of
-from skmlp._fitted import is_count, is_finite_number, is_number, is_vector, optional
+from skmlp._fitted import is_count, is_finite_number, is_number, is_trained, is_vector, optional
 from skmlp._networks import custom_choices, register_custom
 from skmlp._plain_values import Decoder, Encoder
 from skmlp._resuming import Start
@@ -118,7 +118,7 @@ class Resumed:
         name = type(estimator).__name__
         if name != self.estimator:
             raise self._refusal(f"is of {self.estimator}, but this is {name}")
-        present = {k: described(v) for k, v in estimator.get_params(deep=False).items()}
+        present = parameters_in_words(estimator)
         counting = counting_steps(estimator)
         free = FREE - {"max_iter"} if counting else FREE
         others = differences(self.parameters, present, free)
@@ -238,7 +238,8 @@ def shortened(text: str) -> str:
 # Checks of what no checksum tells
 
 
-def check_records(records: Mapping[str, Any]) -> None:
+def check_records(records: Any) -> None:
+    expect(type(records) is dict, "records of earlier fits")
     for name, value in records.items():
         expect(name in RECORDS and RECORDS[name](value), f"records of earlier fits ({name})")
 
@@ -259,17 +260,19 @@ def check_under_way(
     ValueError
         If anything is impossible.
     """
-    size = layout_of(network).size
 
     def is_parameters(value: Any) -> bool:
-        return is_vector(value) and value.dtype == dtype and value.size == size
+        return is_vector(value) and value.dtype == dtype and is_trained((network, value))
 
     expect(is_parameters(fit.parameters), "its parameters")
     carried = state.optimizer
     expect(carried is not None and carried.name == optimizer.name, "the state of its optimizer")
     assert carried is not None
     vectors, averages = carried.vectors, carried.averages
-    expect(vectors.dtype == dtype and vectors.shape[1] == size, "the vectors of its optimizer")
+    expect(
+        vectors.dtype == dtype and vectors.shape[1] == layout_of(network).size,
+        "the vectors of its optimizer",
+    )
     expect((averages is None) == (optimizer.ema_decay is None), "its averages")
     expect(averages is None or is_parameters(averages.values), "its averages")
     expect(state.mask_seed is not None and state.mask_seed < SEEDS, "a seed")
@@ -295,6 +298,8 @@ def check_history(fit: UnderWay) -> None:
     history = fit.history
     n_epochs = len(history.losses) if type(history.losses) is list else 0
     expect(n_epochs > 0 and type(history.measured) is dict, "the history of an epoch")
+    is_named = all(isinstance(name, str) and name != "loss" for name in history.measured)
+    expect(is_named, "names of what was measured")
     scores = [history.validation_scores] if history.validation_scores else []
     columns = [history.losses, history.learning_rates, history.seconds, *scores]
     for column in (*columns, *history.measured.values()):

@@ -151,9 +151,15 @@ class Resuming:
             state.name != solver_name(self.solver)
             or state.vectors.shape[1] != layout.size
             or not self._has_same_random_state()
+            or self._has_other_weights()
         ):
             state = None
         return state
+
+    def _has_other_weights(self) -> bool:
+        """Whether others were assigned than those that batch normalization was folded into."""
+        kept = vars(self).get("_trained")
+        return kept is not None and as_trained(self).network is not kept[0]
 
     def _before_averaging(
         self, network: NetworkSpec, parameters: FloatArray, state: OptimizerState | None
@@ -179,7 +185,8 @@ class Resuming:
     ) -> tuple[Sequence[FloatArray], Sequence[FloatArray], FloatArray | None]:
         """Return coefficients, intercepts, and what else was learned if the network has it now.
 
-        Batch normalization is not in the weights if the network has it again.
+        Batch normalization is not in the weights if the network has it again; where others have
+        been assigned it begins anew, and units keep what they have learned besides.
         """
         if "_trained" in vars(self):
             trained = as_trained(self)
@@ -187,9 +194,13 @@ class Resuming:
                 return trained.coefs, trained.intercepts, trained.extras
         coefs, intercepts, _ = check_layers(self)
         network = vars(self).get("_network")
-        if type(network) is not NetworkSpec or layout_of(network).extras != layout.extras:
+        if type(network) is not NetworkSpec:
             return coefs, intercepts, None
-        return coefs, intercepts, fitted_extras(self, network)
+        return (
+            coefs,
+            intercepts,
+            layout.extras_with(layout_of(network), fitted_extras(self, network)),
+        )
 
     def _resumed_mask_seed(self, start: Start) -> int:
         """Return what masks of dropout are keyed by, the earlier fit's where that goes on.

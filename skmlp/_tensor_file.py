@@ -210,11 +210,13 @@ def replacing(path: Path, make_room: Callable[[], object] = lambda: None) -> Ite
             temporary.unlink()
         raise
     if hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # The file is there. Some folders may not be read, and some file systems know no such thing.
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def mode_before(path: Path) -> int | None:

@@ -456,7 +456,9 @@ TEXTS = {
     ),
     "a weight": ('"weight": ', '"weight": -'),
     "a record": ('"measured": {"dict": {}}', '"measured": {"dict": {"x": [1]}}'),
+    "a name": ('"measured": {"dict": {}}', '"measured": {"pairs": [[1, [1.0]]]}'),
     "no history": ('"history": {"dict": {', '"history": {"dict": {"y": 1, '),
+    "no fit": ('"before": null', '"before": 5'),
     "earlier fits": ('"before": null', '"before": {"dict": {"coefs_": 1}}'),
     "an averaged one": ('"averages": {', '"averages": null, "x": {'),
 }
@@ -492,7 +494,7 @@ def test_what_no_fit_can_have_written_is_refused(name, written, path, fitted_sta
 @pytest.mark.usefixtures("reference")
 @pytest.mark.parametrize("keep", [1, 3])
 def test_whatever_fails_a_whole_file_serves(keep, path, monkeypatch, fitted_state):
-    """At each call that writes, of several epochs, there is an error."""
+    """The fit ends at each call that writes, of several epochs."""
     whole = model_of(max_iter=3).fit(X, LABELS)
     n_calls = 0
     while True:
@@ -504,7 +506,7 @@ def test_whatever_fails_a_whole_file_serves(keep, path, monkeypatch, fitted_stat
                 model_of(max_iter=3).set_callbacks(Checkpoint(path, every=1, keep=keep)).fit(
                     X, LABELS
                 )
-            except OSError:
+            except Killed:
                 assert left == [0]
             else:
                 break
@@ -524,7 +526,7 @@ def failing(function, left):
     @functools.wraps(function)
     def fail_at_last(*arguments):
         if left[0] == 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise Killed
         left[0] -= 1
         return function(*arguments)
 
@@ -568,7 +570,9 @@ def test_parameters_in_words():
         *(None, True, 1, 1.0, 2, "1", float("inf"), (1,), (1, 2), {"a": 1}, {1: "a"}, {1}),
         *(np.ones(3), np.zeros(3), np.ones(2), np.float32, np.array(["a"], object)),
         *(Splitter(0), Splitter(1), Splitter(0, cycle=True), ShuffleSplit(2, random_state=0)),
-        *(SGD(), SGD(0.5), Splitter(0).__init__, range(3)),
+        *(SGD(), SGD(0.5), Splitter(0).__init__, range(3), [0.1].__getitem__, [0.2].__getitem__),
+        *(functools.cache(half), functools.cache(other), np.vectorize(half), np.vectorize(other)),
+        *(Slotted(0), Slotted(1)),
     ]
     texts = [described(value) for value in different]
     assert len({*texts}) == len(texts)
@@ -577,6 +581,74 @@ def test_parameters_in_words():
     assert described(np.float64(0.5)) == described(0.5)
     assert described([1, 2]) == described((1, 2))
     assert described(np.random.RandomState(0)) == described(np.random.RandomState(1))
+    with pytest.raises(ValueError, match="by its address only"):
+        described(object())
+    model = model_of(validation_fraction=object())
+    with pytest.raises(ValueError, match="could not tell validation_fraction from another one: <"):
+        Checkpoint("unused").setup(model, None)
+
+
+class Slotted:
+    """What has no dictionary."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number):
+        self.number = number
+
+
+@pytest.mark.usefixtures("reference")
+def test_functions_that_remember_go_on(path):
+    """Parameters are compared as they were before the fit called any."""
+
+    class Counted:
+        calls = 0
+
+        def __call__(self, progress):
+            self.calls += 1
+            return half(progress)
+
+    whole = model_of(learning_rate=Counted()).fit(X, LABELS)
+    killed(model_of(learning_rate=Counted()), path)
+    resumed = model_of(learning_rate=Counted()).fit(X, LABELS, resume_from=path)
+    assert_array_equal(resumed.coefs_[0], whole.coefs_[0])
+
+
+@pytest.mark.usefixtures("reference")
+def test_a_model_of_other_classes_goes_on_from_a_file(path):
+    killed(model_of(warm_start=True), path)
+    model = model_of(warm_start=True).fit(X, LABELS > 0)
+    model.fit(X, LABELS, resume_from=path)
+    whole = model_of(warm_start=True).fit(X, LABELS)
+    assert_array_equal(model.coefs_[-1], whole.coefs_[-1])
+
+
+@pytest.mark.usefixtures("reference")
+def test_an_older_file_serves_where_the_newest_cannot_be_read(path, monkeypatch, caplog):
+    killed(model_of(), path, at=6, keep=2)
+    read = skmlp._checkpoints.read_checkpoint
+
+    def fails(name):
+        if name == path:
+            raise OSError(errno.EIO, "bad block")
+        return read(name)
+
+    monkeypatch.setattr(skmlp._checkpoints, "read_checkpoint", fails)
+    assert checkpoint_at(path).fit.samples_seen > 0
+    assert "cannot be read" in caplog.text
+
+
+def test_a_folder_that_cannot_be_brought_to_the_disk_ends_nothing(path, monkeypatch):
+    sync = os.fsync
+
+    def fails(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, "no such thing here")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    MLPRegressor(max_iter=1).fit(X, X[:, 0]).save(path)
+    assert isinstance(skmlp.load(path), MLPRegressor)
 
 
 def test_data_in_digests(monkeypatch):

@@ -15,6 +15,7 @@ from skmlp._fitted import as_trained
 from skmlp.engines.cpu import CpuEngine
 from skmlp.initializers import From
 from skmlp.network.parameters import layout_of
+from skmlp.network.parts import named_extras
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -94,6 +95,25 @@ def test_training_goes_on_from_what_was_trained():
         model.fit(X, LABELS)
         for coef, array in zip(as_trained(model).coefs, expected, strict=True):
             assert_array_equal(coef, array)
+
+
+def test_what_units_learn_stays_where_weights_are_assigned():
+    model = fitted(activation="prelu", warm_start=True)
+    before = named_extras(*folded_parts(model))
+    model.coefs_[1] += 0.125
+    steps = model._state.optimizer.step
+    model.set_params(learning_rate_init=1e-300).fit(X, LABELS)
+    after = named_extras(*folded_parts(model))
+    assert before.keys() == after.keys()
+    for key, slopes in before.items():
+        assert (slopes != 0.25).any()
+        assert_array_equal(after[key], slopes)
+    # Its moments were those of weights that were not folded.
+    assert model._state.optimizer.step == steps
+
+
+def folded_parts(model):
+    return model._network, model._extras
 
 
 def test_a_network_without_it_goes_on_from_the_folded_one():

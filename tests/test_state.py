@@ -6,11 +6,13 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import skmlp._base
 from skmlp import MLPClassifier
 from skmlp._fitted import FIELDS_OF_STATE
 from skmlp.engines.reference import ReferenceEngine
+from skmlp.training.ordering import generator_at
 from skmlp.training.state import TrainerState, as_plain, from_plain
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -42,7 +44,7 @@ def model_of(**options):
         {"solver": "lbfgs", "batch_size": "auto"},
         {"random_state": "generator"},
     ],
-    ids=str,
+    ids=lambda edit: next(iter(edit)),
 )
 def test_pickles_hold_plain_values(options, keyed, fitted_state, monkeypatch):
     monkeypatch.setattr(ReferenceEngine, "draws_orders", keyed)
@@ -102,6 +104,19 @@ def test_each_field_is_checked(field, fitted_state):
         model.partial_fit(X, Y)
 
 
+GENERATOR = np.random.RandomState(0).get_state(legacy=False)
+PHILOX = np.random.RandomState(np.random.Philox(0)).get_state(legacy=False)
+
+
+@pytest.mark.parametrize("state", [GENERATOR, PHILOX])
+def test_generators_go_on(state):
+    generator = generator_at(state)
+    assert_array_equal(generator.normal(size=3), generator_at(state).normal(size=3))
+    # In the middle of a pair of normal numbers.
+    again = generator_at(generator.get_state(legacy=False))
+    assert_array_equal(generator.normal(size=3), again.normal(size=3))
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -115,8 +130,14 @@ def test_each_field_is_checked(field, fitted_state):
         {"fit": {}},
         {"more": 1},
         {"random_state": {"bit_generator": "seed"}},
+        {"random_state": {**GENERATOR, "state": {**GENERATOR["state"], "pos": 10**6}}},
+        {"random_state": {**GENERATOR, "state": {"key": np.zeros(3, np.uint32), "pos": 0}}},
+        {"random_state": {**GENERATOR, "has_gauss": 2}},
+        {"random_state": {**GENERATOR, "gauss": None}},
+        {"random_state": {**PHILOX, "buffer_pos": -1000}},
+        {"random_state": {**PHILOX, "more": 1}},
     ],
-    ids=str,
+    ids=lambda edit: next(iter(edit)),
 )
 def test_what_describes_no_state_is_refused(edit):
     model = model_of().fit(X, Y)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skmlp._described import parameters_in_words
 from skmlp._solvers import uses_lbfgs
 from skmlp.callbacks._base import Callback
 from skmlp.callbacks._epoch import Epoch
@@ -91,6 +92,7 @@ class Checkpoint(Callback):
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Refuse fits that cannot go on."""
+        parameters_in_words(estimator)
         if uses_lbfgs(estimator):
             raise ValueError(
                 "Checkpoint does not go with solver='lbfgs', whose memory of steps nobody can "

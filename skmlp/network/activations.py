@@ -583,6 +583,7 @@ def blended(entry: Activation) -> Activation:
         name=blend_of(entry.name),
         value=value,
         derivative=derivative,
+        both=None,
         derivative_takes_input=True,
         learned=(Learned("blend", 1.0, slope),),
         growth=None,

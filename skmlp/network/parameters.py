@@ -98,6 +98,18 @@ class ParameterLayout:
         """Return all that lies behind the intercepts, as a view of the flat vector."""
         return parameters[self.intercept_offsets[-1] :]
 
+    def extras_with(self, other: "ParameterLayout", values: FloatArray) -> FloatArray:
+        """Return what extras start with, or another layout's `values` where it has the same."""
+        begin = other.extra_offsets[0]
+        known = {
+            extra: values[start - begin : stop - begin]
+            for extra, (start, stop) in zip(
+                other.extras, pairwise(other.extra_offsets), strict=True
+            )
+        }
+        parts = [known.get(e, np.full(e.size, e.initial)) for e in self.extras]
+        return np.concatenate([*parts, np.empty(0)])
+
     def initial_extras(self) -> FloatArray:
         """Return what the extras start with."""
         values = [extra.initial for extra in self.extras]

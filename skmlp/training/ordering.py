@@ -14,6 +14,8 @@ from skmlp.engines.base import IndexArray, KeyedOrders
 # More than any fit draws, and what integers of compiled code hold.
 MAX_EPOCHS = 2**53
 KINDS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+# One more than the largest whole numbers in their states; others are words of 128 bits.
+LIMITS = {"pos": 625, "buffer_pos": 5, "has_gauss": 2, "has_uint32": 2, "uinteger": 2**32}
 
 
 class RowOrder:
@@ -216,8 +218,26 @@ def generator_at(state: Any) -> np.random.RandomState:
     if state["bit_generator"] not in KINDS:
         raise ValueError(f"{state['bit_generator']!r} is no bit generator of NumPy's")
     generator = np.random.RandomState(getattr(np.random, state["bit_generator"])())
+    check_state_like("state", state, generator.get_state(legacy=False))
     generator.set_state(state)
     return generator
+
+
+def check_state_like(name: str, state: Any, own: Any) -> None:
+    """Refuse what NumPy would believe of a generator's state; `own` is one of the same kind."""
+    if isinstance(own, dict):
+        if type(state) is not dict or state.keys() != own.keys():
+            raise ValueError(f"{name} must have {', '.join(own)}")
+        for key, value in own.items():
+            check_state_like(key, state[key], value)
+    elif isinstance(own, np.ndarray):
+        is_like = isinstance(state, np.ndarray) and state.dtype == own.dtype
+        if not is_like or state.shape != own.shape:
+            raise ValueError(f"{name} must be {own.dtype} of shape {own.shape}")
+    elif isinstance(own, Integral):
+        check_count(name, state, LIMITS.get(name, 2**128))
+    elif not isinstance(state, type(own)):
+        raise ValueError(f"{name} must be {type(own).__name__}, got {state!r}")
 
 
 def check_count(name: str, value: Any, limit: int) -> None:

@@ -261,8 +261,8 @@ def prefetch_share(layers, source, work, ahead, i, begin, end):
 def add_gradient(task, slab, is_first, after, ahead_first, ahead_rows, thread, threads):
     """Do a thread's share of adding a slab's gradient to that of its batch.
 
-    After the last layer's blocks it is time to read the next rows of X: `after` points to their
-    numbers, and the thread fetches `ahead_rows` of them from `ahead_first` on.
+    While it works on the first layer's blocks it has the next rows of X fetched: `after` points to
+    their numbers, and the thread takes `ahead_rows` of them from `ahead_first` on.
     """
     layers, source, model, work, blocks = unpacked(task)
     ahead = (after, ahead_first, ahead_rows)
