@@ -40,6 +40,9 @@ INTEGERS = types.CPointer(int64)
 AHEAD = INTEGERS, int64, int64
 STEP = float64, boolean, types.CPointer(float64), boolean
 
+# By precision, which is all that it depends on.
+KINDS_OF_TASKS: dict[str, Reference] = {}
+
 # Each one and what it takes after the task.
 CODE: dict[int, tuple[Separate, tuple[Any, ...]]] = {
     PROPAGATE: (propagate, (SLAB, TEAM, int64, int64)),
@@ -89,12 +92,19 @@ def with_passes(task: Task, dtype: str, *, adds_gradient: bool) -> Task:
 
 
 def with_some(task: Task, dtype: str, numbers: Iterable[int]) -> Task:
-    own = Reference(typeof(task))
+    own = kind_of_task(task, dtype)
     passes = np.zeros(PASSES, dtype=np.int64)
     for number in numbers:
         code, arguments = CODE[number]
         passes[number] = code.address((own, *arguments), dtype)
     return task._replace(passes=passes)
+
+
+def kind_of_task(task: Task, dtype: str) -> Reference:
+    """Return the type of a reference to a task; to ask for it takes longer than a small fit."""
+    if dtype not in KINDS_OF_TASKS:
+        KINDS_OF_TASKS[dtype] = Reference(typeof(task))
+    return KINDS_OF_TASKS[dtype]
 
 
 def compile_passes(task: Task, dtype: str) -> None:
