@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import is_count, of_type, optional, shown, trained_network
+from skmlp._fitted import is_count, is_vector, of_type, optional, shown, trained_network
 from skmlp._labels import Binarizer, all_of, are_known, check_binarizer, classes_of
 from skmlp._networks import attributes_of
 from skmlp._target_scale import fitted_scaling
@@ -64,10 +64,6 @@ def is_device(value: Any) -> bool:
     return isinstance(value, str) and value in DEVICES
 
 
-def is_vector(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
-
-
 # What a fit leaves besides the network, its layers and the classes, and what predictions and
 # records need of it.
 KEPT: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -85,8 +81,8 @@ KEPT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "device_": (is_device, "the name of a device"),
     "device_reason_": (of_type(str), "a reason in words"),
     "temperature_": (is_real, "a number"),
-    "y_mean_": (is_vector, "a number for each target"),
-    "y_scale_": (is_vector, "a number for each target"),
+    "y_mean_": (is_vector, "a finite number for each target"),
+    "y_scale_": (is_vector, "a finite number for each target"),
 }
 
 

@@ -34,6 +34,7 @@ import numpy.typing as npt
 # versions of skmlp would make of a file is not what is meant.
 MODEL, CHECKPOINT = "skmlp-model", "skmlp-checkpoint"
 CONTENTS = {MODEL: ("model", 1), CHECKPOINT: ("checkpoint", 1)}
+READERS = {MODEL: "skmlp.load takes models", CHECKPOINT: "fit(..., resume_from=) takes checkpoints"}
 # As the safetensors package has it. In memory a header takes some times its length.
 LONGEST_HEADER = 100_000_000
 # Those of all NumPy versions.
@@ -468,7 +469,8 @@ def check_contents(path: AnyPath, metadata: dict[str, str], kind: str) -> None:
     found, format_ = metadata.get("format", ""), metadata.get("version")
     if found != kind:
         holds = f"a {CONTENTS[found][0]}" if found in CONTENTS else repr(found)
-        raise FileProblem.of(path, f"holds {holds} of skmlp, not a {what}.")
+        remedy = f" {READERS[found]}." if found in READERS else ""
+        raise FileProblem.of(path, f"holds {holds} of skmlp, not a {what}.{remedy}")
     if format_ != str(version):
         raise FileProblem.of(
             path,

@@ -39,6 +39,17 @@ from skmlp.network.specs import (
 HIDDEN = [name for name, entry in ACTIVATIONS.items() if entry.hidden]
 
 
+# Of some activations values that are not the defaults.
+OTHER_CONSTANTS = {
+    "maxout": (3.0,),
+    "leaky_relu": (-0.3,),
+    "elu": (0.5,),
+    "celu": (2.5,),
+    "softplus": (3.0,),
+    "scaled_logistic": (2.0, -0.5),
+}
+
+
 def kind_of(name):
     """Return what of an activation decides on the loops around its formulas."""
     entry = activation_entry(name)

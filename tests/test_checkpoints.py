@@ -357,7 +357,9 @@ def test_other_refusals(path, monkeypatch, caplog):
     assert model_of().fit(frame, LABELS, resume_from=path).feature_names_in_.tolist() == [*"abcd"]
     model = model_of(max_iter=1).fit(X, LABELS)
     model.save(path)
-    with pytest.raises(FileProblem, match="holds a model of skmlp, not a checkpoint"):
+    with pytest.raises(
+        FileProblem, match=r"holds a model of skmlp, not a checkpoint\. skmlp\.load takes models\."
+    ):
         model.fit(X, LABELS, resume_from=path)
 
 

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import skl2onnx
-from engine_checks import HIDDEN, NORMALIZED, make_layer, make_network
+from engine_checks import HIDDEN, NORMALIZED, OTHER_CONSTANTS, make_layer, make_network
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from skl2onnx._parse import sklearn_parsers_map
@@ -26,23 +26,14 @@ from skmlp._onnx_formulas import EXPRESSIONS, LINK_EXPRESSIONS, Value, activated
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.losses import regression_head
 from skmlp.network.activations import ACTIVATIONS, BLENDS
+from skmlp.network.evaluation import applied
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.links import LINKS
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.parameters import layout_of
-from skmlp.training.monitors import applied
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-# Of some activations values that are not the defaults.
-CONSTANTS = {
-    "maxout": (3.0,),
-    "leaky_relu": (-0.3,),
-    "elu": (0.5,),
-    "celu": (2.5,),
-    "softplus": (3.0,),
-    "scaled_logistic": (2.0, -0.5),
-}
 EXTREME = {
     "leaky_relu": (1e6,),
     "elu": (1e6,),
@@ -107,7 +98,9 @@ def test_every_entry_has_an_expression():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("given", [CONSTANTS, {}, EXTREME], ids=["some", "defaults", "extreme"])
+@pytest.mark.parametrize(
+    "given", [OTHER_CONSTANTS, {}, EXTREME], ids=["some", "defaults", "extreme"]
+)
 def test_formulas_over_the_whole_range(dtype, given):
     """Where they are steep and where they end, and for numbers of nearly any size."""
     large = np.array([30.0, 88.0, 1e3, 1e5, 1e9, 1e20, 1e35, np.inf])
@@ -173,8 +166,8 @@ def test_networks_of_all_kinds():
     for number, ((name, normalization), own_head, (dtype, is_scaled)) in enumerate(NETWORKS):
         second = "tanh" if "exponential" in name else name
         layers = [
-            make_layer(name, 5, 0.2, CONSTANTS.get(name), normalization),
-            make_layer(second, 3, 0.0, CONSTANTS.get(second), None),
+            make_layer(name, 5, 0.2, OTHER_CONSTANTS.get(name), normalization),
+            make_layer(second, 3, 0.0, OTHER_CONSTANTS.get(second), None),
         ]
         model = drawn_model(make_network(4, layers, [own_head], dropout=0.1), dtype, number)
         if is_scaled:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_checks import HIDDEN, NORMALIZED, head_of, make_layer, make_network
+from engine_checks import HIDDEN, NORMALIZED, OTHER_CONSTANTS, head_of, make_layer, make_network
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skmlp
@@ -32,15 +32,6 @@ nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "guide" / "files.md"
-# Of some activations values that are not the defaults.
-CONSTANTS = {
-    "maxout": (3.0,),
-    "leaky_relu": (-0.3,),
-    "elu": (0.5,),
-    "celu": (2.5,),
-    "softplus": (3.0,),
-    "scaled_logistic": (2.0, -0.5),
-}
 NAMES = [*HIDDEN, *BLENDS]
 X = np.random.default_rng(0).normal(size=(20, 4)) * 3.0
 THREE = np.digitize(X[:, 0], [-1.0, 1.0])
@@ -95,8 +86,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "normalization", "key"), CASES)
 def test_raw_predictions_are_equal(name, normalization, key):
     layers = [
-        make_layer(name, 5, 0.2, CONSTANTS.get(name), normalization),
-        make_layer(name, 3, 0.0, CONSTANTS.get(name), None),
+        make_layer(name, 5, 0.2, OTHER_CONSTANTS.get(name), normalization),
+        make_layer(name, 3, 0.0, OTHER_CONSTANTS.get(name), None),
     ]
     network = make_network(4, layers, [head_of(key, 2)], dropout=0.1)
     model, parameters = drawn_model(network)

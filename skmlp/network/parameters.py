@@ -98,15 +98,17 @@ class ParameterLayout:
         """Return all that lies behind the intercepts, as a view of the flat vector."""
         return parameters[self.intercept_offsets[-1] :]
 
+    def pieces_of(self, extras: FloatArray) -> dict[Extra, FloatArray]:
+        """Return what extras consist of, as views."""
+        begin = self.extra_offsets[0]
+        return {
+            extra: extras[start - begin : stop - begin]
+            for extra, (start, stop) in zip(self.extras, pairwise(self.extra_offsets), strict=True)
+        }
+
     def extras_with(self, other: "ParameterLayout", values: FloatArray) -> FloatArray:
         """Return what extras start with, or another layout's `values` where it has the same."""
-        begin = other.extra_offsets[0]
-        known = {
-            extra: values[start - begin : stop - begin]
-            for extra, (start, stop) in zip(
-                other.extras, pairwise(other.extra_offsets), strict=True
-            )
-        }
+        known = other.pieces_of(values)
         parts = [known.get(e, np.full(e.size, e.initial)) for e in self.extras]
         return np.concatenate([*parts, np.empty(0)])
 

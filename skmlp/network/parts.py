@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,12 +33,8 @@ class Trained(NamedTuple):
 
 def named_extras(network: NetworkSpec, extras: FloatArray) -> Pieces:
     """Return what a network's extras consist of, as views, by layer and name."""
-    layout = layout_of(network)
-    begin = layout.extra_offsets[0]
-    return {
-        (extra.layer, extra.name): extras[start - begin : stop - begin]
-        for extra, (start, stop) in zip(layout.extras, pairwise(layout.extra_offsets), strict=True)
-    }
+    pieces = layout_of(network).pieces_of(extras)
+    return {(extra.layer, extra.name): piece for extra, piece in pieces.items()}
 
 
 def before_activation(trained: Trained, layer: int) -> Trained:
