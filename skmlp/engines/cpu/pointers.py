@@ -73,34 +73,27 @@ def prefetch(typingctx, base):
     return signature, codegen
 
 
-@intrinsic
-def call_kernel(typingctx, address, arguments):
-    """``call_kernel(address, (a, b, ...))``: call a formula kernel that returns nothing."""
-    signature = types.void(types.int64, arguments)
+def _caller(returned: Any) -> Any:
+    @intrinsic
+    def call(typingctx, address, arguments):
+        def codegen(context, builder, signature, args):
+            values = cgutils.unpack_tuple(builder, args[1])
+            is_void = returned is types.void
+            result = ir.VoidType() if is_void else context.get_value_type(returned)
+            function_type = ir.FunctionType(result, [value.type for value in values])
+            function = builder.inttoptr(args[0], function_type.as_pointer())
+            answer = builder.call(function, values)
+            return context.get_dummy_value() if is_void else answer
 
-    def codegen(context, builder, signature, args):
-        values = cgutils.unpack_tuple(builder, args[1])
-        function_type = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        function = builder.inttoptr(args[0], function_type.as_pointer())
-        builder.call(function, values)
-        return context.get_dummy_value()
+        return returned(types.int64, arguments), codegen
 
-    return signature, codegen
+    return call
 
 
-@intrinsic
-def call_counting(typingctx, address, arguments):
-    """``call_counting(address, (a, b, ...))``: call a function that returns an integer."""
-    signature = types.int64(types.int64, arguments)
-
-    def codegen(context, builder, signature, args):
-        values = cgutils.unpack_tuple(builder, args[1])
-        kinds = [value.type for value in values]
-        function_type = ir.FunctionType(context.get_value_type(types.int64), kinds)
-        function = builder.inttoptr(args[0], function_type.as_pointer())
-        return builder.call(function, values)
-
-    return signature, codegen
+# ``call_kernel(address, (a, b, ...))``: call a kernel, or a pass, that returns nothing.
+call_kernel = _caller(types.void)
+# The same of one that returns an integer.
+call_counting = _caller(types.int64)
 
 
 def loader(scalar: Any, count: int) -> Any:
