@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skmlp._base
-from skmlp import MLPClassifier
+from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.reference import ReferenceEngine
 
 emlearn = pytest.importorskip("emlearn", reason="needs emlearn")
@@ -34,8 +34,19 @@ def test_classifiers(activation, limits):
     y = np.digitize(X[:, 0], limits)
     settings = {"activation": activation, "max_iter": 20, "random_state": 0}
     plain = MLPClassifier((4, 3), **settings).fit(X, y)
-    batch = MLPClassifier((4, 3), normalization="batch", temperature=0.5, **settings).fit(X, y)
-    for model, given in ((plain, plain), (batch, batch.to_sklearn())):
+    batch = MLPClassifier((4, 3), normalization="batch", **settings).fit(X, y)
+    tempered = MLPClassifier((4, 3), temperature=0.5, **settings).fit(X, y)
+    for model, given in ((plain, plain), (batch, batch), (tempered, tempered.to_sklearn())):
         code = emlearn.convert(given, method="loadable")
         assert_array_equal(code.predict(X), model.predict(X))
         assert_allclose(code.predict_proba(X), model.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
+def test_regressors(activation):
+    settings = {"activation": activation, "max_iter": 20, "random_state": 0}
+    model = MLPRegressor(hidden_layer_sizes=(4, 3), normalization="batch", **settings).fit(
+        X, X[:, 1]
+    )
+    code = emlearn.convert(model, method="loadable", return_type="regressor")
+    assert_allclose(np.ravel(code.predict(X)), model.predict(X), atol=1e-5)

@@ -1,7 +1,6 @@
 """Batch normalization in `coefs_` and `intercepts_`, for all who read only these."""
 
 import pickle
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -142,23 +141,3 @@ def test_what_is_no_network_is_refused_where_training_goes_on():
     # Another network that does not give these weights is left alone.
     model._trained = network, np.zeros(layout_of(network).size)
     assert as_trained(model).network == model._network
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
-def test_emlearn(activation, tmp_path, monkeypatch):
-    """It generates C of the attributes of scikit-learn's estimators, which ours are by name."""
-    emlearn = pytest.importorskip("emlearn")
-    if shutil.which("cc") is None:
-        pytest.skip("emlearn needs a C compiler")
-    monkeypatch.chdir(tmp_path)  # where it leaves what it compiles
-    model = fitted(activation=activation)
-    generated = emlearn.convert(model, method="inline")
-    clear = np.sort(model.predict_proba(X), axis=1)
-    clear = clear[:, -1] - clear[:, -2] > 1e-4
-    assert clear.mean() > 0.9
-    assert_array_equal(np.array(generated.predict(X))[clear], model.predict(X)[clear])
-    with_probabilities = emlearn.convert(model, method="loadable")
-    assert_allclose(with_probabilities.predict_proba(X), model.predict_proba(X), atol=2e-3)
-    numbers = fitted(MLPRegressor, X[:, 1], activation=activation)
-    generated = emlearn.convert(numbers, method="loadable", return_type="regressor")
-    assert_allclose(np.ravel(generated.predict(X)), numbers.predict(X), atol=2e-3)
