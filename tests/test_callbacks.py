@@ -354,7 +354,7 @@ def test_what_hooks_do_is_no_training(solver, monkeypatch):
             now[0] += 7.0
 
     with monkeypatch.context() as patch:  # a time that passes nowhere else
-        patch.setattr("skmlp.training.clock.time.perf_counter", lambda: now[0])
+        patch.setattr("skmlp.engines.clock.time.perf_counter", lambda: now[0])
         hooks = FunctionCallback(dawdle), Slow()
         model = classifier(*hooks, solver=solver, max_time=1.0).fit(X, LABELS)
     assert [epoch.seconds for epoch in epochs] == [0.0] * 4

@@ -33,7 +33,7 @@ class InterruptedEngine(ReferenceEngine):
 
     def start(self, tasks):
         run = super().start(tasks)
-        run.advance = self._interrupt
+        run.wait = self._interrupt
         return run
 
     def _interrupt(self, *_):

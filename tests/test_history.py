@@ -18,7 +18,7 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import named_extras
 from skmlp.training import interrupts
-from skmlp.training.clock import TrainingClock
+from skmlp.engines.clock import TrainingClock
 from skmlp.training.history import extended, filled
 from skmlp.training.monitors import MONITORS, SATURATED, Epoch
 
@@ -211,7 +211,7 @@ def test_max_time_counts_training_and_does_one_epoch_at_least(lengths, make_prob
 def test_the_clock_stands_still_while_kernels_are_compiled(monkeypatch):
     now = [0.0]
     fake = type("Time", (), {"perf_counter": lambda: now[0]})
-    monkeypatch.setattr("skmlp.training.clock.time", fake)
+    monkeypatch.setattr("skmlp.engines.clock.time", fake)
     with TrainingClock() as clock:
         now[0] = 1.0
         clock.begin(False)

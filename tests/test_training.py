@@ -99,19 +99,19 @@ def test_second_interrupt_soon_after_is_not_swallowed(monkeypatch):
 
 
 class InterruptedEngine(ReferenceEngine):
-    """Presses Ctrl-C in the second call of `advance`."""
+    """Presses Ctrl-C in the second call of `wait`."""
 
     def start(self, tasks):
         run = super().start(tasks)
-        advance, calls = run.advance, []
+        wait, calls = run.wait, []
 
-        def interrupted(plans):
+        def interrupted():
             calls.append(None)
             if len(calls) > 1:
                 raise KeyboardInterrupt
-            return advance(plans)
+            return wait()
 
-        run.advance = interrupted
+        run.wait = interrupted
         return run
 
     def loss_and_gradient(self, *args, **options):
@@ -151,13 +151,13 @@ def plans_of(monkeypatch, model, X, y):
     class CountingEngine(ReferenceEngine):
         def start(self, tasks):
             run = super().start(tasks)
-            advance = run.advance
+            submit = run.submit
 
-            def counted(plans):
-                lengths.append(len(plans[0].orders))
-                return advance(plans)
+            def counted(index, plan):
+                lengths.append(len(plan.orders))
+                submit(index, plan)
 
-            run.advance = counted
+            run.submit = counted
             return run
 
     monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: CountingEngine())
@@ -294,13 +294,13 @@ class DrawingEngine(CpuEngine):
 
     def start(self, tasks):
         run = super().start(tasks)
-        advance = run.advance
+        submit = run.submit
 
-        def noted(plans):
-            self.plans += plans
-            return advance(plans)
+        def noted(index, plan):
+            self.plans.append(plan)
+            submit(index, plan)
 
-        run.advance = noted
+        run.submit = noted
         return run
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from skmlp.network.permutation import permutation
 from skmlp.network.specs import InputSpec, NetworkSpec, OptimizerSpec
 
 IndexArray = npt.NDArray[np.intp]
+
+# More fits than anybody asks for.
+MANY = 2**31
 
 # Rows of a batch that are held in the workspace at once, at most.
 MAX_SLAB_ROWS = 8192
@@ -153,13 +156,38 @@ class KeyedOrders:
         return np.array([self.rows[permutation(len(self.rows), self.key, e)] for e in epochs])
 
 
+@dataclass(frozen=True)
+class Impatience:
+    """When a plan ends before its last epoch, for want of improvement.
+
+    Attributes
+    ----------
+    best : float
+        The lowest loss so far.
+    tol : float
+        An epoch whose loss is above ``best - tol`` has not improved it.
+    stalled : int
+        How many such epochs have just followed each other.
+    tolerated : float
+        How many may: the plan ends with the next one.
+    at_least : int
+        Epochs of the plan that are run in any case.
+    """
+
+    best: float
+    tol: float
+    stalled: int
+    tolerated: float
+    at_least: int = 1
+
+
 # What an `EpochPlan` may have for each batch.
 PER_BATCH = ("rates", "decays", "dropouts", "momenta")
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What one task does in the next call of `Run.advance`.
+    """What one task does next.
 
     Attributes
     ----------
@@ -175,6 +203,8 @@ class EpochPlan:
         by one where they are None. No share may come to one.
     momenta : ndarray of shape (n_epochs, n_batches) or None
         What takes the place of the optimizer's momentum in each batch, where it moves.
+    impatience : Impatience or None
+        For engines that `counts_stalled_epochs`.
     """
 
     orders: IndexArray | KeyedOrders
@@ -183,6 +213,7 @@ class EpochPlan:
     decays: npt.NDArray[np.float64] | None = None
     dropouts: npt.NDArray[np.float64] | None = None
     momenta: npt.NDArray[np.float64] | None = None
+    impatience: Impatience | None = None
 
     def __post_init__(self) -> None:
         # Kernels are called by address, with doubles in their place.
@@ -252,7 +283,7 @@ class EpochResult:
     ----------
     losses : list of float
         Mean training loss (penalty included) of each completed epoch. It ends with the first
-        epoch whose loss is not finite.
+        epoch whose loss is not finite, or in which the plan's patience runs out.
     finite : bool
         Whether all losses and the parameters are finite.
     """
@@ -261,16 +292,71 @@ class EpochResult:
     finite: bool
 
 
+class Finished(NamedTuple):
+    """A plan that has been carried out.
+
+    Attributes
+    ----------
+    task : int
+        The task's number.
+    result : EpochResult
+    seconds : float
+        How long it was computed, without what it waited for.
+    """
+
+    task: int
+    result: EpochResult
+    seconds: float
+
+
 class Run(ABC):
-    """Several fits under way on one engine."""
+    """Several fits under way on one engine.
+
+    It is closed when it is left (``with engine.start(tasks) as run``).
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @abstractmethod
-    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        """Carry out one plan per task; None leaves a task alone.
+    def add(self, task: FitTask) -> int:
+        """Begin one more fit and return its number, one more than the last one's."""
+
+    @abstractmethod
+    def submit(self, index: int, plan: EpochPlan) -> None:
+        """Ask for a plan of a task that has none under way."""
+
+    @abstractmethod
+    def wait(self) -> list[Finished]:
+        """Wait until a plan, or several, of those submitted have been carried out.
 
         Python regains control about every 50 ms, so that signals are seen. On
-        `KeyboardInterrupt` every task's parameters are those after some whole step.
+        `KeyboardInterrupt` the run is to be closed, and every task's parameters are then those
+        after some whole step.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let what is being computed come to an end; what has only been submitted is dropped.
+
+        No plan can be submitted afterwards, but parameters can be asked for.
+        """
+
+    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
+        """Carry out one plan per task, all of them; None leaves a task alone."""
+        results: list[EpochResult | None] = [None] * len(plans)
+        for index, plan in enumerate(plans):
+            if plan is not None:
+                self.submit(index, plan)
+        left = sum(plan is not None for plan in plans)
+        while left:
+            for finished in self.wait():
+                results[finished.task] = finished.result
+                left -= 1
+        return results
 
     @abstractmethod
     def parameters(self, index: int) -> FloatArray:
@@ -278,7 +364,7 @@ class Run(ABC):
 
     @abstractmethod
     def parameters_view(self, index: int) -> FloatArray:
-        """Return a task's parameters for reading only, valid until the next `advance`."""
+        """Return a task's parameters for reading only, valid until its next plan."""
 
     def averages(self, index: int) -> FloatArray | None:
         """Return a copy of the averages of a task's parameters; None where none are asked for."""
@@ -300,9 +386,20 @@ class Engine(ABC):
     ----------
     draws_orders : bool
         Whether it is better given `KeyedOrders` than arrays of row numbers.
+    counts_stalled_epochs : bool
+        Whether it ends plans by their `Impatience`.
+    flops_per_second : float
+        How many it does at least, as far as that is known beforehand; zero if it is not.
     """
 
     draws_orders: bool = False
+    counts_stalled_epochs: bool = False
+    flops_per_second: float = 0.0
+
+    @property
+    def fits_at_once(self) -> int:
+        """How many fits of a run should be under way at the same time."""
+        return MANY
 
     @abstractmethod
     def load(

@@ -1,5 +1,7 @@
 """The reference engine: float64 NumPy, one obvious line per equation. The oracle of the tests."""
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,6 +16,7 @@ from skmlp.engines.base import (
     Engine,
     EpochPlan,
     EpochResult,
+    Finished,
     FitTask,
     IndexArray,
     OptimizerState,
@@ -174,18 +177,37 @@ class ReferenceRun(Run):
 
     def __init__(self, engine: ReferenceEngine, tasks: Sequence[FitTask]) -> None:
         self._engine = engine
-        self._tasks = list(tasks)
-        self._parameters = [np.array(task.parameters, dtype=np.float64) for task in tasks]
-        self._vectors = [np.array(task.optimizer_state.vectors, np.float64) for task in tasks]
-        self._steps = [task.optimizer_state.step for task in tasks]
-        self._numbers = [task.optimizer_state.numbers for task in tasks]
-        self._averages = [
-            task.optimizer_state.averages or Averages(parameters.copy(), 0.0)
-            for task, parameters in zip(tasks, self._parameters, strict=True)
-        ]
+        self._submitted: deque[tuple[int, EpochPlan]] = deque()
+        self._tasks: list[FitTask] = []
+        self._parameters: list[FloatArray] = []
+        self._vectors: list[FloatArray] = []
+        self._steps: list[int] = []
+        self._numbers: list[tuple[float, ...]] = []
+        self._averages: list[Averages] = []
+        for task in tasks:
+            self.add(task)
 
-    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        return [None if plan is None else self._advance(i, plan) for i, plan in enumerate(plans)]
+    def add(self, task: FitTask) -> int:
+        parameters, state = np.array(task.parameters, dtype=np.float64), task.optimizer_state
+        self._tasks.append(task)
+        self._parameters.append(parameters)
+        self._vectors.append(np.array(state.vectors, np.float64))
+        self._steps.append(state.step)
+        self._numbers.append(state.numbers)
+        self._averages.append(state.averages or Averages(parameters.copy(), 0.0))
+        return len(self._tasks) - 1
+
+    def submit(self, index: int, plan: EpochPlan) -> None:
+        self._submitted.append((index, plan))
+
+    def wait(self) -> list[Finished]:
+        index, plan = self._submitted.popleft()
+        began = time.perf_counter()
+        result = self._advance(index, plan)
+        return [Finished(index, result, time.perf_counter() - began)]
+
+    def close(self) -> None:
+        self._submitted.clear()
 
     def _advance(self, index: int, plan: EpochPlan) -> EpochResult:
         task, losses = self._tasks[index], []

@@ -8,10 +8,10 @@ import numpy as np
 import scipy.optimize
 
 from skmlp.engines.base import Engine
+from skmlp.engines.clock import TrainingClock
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
-from skmlp.training.clock import TrainingClock
 from skmlp.training.interrupts import POLICY
 from skmlp.training.listening import EpochEnd, Listener
 from skmlp.training.stopping import StopReason

@@ -1,8 +1,9 @@
 """The epoch loop of the stochastic solvers, written once for every engine."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ from skmlp.engines.base import (
     EpochPlan,
     EpochResult,
     FitTask,
+    Impatience,
     IndexArray,
     KeyedOrders,
     OptimizerState,
     Run,
 )
 from skmlp.network.parameters import FloatArray
-from skmlp.training.clock import TrainingClock
 from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
 from skmlp.training.listening import EpochEnd, Listener
-from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder
-from skmlp.training.schedules import Factors, Rates, Schedule, steps_of
+from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder, Mark
+from skmlp.training.schedules import Factors, Schedule, steps_of
 from skmlp.training.state import Best, TrainerState, UnderWay
 from skmlp.training.stopping import Patience, StopReason
 
@@ -32,6 +33,8 @@ from skmlp.training.stopping import Patience, StopReason
 MAX_PLANNED_ROWS = 2**18
 # A plan takes about so long at most: what an interrupt leaves unrecorded is no more than that.
 SECONDS_PER_PLAN = 0.05
+# What a step takes at most besides its floating-point operations.
+SECONDS_PER_STEP = 1e-4
 
 
 Score = Callable[[FloatArray], float]
@@ -124,12 +127,25 @@ class Trainer:
         self._listener = listener
         # Whether parameters are looked at after each epoch, which then is a plan of its own.
         self._looks_at_epochs = keeps_best or validation_score is not None or probe is not None
-        # Unknown before the first epoch, which therefore makes a plan of its own.
+        # Unknown before the first epoch, which therefore makes a plan of its own, but on engines
+        # of which it is known how fast they are at least.
         self._seconds_per_epoch = SECONDS_PER_PLAN
+        self._counts_stalled_epochs = False
+        # Where the drawing of orders stood, if some of the last plan may have to be taken back.
+        self._before: Mark | None = None
 
     @property
     def n_epochs(self) -> int:
         return len(self.history.losses)
+
+    def know(self, engine: Engine) -> None:
+        """Take note of what plans may ask of an engine."""
+        self._counts_stalled_epochs = engine.counts_stalled_epochs
+        if engine.flops_per_second:
+            flops = 6 * self.task.network.n_coefs * len(self._rows)
+            steps = -(-len(self._rows) // self.task.batch_size)
+            slowest = flops / engine.flops_per_second + steps * SECONDS_PER_STEP
+            self._seconds_per_epoch = min(SECONDS_PER_PLAN, slowest)
 
     def begin(self) -> None:
         """Say that an epoch begins, if anybody listens; what is done then is no training."""
@@ -140,23 +156,49 @@ class Trainer:
         """Return what to compute next: as many epochs as certainly belong to the fit."""
         if self.stop_reason is not None:
             return None
-        n_epochs = min(self._max_iter - self.n_epochs, self._epochs_of_patience())
-        n_epochs = min(n_epochs, int(self._seconds_to_plan() / self._seconds_per_epoch))
+        n_epochs = min(
+            self._max_iter - self.n_epochs, int(self._seconds_to_plan() / self._seconds_per_epoch)
+        )
         if not isinstance(self.row_order, KeyedRowOrder):
             n_epochs = min(n_epochs, MAX_PLANNED_ROWS // len(self._rows))
         n_epochs = min(n_epochs, self._schedule.epochs_ahead(self.patience.count))
         if self._looks_at_epochs or self._report is not None or self._listener is not None:
             n_epochs = 1
         n_epochs = max(1, n_epochs)
+        impatience = None
+        if n_epochs > (certain := self._epochs_of_patience()):
+            if self._counts_stalled_epochs and self._ends_with_patience():
+                impatience = self._impatience(n_epochs)
+            else:
+                n_epochs = certain
         numbers = self._numbers_of_batches(n_epochs)
-        self._plan = EpochPlan(self._draw_orders(n_epochs), self.learning_rate, *numbers)
+        self._before = None
+        if impatience is not None and self.row_order is not None:
+            self._before = self.row_order.mark(self._random_state)
+        orders = self._draw_orders(n_epochs)
+        self._plan = EpochPlan(orders, self.learning_rate, impatience=impatience, **numbers)
         return self._plan
+
+    def _ends_with_patience(self) -> bool:
+        """Whether the fit ends where patience does, instead of going on at a lower rate."""
+        return self._schedule.after_plateau(self.learning_rate) is None
+
+    def _impatience(self, n_epochs: int) -> Impatience:
+        """Return when a plan of so many epochs, which may be too many, ends."""
+        patience = self.patience
+        return Impatience(
+            patience.best,
+            patience.tol,
+            patience.count,
+            patience.n_iter_no_change,
+            min(n_epochs, max(1, self._min_iter - self.n_epochs)),
+        )
 
     def _epochs_of_patience(self) -> int:
         left = self.patience.epochs_left
         unending = self._min_iter - self.n_epochs
         # Until then nothing happens when patience runs out, unless the rate is lowered.
-        if unending > left and self._schedule.after_plateau(self.learning_rate) is None:
+        if unending > left and self._ends_with_patience():
             return unending
         return left
 
@@ -165,16 +207,19 @@ class Trainer:
             return SECONDS_PER_PLAN
         return min(SECONDS_PER_PLAN, self._max_time - self.seconds)
 
-    def _numbers_of_batches(self, n_epochs: int) -> list[Rates | None]:
+    def _numbers_of_batches(self, n_epochs: int) -> dict[str, Any]:
         """Return rates, decays, dropouts and momenta of the next epochs, where steps change them.
 
         What is planned is `max_iter` epochs, whether or not all of them will be run.
         """
         n_batches = -(-len(self._rows) // self.task.batch_size)
         steps = steps_of(self.n_epochs, n_epochs, n_batches, self._max_iter)
-        factors = (self._decay_factors, self._dropout_factors)
-        others = [None if own is None else own.of(steps) for own in factors]
-        return [self._schedule.rates(steps), *others, self._schedule.momenta(steps)]
+        factors = {"decays": self._decay_factors, "dropouts": self._dropout_factors}
+        return {
+            "rates": self._schedule.rates(steps),
+            **{name: None if own is None else own.of(steps) for name, own in factors.items()},
+            "momenta": self._schedule.momenta(steps),
+        }
 
     def _draw_orders(self, n_epochs: int) -> IndexArray | KeyedOrders:
         if self.row_order is None:
@@ -184,6 +229,9 @@ class Trainer:
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
+        if self.row_order is not None and self._before is not None and result.finite:
+            unused = self._plan.orders.shape[0] - len(result.losses)
+            self.row_order.take_back(unused, self._before, self._random_state)
         self._record_epochs(result, run, index, seconds)
         if self._listener is not None:
             is_asked_to_stop = self._listener.ended(self._epoch_end(run, index))
@@ -366,29 +414,80 @@ class Outcome:
     raw: FloatArray | None = None
 
 
-def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
+def train(engine: Engine, trainers: Iterable[Trainer]) -> list[Outcome]:
     """Run several fits to their ends on one engine.
 
+    As many are under way as the engine likes best: the next one is asked for, and begins, when
+    another one has ended, whose memory is free then.
+
     The first `KeyboardInterrupt` ends all of them with what they have learned, and is left to
-    the caller to mention; a second one soon after is passed on.
+    the caller to mention; a second one soon after is passed on. Then there are outcomes of those
+    that had begun.
     """
-    run = engine.start([trainer.task for trainer in trainers])
-    try:
-        while any(trainer.stop_reason is None for trainer in trainers):
+    with engine.start([]) as run:
+        fits = _Fits(engine, run, iter(trainers))
+        try:
+            fits.fill()
+            while fits.under_way:
+                for index, result, seconds in run.wait():
+                    fits.under_way[index].record(result, run, index, seconds)
+                    fits.go_on(index)
+                fits.fill()
+        except KeyboardInterrupt:
+            if not (fits.begun and POLICY.ends_only_this_fit()):
+                raise
+            run.close()
+            fits.end_all()
+        return [fits.outcomes[index] for index in sorted(fits.outcomes)]
+
+
+class _Fits:
+    """The fits of one run: those that wait, those under way and those that have ended."""
+
+    def __init__(self, engine: Engine, run: Run, waiting: Iterator[Trainer]) -> None:
+        self._engine = engine
+        self._run = run
+        self._waiting = waiting
+        self.under_way: dict[int, Trainer] = {}
+        self.outcomes: dict[int, Outcome] = {}
+
+    @property
+    def begun(self) -> int:
+        return len(self.under_way) + len(self.outcomes)
+
+    def fill(self) -> None:
+        """Begin as many of those that wait as there is room for."""
+        # Some end before they have begun.
+        while (room := self._engine.fits_at_once - len(self.under_way)) > 0:
+            trainers = list(islice(self._waiting, room))
             for trainer in trainers:
-                trainer.begin()
-            with TrainingClock() as clock:
-                results = run.advance([trainer.plan() for trainer in trainers])
-            for index, (trainer, result) in enumerate(zip(trainers, results, strict=True)):
-                if result is not None:
-                    trainer.record(result, run, index, clock.seconds)
-    except KeyboardInterrupt:
-        if not POLICY.ends_only_this_fit():
-            raise
-        for trainer in trainers:
+                index = self._run.add(trainer.task)
+                self.under_way[index] = trainer
+                trainer.know(self._engine)
+            if not trainers:
+                return
+            for index in list(self.under_way)[-len(trainers) :]:
+                self.go_on(index)
+
+    def go_on(self, index: int) -> None:
+        """Ask for what comes next in a fit, or end it."""
+        trainer = self.under_way[index]
+        trainer.begin()
+        plan = trainer.plan()
+        if plan is None:
+            self._end(index)
+        else:
+            self._run.submit(index, plan)
+
+    def _end(self, index: int) -> None:
+        self.outcomes[index] = finish(self.under_way.pop(index), self._run, index)
+
+    def end_all(self) -> None:
+        """End those under way with what they have learned."""
+        for index, trainer in list(self.under_way.items()):
             trainer.interrupted = True
             trainer.stop_reason = trainer.stop_reason or StopReason.INTERRUPTED
-    return [finish(trainer, run, index) for index, trainer in enumerate(trainers)]
+            self._end(index)
 
 
 def finish(trainer: Trainer, run: Run, index: int) -> Outcome:

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,14 @@ MAX_EPOCHS = 2**53
 KINDS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 # One more than the largest whole numbers in their states; others are words of 128 bits.
 LIMITS = {"pos": 625, "buffer_pos": 5, "has_gauss": 2, "has_uint32": 2, "uinteger": 2**32}
+
+
+class Mark(NamedTuple):
+    """Where the drawing of orders stood: the generator, the last order, and how many there were."""
+
+    state: dict[str, Any]
+    order: npt.NDArray[np.int64]
+    drawn: int
 
 
 class RowOrder:
@@ -55,6 +63,21 @@ class RowOrder:
             self._drawn += 1
             orders[epoch] = order
         return rows[orders]
+
+    def mark(self, random_state: np.random.RandomState) -> Mark:
+        """Return where the drawing stands, to take back what is drawn from here on."""
+        order = self._draw_again() if self._order is None else self._order
+        return Mark(random_state.get_state(legacy=False), order, self._drawn)
+
+    def take_back(self, unused: int, mark: Mark, random_state: np.random.RandomState) -> None:
+        """Take back the last `unused` of the orders drawn since a mark, as if never drawn."""
+        if not unused:
+            return
+        random_state.set_state(mark.state)
+        self._order = mark.order.copy()
+        self._drawn -= unused
+        for _ in range(self._drawn - mark.drawn):
+            random_state.shuffle(self._order)
 
     def rest(self, random_state: np.random.RandomState) -> None:
         """Remember where the generator stands at the end of a fit."""
@@ -142,6 +165,14 @@ class KeyedRowOrder:
         orders = KeyedOrders(rows, self._key, self._drawn, n_epochs)
         self._drawn += n_epochs
         return orders
+
+    def mark(self, random_state: np.random.RandomState) -> Mark:
+        """Return where the drawing stands, to take back what is drawn from here on."""
+        return Mark({}, np.empty(0, dtype=np.int64), self._drawn)
+
+    def take_back(self, unused: int, mark: Mark, random_state: np.random.RandomState) -> None:
+        """Take back the last `unused` of the orders drawn since a mark, as if never drawn."""
+        self._drawn -= unused
 
     def rest(self, random_state: np.random.RandomState) -> None:
         """Remember where the generator stands at the end of a fit."""

@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 
 from skmlp.engines.cpu.compilation import check_compiler
-from skmlp.engines.cpu.engine import CpuTask
 from skmlp.engines.cpu.formula_kernels import (
     average_kernel,
     carry_kernel,
@@ -26,6 +25,7 @@ from skmlp.engines.cpu.on_demand import compile_passes
 from skmlp.engines.cpu.projection import projection_kernel
 from skmlp.engines.cpu.rows import load_rows
 from skmlp.engines.cpu.stages import stages_of
+from skmlp.engines.cpu.task import CpuTask
 from skmlp.network.activations import ACTIVATIONS, BLENDS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS

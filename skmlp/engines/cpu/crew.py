@@ -10,7 +10,6 @@ it, which takes some 50 ms at most.
 """
 
 import atexit
-import ctypes
 import os
 import threading
 import time
@@ -25,6 +24,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skmlp.engines.cpu.compilation import inner, jit
+from skmlp.engines.cpu.gate import (
+    ENTERED,
+    LEFT,
+    OWN_LOCK,
+    put_lock_back,
+    release_lock,
+    take_lock,
+    wait_for_lock,
+)
 from skmlp.engines.cpu.team import (
     BOARD_SIZE,
     LINE,
@@ -36,6 +44,7 @@ from skmlp.engines.cpu.team import (
 )
 
 # After the board of the team, what is put up for the helpers: where the code and its arguments are.
+# Beside them is what the thread needs to pass gates (`skmlp.engines.cpu.gate`).
 ENTRY = BOARD_SIZE
 ARGUMENTS = BOARD_SIZE + 1
 # Then lines of their own, one for each helper.
@@ -56,38 +65,6 @@ LOOKS_FOR_HELPERS = SPINS + YIELDS + 20
 
 # An incomplete crew is replaced after so long.
 SECONDS_BETWEEN_TRIES = 1.0
-
-# Locks of Python's own C API, which need no GIL and which any thread may release: they are there
-# on every platform, and are not the Python objects of that name.
-_python = ctypes.pythonapi
-_allocate_lock = _python.PyThread_allocate_lock
-_allocate_lock.restype = ctypes.c_void_p
-_acquire_lock = _python.PyThread_acquire_lock
-_acquire_lock.argtypes = [ctypes.c_void_p, ctypes.c_int]
-# Acquired ones that no helper sleeps at. They are never freed: who releases one may still be busy
-# with it when the helper has woken up.
-_spare_locks: list[int] = []
-
-
-def _lock_function(name: str, *flags: int) -> Any:
-    @intrinsic
-    def call(typingctx, lock):
-        def codegen(context, builder, signature, args):
-            word, opaque = ir.IntType(32), ir.IntType(8).as_pointer()
-            result = word if flags else ir.VoidType()
-            function_type = ir.FunctionType(result, [opaque, *(word for _ in flags)])
-            function = cgutils.get_or_insert_function(builder.module, function_type, name)
-            pointer = builder.inttoptr(args[0], opaque)
-            builder.call(function, [pointer, *(ir.Constant(word, flag) for flag in flags)])
-            return context.get_dummy_value()
-
-        return types.void(types.int64), codegen
-
-    return call
-
-
-wait_for_lock = _lock_function("PyThread_acquire_lock", 1)
-release_lock = _lock_function("PyThread_release_lock")
 
 # double entry(void *arguments, int64 thread)
 _ENTRY_TYPE = ir.FunctionType(ir.DoubleType(), [ir.IntType(8).as_pointer(), ir.IntType(64)])
@@ -256,6 +233,7 @@ class Crew:
     def __init__(self, helpers: int) -> None:
         self.process = os.getpid()
         self.board = np.zeros(FIRST_HELPER + LINE * helpers, dtype=np.int64)
+        self.board[OWN_LOCK] = take_lock()
         self._threads: list[threading.Thread] = []
         self._began = time.monotonic()
         self._is_complete = False
@@ -303,18 +281,15 @@ class Crew:
     def __del__(self) -> None:
         if self.helpers:
             self.leave(wait=False)
+        if "board" in vars(self):  # __init__ came so far
+            put_lock_back(int(self.board[OWN_LOCK]))
 
 
 def _help(board: npt.NDArray[np.int64], helper: int) -> None:
     """Be a helper: have a lock to sleep at, and serve."""
-    try:
-        lock = _spare_locks.pop()
-    except IndexError:
-        lock = _allocate_lock()
-        _acquire_lock(lock, 1)  # whoever takes it again sleeps until it is released
-    board[FIRST_HELPER + LINE * helper + LOCK] = lock
+    lock = board[FIRST_HELPER + LINE * helper + LOCK] = take_lock()
     serve(board, helper)
-    _spare_locks.append(lock)
+    put_lock_back(lock)
 
 
 _crews: "weakref.WeakSet[Crew]" = weakref.WeakSet()
@@ -339,3 +314,13 @@ def crew_for(threads: int) -> Crew:
 def call(driver: Any, *arguments: Any, threads: int) -> float:
     """Call a driver on so many threads: ``driver(*arguments, board, threads, thread)``."""
     return float(driver(*arguments, crew_for(threads).board, threads, ALL))
+
+
+def call_through(gate: Any, driver: Any, *arguments: Any, threads: int) -> tuple[float, float]:
+    """Call a driver that passes a gate: ``driver(*arguments, gate, board, threads, thread)``.
+
+    Returns its result, and the seconds from its entry to its exit.
+    """
+    board = crew_for(threads).board
+    result = float(driver(*arguments, gate, board, threads, ALL))
+    return result, max(0, int(board[LEFT]) - int(board[ENTERED])) * 1e-9

@@ -12,6 +12,7 @@ from numba import types
 from skmlp.engines.cpu.compilation import inner, jit, separate
 from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
+from skmlp.engines.cpu.gate import enter, leave
 from skmlp.engines.cpu.passes import (
     backward_layer,
     forward_layer,
@@ -84,6 +85,13 @@ from skmlp.engines.cpu.updates import (
 
 INTO_PANELS, OUT_OF_PANELS = True, False
 
+# How `run_batches` ends.
+DIVERGED, WENT_ON, OUT_OF_PATIENCE = 0.0, 1.0, 2.0
+
+# The columns of `Plan.patience`: the lowest loss so far, how much lower is better, epochs without
+# improvement, how many are tolerated, and how many epochs of the plan are run in any case.
+BEST, TOL, STALLED, TOLERATED, AT_LEAST = range(5)
+
 
 class Plan(NamedTuple):
     """Several epochs of minibatches: `orders` holds each epoch's row numbers.
@@ -91,9 +99,10 @@ class Plan(NamedTuple):
     `rates` has the learning rate of each batch, or nothing where `learning_rate` is that of all;
     `decays` and `dropouts` have the factors of the weight decay and of what is dropped, or nothing,
     and `momenta` the momentum of each batch, or nothing where it does not move.
-    `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `looks_ahead`
-    says whether rows of X should be fetched before their batch begins: not if X stays in cache.
-    Masks of dropout are keyed by `seed`.
+    `losses` (n_epochs, 2) receives each epoch's sum of losses and number of rows. `patience`
+    (threads, 5) has a row for each thread, of which the first one counts, or no columns where
+    nobody is impatient. `looks_ahead` says whether rows of X should be fetched before their batch
+    begins: not if X stays in cache. Masks of dropout are keyed by `seed`.
     """
 
     orders: Any
@@ -105,6 +114,7 @@ class Plan(NamedTuple):
     dropouts: Any
     momenta: Any
     losses: Any
+    patience: Any
     looks_ahead: bool
     seed: int
 
@@ -289,11 +299,13 @@ def add_gradient(task, slab, is_first, after, ahead_first, ahead_rows, thread, t
 
 
 @jit()
-def add_slab(task, slab, accumulate, board, threads, thread):
+def add_slab(task, slab, accumulate, gate, board, threads, thread):
     """Compute a slab's loss, and its gradient into ``model.gradient``; return the loss."""
     if thread == ALL:
-        threads = available_threads(board, threads)
-        return lead((task, slab, accumulate, board, threads), board, threads)
+        threads = available_threads(board, enter(gate, board, threads))
+        result = lead((task, slab, accumulate, gate, board, threads), board, threads)
+        leave(gate, board)
+        return result
     task, slab, team = refer(task), refer(slab), refer(Team(board, threads))
     layers, _, _, work, blocks = unpacked(task)
     if thread == 0:
@@ -436,18 +448,35 @@ def train_on_batch(task, plan, bounds, step_data, team, thread, meeting):
     return meeting, loss
 
 
+@jit(inline="always")
+def count_epoch(patience, loss, epochs):
+    """Count an epoch that ended with a mean loss, of so many; return whether it is the last one.
+
+    As `skmlp.training.stopping.Patience.update` does.
+    """
+    stalled = loss > patience[BEST] - patience[TOL]
+    patience[STALLED] = patience[STALLED] + 1.0 if stalled else 0.0
+    patience[BEST] = min(patience[BEST], loss)
+    return patience[STALLED] > patience[TOLERATED] and epochs >= patience[AT_LEAST]
+
+
 @jit()
-def run_batches(task, plan, first_batch, last_batch, board, threads, thread):
+def run_batches(task, plan, first_batch, last_batch, gate, board, threads, thread):
     """Train on the minibatches from number `first_batch` up to (not including) `last_batch`.
 
     Batches are numbered through all epochs of the plan. Every thread goes through the same
     loops and decisions, and does its share of each pass. The first thread writes the sums of
     the losses and the number of rows of each epoch to ``plan.losses``, and counts the steps in
-    ``model.steps``. Returns whether all losses are finite. Denormal numbers are taken for zero.
+    ``model.steps``; it also counts epochs without improvement, where there is a `plan.patience`,
+    and the plan ends with the epoch in which that runs out. Returns WENT_ON, or else why it ended
+    before. Denormal numbers are taken for zero.
     """
     if thread == ALL:
-        threads = available_threads(board, threads)
-        return lead((task, plan, first_batch, last_batch, board, threads), board, threads)
+        threads = available_threads(board, enter(gate, board, threads))
+        whole = (task, plan, first_batch, last_batch, gate, board, threads)
+        result = lead(whole, board, threads)
+        leave(gate, board)
+        return result
     task, plan, team = refer(task), refer(plan), refer(Team(board, threads))
     layers, source, model, work, blocks = unpacked(task)
     control = flush_denormals()
@@ -458,13 +487,18 @@ def run_batches(task, plan, first_batch, last_batch, board, threads, thread):
         list_workspace(layers, work, work.slab_size)
     list_packed(layers, work, team.threads, thread)
     take_numbers(model, thread)
+    # Each thread counts by itself, from what the first one has written before.
+    patience = plan.patience[thread]
+    for place in range(patience.size):
+        patience[place] = plan.patience[0, place]
+    epoch = first_batch // per_epoch
+    total, counted = plan.losses[epoch, 0], plan.losses[epoch, 1]
     # Not a literal: Numba would compile everything that takes it twice.
     meeting = np.int64(1)
     meet(team, meeting)
-    is_fine = True
+    ended = WENT_ON
     batch = first_batch
-    while is_fine and batch < last_batch:
-        epoch = batch // per_epoch
+    while ended == WENT_ON and batch < last_batch:
         start = (batch - epoch * per_epoch) * plan.batch_size
         rows = min(plan.batch_size, rows_per_epoch - start)
         start += epoch * rows_per_epoch
@@ -473,23 +507,30 @@ def run_batches(task, plan, first_batch, last_batch, board, threads, thread):
         dropout = plan.dropouts[batch] if plan.dropouts.size else 1.0
         batch += 1
         weight_sum = batch_weight(source, plan.orders, start, rows)
-        if weight_sum == 0.0:
-            continue
-        step += 1
-        if plan.momenta.size:
-            model.settings[thread, model.momentum] = plan.momenta[batch - 1]
-        constants = step_constants(model, rate, decay, step, thread)
-        step_data = (1.0 / weight_sum, constants, step, dropout)
-        bounds = (start, start + rows)
-        meeting, loss = train_on_batch(task, plan, bounds, step_data, team, thread, meeting)
-        loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
-        if thread == 0:
-            plan.losses[epoch, 0] += loss * rows
-            plan.losses[epoch, 1] += rows
-            model.steps[0] = step
-        is_fine = np.isfinite(loss)
+        if weight_sum != 0.0:
+            step += 1
+            if plan.momenta.size:
+                model.settings[thread, model.momentum] = plan.momenta[batch - 1]
+            constants = step_constants(model, rate, decay, step, thread)
+            step_data = (1.0 / weight_sum, constants, step, dropout)
+            bounds = (start, start + rows)
+            meeting, loss = train_on_batch(task, plan, bounds, step_data, team, thread, meeting)
+            loss = penalized_loss(blocks, model.alpha, loss, weight_sum)
+            total += loss * rows
+            counted += rows
+            if thread == 0:
+                plan.losses[epoch, 0], plan.losses[epoch, 1] = total, counted
+                model.steps[0] = step
+            if not np.isfinite(loss):
+                ended = DIVERGED
+        if batch == (epoch + 1) * per_epoch:
+            epoch += 1
+            mean = total / max(counted, 1.0)
+            total = counted = 0.0
+            if ended == WENT_ON and patience.size and count_epoch(patience, mean, epoch):
+                ended = OUT_OF_PATIENCE
     restore_denormals(control)
-    return 1.0 if is_fine else 0.0
+    return ended
 
 
 @inner

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
@@ -255,13 +255,39 @@ def set_addresses(layers: Integers, network: NetworkSpec, model: Arrays) -> None
             layers[number, EXTRAS] = address_of(model.extras) + itemsize * offset
 
 
-def with_addresses(layers: Integers, network: NetworkSpec, parameters: FloatArray) -> Integers:
-    """Return a copy of a table of layers with the addresses of a flat vector of parameters."""
-    layers = layers.copy()
-    layout = layout_of(network)
-    arrays = Arrays(*layout.views(parameters), layout.extras_of(parameters))
-    set_addresses(layers, network, arrays)
-    return layers
+@dataclass(frozen=True, eq=False)
+class FlatPlaces:
+    """Where a table of layers has addresses of a flat vector of parameters.
+
+    Attributes
+    ----------
+    offsets : ndarray of shape (n_layers, LAYER_FIELDS)
+        From the beginning of the vector, in bytes.
+    is_place : ndarray of the same shape
+        One where there is such an address, else zero.
+    """
+
+    offsets: Integers
+    is_place: Integers
+
+    def entered(self, layers: Integers, parameters: FloatArray) -> Integers:
+        """Return a copy of a table of layers with the addresses of a flat vector."""
+        return layers + (self.offsets + self.is_place * address_of(parameters))
+
+
+@lru_cache(maxsize=256)
+def places_in_flat(network: NetworkSpec, dtype: str) -> FlatPlaces:
+    """Return where the parameters of each layer lie in a flat vector."""
+    layout, itemsize = layout_of(network), np.dtype(dtype).itemsize
+    shape = len(network.layer_units), LAYER_FIELDS
+    offsets, is_place = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    offsets[:-1, COEFS] = layout.coef_offsets[:-1]
+    offsets[:-1, INTERCEPTS] = layout.intercept_offsets[:-1]
+    is_place[:-1, [COEFS, INTERCEPTS]] = 1
+    for number in range(len(network.layers)):
+        for i in trained_extras(network, number)[:1]:
+            offsets[number, EXTRAS], is_place[number, EXTRAS] = layout.extra_offsets[i], 1
+    return FlatPlaces(offsets * itemsize, is_place)
 
 
 def set_statistics(layers: Integers, network: NetworkSpec, statistics: FloatArray) -> None:
@@ -274,7 +300,16 @@ def set_statistics(layers: Integers, network: NetworkSpec, statistics: FloatArra
             layers[extra.layer + 1, STATISTICS] = address_of(statistics) + place
 
 
-def make_workspace(
+class WorkspaceSizes(NamedTuple):
+    """Elements of the parts of a `Workspace`, those of scratch and packed for each thread."""
+
+    buffer: int
+    tables: int
+    scratch: int
+    packed: int
+
+
+def workspace_sizes(
     network: NetworkSpec,
     layout: NetworkLayout,
     rows: int,
@@ -282,26 +317,44 @@ def make_workspace(
     dtype: str,
     *,
     packs: bool = False,
-    copies: int = 1,
-) -> Workspace:
-    """Allocate the scratch memory for slabs of `rows` rows.
-
-    `copies` workspaces of one thread each can be had in one.
-    """
+) -> WorkspaceSizes:
+    """Return what a slab of `rows` rows takes."""
     panel_width = TILE_VECTORS * lanes_of(dtype)
     packed_columns = max(GROUP_BYTES // np.dtype(dtype).itemsize, panel_width) if packs else 0
-    own = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
-    own = padded(own, dtype)
+    scratch = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
+    tables = (2 * len(layout.layers) + 2 * threads + 1) * rows
+    scratch = padded(scratch, dtype)
+    return WorkspaceSizes(layout.workspace_size, tables, scratch, packed_columns * rows)
+
+
+def make_workspace(
+    network: NetworkSpec, layout: NetworkLayout, rows: int, dtype: str, *, copies: int = 1
+) -> Workspace:
+    """Allocate scratch memory for predictions: `copies` workspaces of one thread each."""
+    sizes = workspace_sizes(network, layout, rows, 1, dtype)
     return Workspace(
-        buffer=aligned_zeros(layout.workspace_size * copies, dtype),
-        tables=np.empty((2 * len(layout.layers) + 2 * threads + 1) * rows * copies, dtype=np.int64),
+        buffer=aligned_zeros(sizes.buffer * copies, dtype),
+        tables=np.empty(sizes.tables * copies, dtype=np.int64),
         slab_size=rows,
-        scratch=aligned_zeros(own * threads * copies, dtype),
-        scratch_size=own,
-        packed=aligned_zeros(packed_columns * rows * threads, dtype),
-        packed_size=packed_columns * rows,
-        zeros=np.zeros(panel_width, dtype=dtype),
+        scratch=aligned_zeros(sizes.scratch * copies, dtype),
+        scratch_size=sizes.scratch,
+        packed=aligned_zeros(0, dtype),
+        packed_size=sizes.packed,
+        zeros=zeros_of_panel(dtype),
     )
+
+
+@cache
+def zeros_of_panel(dtype: str) -> FloatArray:
+    """Return zeros as long as a panel is wide, which nobody writes."""
+    return np.zeros(TILE_VECTORS * lanes_of(dtype), dtype=dtype)
+
+
+def pieces_of_zeros(sizes: Sequence[int], dtype: str) -> list[FloatArray]:
+    """Return vectors of zeros that begin at vector boundaries, in one piece of memory."""
+    starts = list(accumulate((padded(size, dtype) for size in sizes), initial=0))
+    room = aligned_zeros(starts[-1], dtype)
+    return [room[start : start + size] for start, size in zip(starts, sizes, strict=False)]
 
 
 @dataclass(frozen=True)

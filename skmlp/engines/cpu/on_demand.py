@@ -28,6 +28,7 @@ from skmlp.engines.cpu.tables import (
     PROJECT,
     PROPAGATE,
     UPDATE,
+    Integers,
     Slab,
     Task,
 )
@@ -82,22 +83,22 @@ def needed_passes(task: Task, *, adds_gradient: bool) -> Iterable[int]:
         yield AVERAGE
 
 
-def with_passes(task: Task, dtype: str, *, adds_gradient: bool) -> Task:
-    """Return a task with the addresses of its passes.
+def passes_of(task: Task, dtype: str, *, adds_gradient: bool) -> Integers:
+    """Return the addresses of the passes that a task goes through.
 
     `adds_gradient` says whether there is room for the whole gradient, because it goes from slab to
     slab, from thread to thread or to the caller.
     """
-    return with_some(task, dtype, needed_passes(task, adds_gradient=adds_gradient))
+    return addresses(task, dtype, needed_passes(task, adds_gradient=adds_gradient))
 
 
-def with_some(task: Task, dtype: str, numbers: Iterable[int]) -> Task:
+def addresses(task: Task, dtype: str, numbers: Iterable[int]) -> Integers:
     own = kind_of_task(task, dtype)
     passes = np.zeros(PASSES, dtype=np.int64)
     for number in numbers:
         code, arguments = CODE[number]
         passes[number] = code.address((own, *arguments), dtype)
-    return task._replace(passes=passes)
+    return passes
 
 
 def kind_of_task(task: Task, dtype: str) -> Reference:
@@ -109,4 +110,4 @@ def kind_of_task(task: Task, dtype: str) -> Reference:
 
 def compile_passes(task: Task, dtype: str) -> None:
     """Compile all of them, for which any task will do: types depend on nothing but precision."""
-    with_some(task, dtype, CODE)
+    addresses(task, dtype, CODE)

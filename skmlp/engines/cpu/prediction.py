@@ -74,7 +74,7 @@ class Memory:
         self._layout = layout  # whose constants the table refers to
         self.layers = layout.layers.copy()
         self.packed = aligned_zeros(layout.parameters_size, dtype)
-        self.work = make_workspace(network, layout, rows, 1, dtype, copies=threads)
+        self.work = make_workspace(network, layout, rows, dtype, copies=threads)
         self.heads = heads_of_prediction(network, dtype)
 
 

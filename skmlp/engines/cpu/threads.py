@@ -1,24 +1,26 @@
 """Threads of Python: how many a fit may use, and items shared out among them."""
 
 import multiprocessing
-import os
 import threading
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
-import joblib
 import numba
 from joblib.parallel import get_active_backend
+
+from skmlp.engines.pools import available_cores, current_pool, is_worker
 
 
 def effective_threads(n_jobs: int | None) -> int:
     """Return how many threads `n_jobs` stands for here.
 
-    None means all cores (or what ``NUMBA_NUM_THREADS`` says), but one inside a joblib worker or
-    a child process, where the cores are already busy. Integers are understood as joblib does
+    None means all cores (or what ``NUMBA_NUM_THREADS`` says), those of the pool in a thread that
+    belongs to one of its own, but one inside another joblib worker or a child process, where the
+    cores are already busy. Integers are understood as joblib does
     (-1: all cores).
     """
+    if n_jobs is None and is_worker():
+        return current_pool().cores
     if n_jobs is None:
         backend, _ = get_active_backend()
         inside_worker = getattr(backend, "nesting_level", 0) or 0
@@ -30,22 +32,6 @@ def effective_threads(n_jobs: int | None) -> int:
     if n_jobs < 0:
         return max(1, available_cores() + 1 + n_jobs)
     return max(1, n_jobs)
-
-
-def available_cores() -> int:
-    """Return joblib's count of cores, counted again where affinity or environment change.
-
-    joblib reads a container's limit from a file in every call, which takes longer than to
-    predict a row; here a limit that changes during the life of a process is not noticed.
-    """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return _count_cores(affinity, os.environ.get("LOKY_MAX_CPU_COUNT"))
-
-
-@lru_cache(maxsize=16)
-def _count_cores(affinity: int | None, limit: str | None) -> int:
-    """Count the cores; the arguments are what joblib looks at besides the container's limit."""
-    return int(joblib.cpu_count())
 
 
 def uninterrupted(action: Callable[[], Any]) -> None:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from skmlp.engines.base import (
     Engine,
     EpochPlan,
-    EpochResult,
+    Finished,
     FitTask,
     IndexArray,
     OptimizerState,
     Run,
 )
+from skmlp.engines.clock import TrainingClock
 from skmlp.engines.cuda.data import CudaData, load_data
 from skmlp.engines.cuda.evaluation import Objective, Predictor, rows_at_once
 from skmlp.engines.cuda.groups import FitGroup
@@ -79,15 +80,10 @@ class CudaEngine(Engine):
         return load_data(runtime, X, targets, sample_weight, np.dtype(dtype).name)
 
     def start(self, tasks: Sequence[FitTask]) -> "CudaRun":
-        for task in tasks:
-            check_heeded(task)
-            check_complete(task.network, task.optimizer)
         with _turn:
             device = runtime()
             device.activate()
-            for task in tasks:
-                check_precision(self._precision, task.data.dtype, device)
-            return CudaRun(device, tasks, self._precision, self._policy)
+        return CudaRun(device, tasks, self._precision, self._policy)
 
     def loss_and_gradient(
         self,
@@ -186,43 +182,78 @@ class CudaRun(Run):
         policy: PathPolicy,
     ) -> None:
         self._device = device
-        self._names = [task.optimizer.name for task in tasks]
-        self._places: list[tuple[FitGroup, int] | None] = [None] * len(tasks)
+        self._precision = precision
+        self._policy = policy
+        self._names: list[str] = []
+        self._places: list[tuple[FitGroup, int] | None] = []
         self._members: list[tuple[FitGroup, list[int]]] = []
-        for group, members in make_groups(device, tasks, precision, policy):
-            self._members.append((group, members))
-            for i, member in enumerate(members):
-                self._places[member] = group, i
+        # Tasks that have been added since groups were made, from this number on.
+        self._ungrouped: list[FitTask] = []
+        self._submitted: dict[int, EpochPlan] = {}
+        for task in tasks:
+            self.add(task)
+
+    def add(self, task: FitTask) -> int:
+        check_heeded(task)
+        check_complete(task.network, task.optimizer)
+        check_precision(self._precision, task.data.dtype, self._device)
+        self._ungrouped.append(task)
+        self._names.append(task.optimizer.name)
+        self._places.append(None)
+        return len(self._names) - 1
+
+    def _make_groups(self) -> None:
+        """Put those that were added into groups, together where they can be launched together."""
+        tasks, self._ungrouped = self._ungrouped, []
+        if not tasks:
+            return
+        first = len(self._names) - len(tasks)
+        with _turn:
+            self._device.activate()
+            for group, own in make_groups(self._device, tasks, self._precision, self._policy):
+                members = [first + member for member in own]
+                self._members.append((group, members))
+                for i, member in enumerate(members):
+                    self._places[member] = group, i
 
     def _place(self, index: int) -> tuple[FitGroup, int]:
+        self._make_groups()
         place = self._places[index]
         if place is None:
             raise LookupError(f"Task {index} has been retired.")
         return place
 
-    def advance(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        for plan in plans:
-            if plan is not None:
-                check_heeded(plan)
+    def submit(self, index: int, plan: EpochPlan) -> None:
+        check_heeded(plan)
+        self._submitted[index] = plan
+
+    def close(self) -> None:
+        self._submitted.clear()
+
+    def wait(self) -> list[Finished]:
+        self._make_groups()
+        plans, self._submitted = self._submitted, {}
         groups = [
-            (group, [plans[member] for member in members]) for group, members in self._members
+            (group, [plans.get(member) for member in members]) for group, members in self._members
         ]
         groups = [(group, own) for group, own in groups if any(plan is not None for plan in own)]
-        with _turn:
-            self._device.activate()
-            left = {group: group.accept(own) for group, own in groups}
-            for stream, (group, _) in enumerate(groups):
-                self._device.use_stream(stream % STREAMS)
-                group.begin()
-        self._run_all(left)
-        results: list[EpochResult | None] = [None] * len(plans)
+        with TrainingClock() as clock:
+            with _turn:
+                self._device.activate()
+                left = {group: group.accept(own) for group, own in groups}
+                for stream, (group, _) in enumerate(groups):
+                    self._device.use_stream(stream % STREAMS)
+                    group.begin()
+            self._run_all(left)
+        finished: list[Finished] = []
         with _turn:
             self._device.activate()
             for group, own in groups:
                 members = self._members_of(group)
                 for member, result in zip(members, group.results(own), strict=True):
-                    results[member] = result
-        return results
+                    if result is not None:
+                        finished.append(Finished(member, result, clock.seconds))
+        return finished
 
     def _run_all(self, left: dict[FitGroup, int]) -> None:
         """Run the steps that are left, some at a time, so that Python sees signals between.
