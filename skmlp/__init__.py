@@ -7,6 +7,7 @@
 from skmlp._classifier import MLPClassifier
 from skmlp._devices import show_devices
 from skmlp._from_torch import from_torch
+from skmlp._joblib_backend import patch_joblib, register, unpatch_joblib
 from skmlp._layer_transformer import LayerTransformer
 from skmlp._neighbors import from_sklearn
 from skmlp._patching import patch_sklearn, unpatch_sklearn
@@ -29,11 +30,14 @@ __all__ = [
     "from_sklearn",
     "from_torch",
     "load",
+    "patch_joblib",
     "patch_sklearn",
     "register_skl2onnx",
     "show_devices",
+    "unpatch_joblib",
     "unpatch_sklearn",
     "warmup",
 ]
 
+register()
 register_if_imported()
