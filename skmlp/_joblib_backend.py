@@ -30,7 +30,7 @@ def register() -> None:
         patch_joblib()
 
 
-class SkmlpBackend(ParallelBackendBase):  # type: ignore[misc]
+class SkmlpBackend(ParallelBackendBase):
     """Threads of this process, whose fits take turns on the cores.
 
     Parameters
@@ -168,9 +168,10 @@ class Crew:
         self._most = most
         self._pool = pool
         self._todo: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._threads = 0
         self._left = 0  # calls that have not ended
+        self._calling_back: set[int] = set()
 
     def put(self, outcome: Outcome) -> None:
         """Have a call made.
@@ -203,8 +204,12 @@ class Crew:
             self._threads = 0
 
     def abandon(self) -> None:
-        """Let threads go as soon as they can."""
-        self._pool.is_abandoned = True
+        """Let threads go as soon as they can; none of them calls back any more on return."""
+        with self._lock:
+            self._pool.is_abandoned = True
+            # A generator may be given up wherever garbage is collected: in a callback, too.
+            while self._calling_back - {threading.get_ident()}:
+                self._lock.wait()
         self.leave()
 
     def _work(self) -> None:
@@ -217,11 +222,18 @@ class Crew:
         if not self._pool.is_abandoned:
             with self._pool.working():
                 outcome.come_about()
+        own = threading.get_ident()
         with self._lock:
             self._left -= 1
-        # Whoever abandons the pool does not wait for anything.
-        if outcome.callback is not None and not self._pool.is_abandoned:
+            if self._pool.is_abandoned or outcome.callback is None:
+                return
+            self._calling_back.add(own)
+        try:
             outcome.callback(outcome)
+        finally:
+            with self._lock:
+                self._calling_back.remove(own)
+                self._lock.notify_all()
 
 
 class BlasLimit:

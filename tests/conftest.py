@@ -169,7 +169,7 @@ def run_python():
 def always_parallel(monkeypatch):
     """Let the CPU engine use all the threads that it is given, however little there is to do."""
     for limit in ("FLOPS_PER_THREAD", "FLOPS_PER_CALL"):
-        monkeypatch.setattr(f"skmlp.engines.cpu.engine.{limit}", 1.0)
+        monkeypatch.setattr(f"skmlp.engines.cpu.task.{limit}", 1.0)
 
 
 @pytest.fixture

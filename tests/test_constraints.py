@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV
 
 import skmlp._base
 import skmlp.engines.base
-import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.task
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._parameters import ineffective_remarks
 from skmlp.activations import LeakyReLU, Maxout
@@ -139,7 +139,7 @@ EVERYTHING = {
 @pytest.mark.parametrize(("batch_size", "slab_size"), [(16, 16), (300, 300), (300, 256)])
 @pytest.mark.usefixtures("always_parallel")
 def test_threads_and_slabs_change_nothing(batch_size, slab_size, dtype, monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "slab_rows", lambda *_: slab_size)
     problem = make_problem(NETWORK, 301 if batch_size > 16 else 40)
     for frozen_layers, solver in ((0, "muon"), (1, "sgd")):
         options = {"dtype": dtype, "batch_size": batch_size, "solver": solver, **EVERYTHING}

@@ -37,7 +37,7 @@ from scipy import sparse
 
 import skmlp.engines.base
 import skmlp.engines.cpu.crew
-import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.task
 from skmlp.engines.base import PER_BATCH, EpochPlan, FitTask, OptimizerState
 from skmlp.engines.cpu import CpuEngine, prediction
 from skmlp.engines.cpu.layout import packing_of_layers, parts_of_slab
@@ -151,8 +151,8 @@ NORMALIZED = make_network(
 @pytest.mark.usefixtures("always_parallel")
 def test_threads_change_nothing(network, batch_size, slab_size, parts, dtype, density, monkeypatch):
     # More threads than tiles of rows, batches of several slabs, and a last batch of one row.
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "TILE_ROWS", 1)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "slab_rows", lambda *_: slab_size)
     assert parts_of_slab(network, slab_size) == parts
     n_samples = 3 * batch_size + 1 if batch_size < 200 else 430
     problem = make_problem(network, n_samples, density=density)
@@ -324,7 +324,7 @@ def test_a_batch_of_one_row_after_none(monkeypatch):
         engine = CpuEngine(n_jobs)
         task = make_task(engine, network, (X, targets, weight), batch_size=200)
         run = engine.start([task])
-        run._task(0).work.tables[:] = 8  # an address that nobody may read
+        run._task(0).told.work.tables[:] = 8  # an address that nobody may read
         run.advance([EpochPlan(np.arange(201)[None], 0.01)])
         results.append(run.parameters(0))
     assert_array_equal(*results)
@@ -436,7 +436,7 @@ def test_list_of_fits_equals_each_alone(n_jobs):
 def test_short_calls_equal_one_long_call(monkeypatch):
     problem = make_problem(NETWORK, 130)
     expected = run_epochs(CpuEngine(1), NETWORK, problem)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "SECONDS_PER_CALL", 0.0)
     assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem), expected)
 
 

@@ -14,11 +14,11 @@ import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._fitted import as_trained
 from skmlp.activations import Custom
+from skmlp.engines.clock import TrainingClock
 from skmlp.engines.cpu import CpuEngine
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import named_extras
 from skmlp.training import interrupts
-from skmlp.engines.clock import TrainingClock
 from skmlp.training.history import extended, filled
 from skmlp.training.monitors import MONITORS, SATURATED, Epoch
 

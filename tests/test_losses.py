@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.task
 from skmlp import MLPRegressor, losses
 from skmlp.engines.cpu import CpuEngine
 from skmlp.losses import (
@@ -126,7 +126,7 @@ def test_linear_targets_are_learned_as_if_each_were_alone(X, Y):
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
 @pytest.mark.usefixtures("always_parallel")
 def test_threads_and_sparseness_change_nothing(X, Y, dtype, convert, monkeypatch):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "TILE_ROWS", 1)
     data = convert(X.astype(dtype))
     models = [MLPRegressor("gaussian_nll", **SMALL, n_jobs=n).fit(data, Y) for n in (1, 2, 3)]
     for model in models[1:]:

@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_gradients import central_differences
 
 import skmlp.engines.base
-import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.task
 from skmlp.engines.base import EpochPlan, FitTask, OptimizerState, slab_rows
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.reference import ReferenceEngine

@@ -19,7 +19,7 @@ from engine_checks import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-import skmlp.engines.cpu.engine
+import skmlp.engines.cpu.task
 from skmlp.engines.base import PER_BATCH, EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
@@ -40,7 +40,7 @@ BATCHES = [np.arange(start, min(start + 7, 17)) for start in (0, 7, 14)] * 2
 @pytest.fixture
 def always_parallel(always_parallel, monkeypatch):
     """As elsewhere, and with more threads than tiles of rows."""
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "TILE_ROWS", 1)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "TILE_ROWS", 1)
 
 
 # --- Written out, step by step ---
@@ -344,7 +344,7 @@ WIDE = plain_network((20, 70, 70, 3), "tanh", "log_loss", "softmax")
 def test_threads_change_nothing_of_whole_gradients(
     network, batch_size, slab_size, parts, dtype, density, monkeypatch
 ):
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "slab_rows", lambda *_: slab_size)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "slab_rows", lambda *_: slab_size)
     assert parts_of_slab(network, slab_size) == parts
     problem = make_problem(network, 3 * batch_size + 1, density=density)
     plan = make_plan(3 * batch_size + 1, batch_size=batch_size)
@@ -374,10 +374,10 @@ def test_padding_is_no_part_of_the_norm(dtype, batch_size):
     options = {"dtype": dtype, "batch_size": batch_size, "clip_norm": 1.0}
     fit = make_task(CpuEngine(1), WIDE, problem, **options)
     task = CpuEngine(1).start([fit])._task(0)
-    gradient = np.random.default_rng(0).normal(size=task.model.gradient.size).astype(dtype)
-    task.model.gradient[:] = gradient
-    size = task.model.parameters.size
-    halves = [task._unpacked(half) for half in gradient.reshape(task.blocks.parts, size)]
+    gradient = np.random.default_rng(0).normal(size=task.told.model.gradient.size).astype(dtype)
+    task.told.model.gradient[:] = gradient
+    size = task.told.model.parameters.size
+    halves = [task._unpacked(half) for half in gradient.reshape(task.told.blocks.parts, size)]
     expected = np.sum(halves, axis=0) + fit.alpha * fit.parameters * (
         np.arange(fit.parameters.size) < WIDE.n_coefs
     )
@@ -387,24 +387,26 @@ def test_padding_is_no_part_of_the_norm(dtype, batch_size):
     sums = ctypes.c_double, *[address] * 4
     complete = ctypes.CFUNCTYPE(
         None, *[address] * 3, integer, *[address] * 2, *[integer] * 3, *bounds, *sums
-    )(task.model.complete)
+    )(task.told.model.complete)
     p, g, table, sequence, groups, constants, squares = (
         array.ctypes.data
         for array in (
-            *(task.model.parameters, task.model.gradient, task.blocks.table),
-            *(task.blocks.sequence, task.model.groups, task.model.penalty_constants),
-            task.blocks.squares,
+            *(task.told.model.parameters, task.told.model.gradient, task.told.blocks.table),
+            *(task.told.blocks.sequence, task.told.model.groups, task.told.model.penalty_constants),
+            task.told.blocks.squares,
         )
     )
-    other = g + (task.blocks.parts - 1) * size * np.dtype(dtype).itemsize
-    for layer, shares in enumerate(task.blocks.shares.tolist()):
+    other = g + (task.told.blocks.parts - 1) * size * np.dtype(dtype).itemsize
+    for layer, shares in enumerate(task.told.blocks.shares.tolist()):
         arguments = (table, sequence, shares[0], shares[-1], WIDE.layer_units[layer + 1])
         unbounded = 0, 0, 0, np.inf
         sums = groups, constants, squares, 0
-        complete(p, g, other, task.blocks.parts - 1, *arguments, *unbounded, *sums)
+        complete(p, g, other, task.told.blocks.parts - 1, *arguments, *unbounded, *sums)
     tolerance = TOLERANCE[dtype]
-    assert_allclose(task._unpacked(task.model.gradient[:size].copy()), expected, atol=tolerance)
-    assert task.blocks.squares.sum() == pytest.approx(np.sum(expected**2), rel=tolerance)
+    assert_allclose(
+        task._unpacked(task.told.model.gradient[:size].copy()), expected, atol=tolerance
+    )
+    assert task.told.blocks.squares.sum() == pytest.approx(np.sum(expected**2), rel=tolerance)
 
 
 # --- Rates ---
@@ -456,7 +458,7 @@ def test_rates_of_another_shape_are_refused(engine_name):
 def test_short_calls_find_their_rates(monkeypatch):
     problem, plan = make_problem(NETWORK, 130), make_plan(130, batch_size=7, per_batch=PER_BATCH)
     expected = run_epochs(CpuEngine(1), NETWORK, problem, plan)
-    monkeypatch.setattr(skmlp.engines.cpu.engine, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(skmlp.engines.cpu.task, "SECONDS_PER_CALL", 0.0)
     assert_same_run(run_epochs(CpuEngine(1), NETWORK, problem, plan), expected)
 
 

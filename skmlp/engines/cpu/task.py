@@ -105,8 +105,10 @@ class Shape(NamedTuple):
     network : NetworkSpec
     dtype : str
     batch_size : int
+    slab_size : int
+        Rows of a batch that are worked on at once.
     threads : int
-        That the fit may use at most, whether it pays or not.
+        That pay at most.
     optimizer : OptimizerSpec or None
     gathers, is_sparse, is_bounded : bool
     """
@@ -114,6 +116,7 @@ class Shape(NamedTuple):
     network: NetworkSpec
     dtype: str
     batch_size: int
+    slab_size: int
     threads: int
     optimizer: OptimizerSpec | None
     gathers: bool
@@ -127,10 +130,6 @@ class TaskLayout:
     Attributes
     ----------
     shape : Shape
-    threads : int
-        That pay at most.
-    slab_size : int
-        Rows of a batch that are worked on at once.
     network : NetworkLayout
     work : WorkspaceSizes
     parts : int
@@ -144,23 +143,20 @@ class TaskLayout:
     """
 
     def __init__(self, shape: Shape) -> None:
-        network, dtype, batch_size, threads, optimizer = shape[:5]
+        network, dtype, batch_size, slab_size, threads, optimizer = shape[:6]
         self.shape = shape
-        self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
-        paying = int(6 * network.n_coefs * batch_size / FLOPS_PER_THREAD)
-        self.threads = max(1, min(threads, paying, self.slab_size // TILE_ROWS))
         self.network = network_layout(
             network,
-            self.slab_size,
+            slab_size,
             dtype,
             gathers=shape.gathers,
             backward=True,
             is_sparse=shape.is_sparse,
         )
-        self.parts = parts_of_slab(network, self.slab_size)
-        self.packing = packing_of_layers(network, dtype, self.slab_size, is_sparse=shape.is_sparse)
+        self.parts = parts_of_slab(network, slab_size)
+        self.packing = packing_of_layers(network, dtype, slab_size, is_sparse=shape.is_sparse)
         self.work = workspace_sizes(
-            *(network, self.network, self.slab_size, self.threads, dtype), packs=any(self.packing)
+            *(network, self.network, slab_size, threads, dtype), packs=any(self.packing)
         )
         taken: tuple[int, ...] = ()
         if optimizer is not None and optimizer.entry.matrices is not None:
@@ -169,10 +165,10 @@ class TaskLayout:
         self.step = step_layout(
             optimizer, dtype, is_bounded=shape.is_bounded, takes_matrices=self.takes_matrices
         )
-        self.blocks = self.shared_among(self.threads)
-        is_passed_on = self.parts > 1 and self.threads > 1
+        self.blocks = self.shared_among(threads)
+        is_passed_on = self.parts > 1 and threads > 1
         is_completed = self.step.fields["complete"] != 0
-        is_in_slabs = self.slab_size < batch_size
+        is_in_slabs = slab_size < batch_size
         self.is_whole = optimizer is None or is_in_slabs or is_passed_on or is_completed
         self.block_size = padded(self.blocks.largest, dtype)
         self.heads = heads_of_fit(network, dtype)
@@ -193,11 +189,11 @@ class TaskLayout:
     def sizes(self) -> tuple[int, ...]:
         """Elements of parameters, gradient, a state vector each, buffer, scratch and packed."""
         size = self.network.parameters_size
+        optimizer, work, threads = self.shape.optimizer, self.work, self.shape.threads
         # A batch of one slab needs the rooms also where larger ones need the whole.
-        gradient = max(size * self.is_whole, self.block_size * self.threads)
-        optimizer, work = self.shape.optimizer, self.work
+        gradient = max(size * self.is_whole, self.block_size * threads)
         n_states = 0 if optimizer is None else len(optimizer.entry.states)
-        per_thread = work.scratch * self.threads, work.packed * self.threads
+        per_thread = work.scratch * threads, work.packed * threads
         return size, self.parts * gradient, n_states * size, work.buffer, *per_thread
 
 
@@ -251,15 +247,15 @@ class CpuTask:
         self.pool = current_pool() if pool is None else pool
         self._gate = gate_of(self.pool)
         self._optimizer = optimizer
-        self._is_bounded = bounds is not None
         is_sparse = bool(data.source.is_sparse)
+        self.flops_per_row = 6 * network.n_coefs
+        self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
+        self.threads = self._useful_threads(threads)
         shape = Shape(
-            *(network, dtype, batch_size, threads, optimizer, data.gathers, is_sparse),
-            is_bounded=self._is_bounded,
+            *(network, dtype, batch_size, self.slab_size, self.threads, optimizer),
+            *(data.gathers, is_sparse, bounds is not None),
         )
         layout = self._layout = layout_for(shape)
-        self.threads, self.slab_size = layout.threads, layout.slab_size
-        self.flops_per_row = 6 * network.n_coefs
         flat = layout_of(network)
         # Where parameters are copied to and from, as users see them.
         self._flat = np.empty(flat.size, dtype=dtype)
@@ -343,6 +339,11 @@ class CpuTask:
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
         # How long calls have taken, without what they waited for at the gate.
         self.seconds = 0.0
+
+    def _useful_threads(self, available: int) -> int:
+        """Return how many threads pay for steps of this size."""
+        paying = int(self.flops_per_row * self.batch_size / FLOPS_PER_THREAD)
+        return max(1, min(available, paying, self.slab_size // TILE_ROWS))
 
     def _charge_frozen(
         self,
