@@ -151,9 +151,11 @@ def test_cores_are_shared_among_the_fits_under_way():
     with pool.working(), pool.working():
         assert pool.share(16) == 4
         assert pool.share(2) == 2
-        with pool.working(20):
+        with contextlib.ExitStack() as others:
+            for _ in range(20):
+                others.enter_context(pool.working())
             assert pool.share(16) == 1
-    assert not pool.is_busy
+    assert not pool.busy
 
 
 def test_a_pool_is_that_of_everybody_until_a_thread_belongs_to_another(iris):
@@ -164,7 +166,7 @@ def test_a_pool_is_that_of_everybody_until_a_thread_belongs_to_another(iris):
         assert in_threads(lambda _: current_pool(), 1) == [everyone]
     assert current_pool() is everyone
     small().fit(*iris)
-    assert not everyone.is_busy
+    assert not everyone.busy
 
 
 def test_counts_survive_failures(iris):
@@ -172,7 +174,7 @@ def test_counts_survive_failures(iris):
     wild = MLPClassifier(solver="sgd", learning_rate_init=1e200, random_state=0)
     with pytest.raises(ValueError, match="diverged"):
         wild.fit(X, y)
-    assert not current_pool().is_busy
+    assert not current_pool().busy
 
 
 def test_an_abandoned_fit_ends_and_changes_nothing(iris):
@@ -437,7 +439,7 @@ def test_after_a_timeout_fits_end_soon(iris):
     with parallel_config("skmlp"), pytest.raises(multiprocessing.TimeoutError):
         Parallel(n_jobs=2, timeout=0.3)(delayed(clone(model).fit)(*iris) for _ in range(10))
     wait_until(lambda: not workers())
-    assert not current_pool().is_busy
+    assert not current_pool().busy
 
 
 def test_an_abandoned_generator_ends_its_fits(iris):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +18,10 @@ class Abandoned(BaseException):
     """
 
 
+class _Worker:
+    """Stands for what a worker is called to do."""
+
+
 class Pool:
     """Threads that fit at the same time, and the cores that they share.
 
@@ -29,43 +34,45 @@ class Pool:
     ----------
     is_abandoned : bool
         Whether nobody waits for its results any more.
-    gate : Any
-        What the CPU engine lets these threads through, made when first needed, under `lock`.
+    belongings : dict
+        What engines keep for a pool, by name.
     """
 
     def __init__(self, cores: int) -> None:
         self.cores = cores
         self.is_abandoned = False
-        self.gate: Any = None
-        self._busy = 0
-        self.lock = threading.Lock()
+        self.belongings: dict[str, Any] = {}
+        # No counter: an interrupt may come between any two steps, and what is added or taken away
+        # twice is so once. Weak, since it may also come where it would have been taken away.
+        self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @contextmanager
-    def working(self, count: int = 1) -> Iterator[None]:
-        """Count so many more fits under way while the block lasts."""
-        self.begin(count)
+    def working(self) -> Iterator[None]:
+        """Count one more fit under way while the block lasts."""
+        own = _Worker()
+        self.begin(own)
         try:
             yield
         finally:
-            self.end(count)
+            self.end(own)
 
-    def begin(self, count: int = 1) -> None:
-        with self.lock:
-            self._busy += count
+    def begin(self, fit: Any) -> None:
+        """Count something that stands for a fit, as long as it lives at most."""
+        self._under_way.add(fit)
 
-    def end(self, count: int = 1) -> None:
-        with self.lock:
-            self._busy -= count
+    def end(self, fit: Any) -> None:
+        """Do not count it any more."""
+        self._under_way.discard(fit)
 
     @property
-    def is_busy(self) -> bool:
-        return self._busy > 0
+    def busy(self) -> int:
+        """How many fits are under way."""
+        return len(self._under_way)
 
     def share(self, wanted: int) -> int:
         """Return how many threads one of its fits, which wants so many, should use now."""
-        if self._busy <= 1:
-            return wanted
-        return max(1, min(wanted, self.cores // self._busy))
+        busy = self.busy
+        return wanted if busy <= 1 else max(1, min(wanted, self.cores // busy))
 
     def check(self) -> None:
         """End what this thread does if nobody waits for it.
@@ -106,7 +113,7 @@ def current_pool() -> Pool:
     if _own.pool is not None:
         return _own.pool
     pool, cores = _everyone, available_cores()
-    if pool is None or (pool.cores != cores and not pool.is_busy):
+    if pool is None or (pool.cores != cores and not pool.busy):
         pool = _everyone = Pool(cores)
     return pool
 

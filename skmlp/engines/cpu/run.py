@@ -35,9 +35,8 @@ class CpuRun(Run):
         self._pool = current_pool()
         self._tasks: list[CpuTask | None] = []
         self._names: list[str] = []
-        # Those counted in the pool; a worker's first one is counted with the worker.
-        self._uncounted = int(is_worker())
-        self._counted = 0
+        # A worker's first fit is counted with the worker.
+        self._is_counted = is_worker()
         self._submitted: deque[tuple[int, EpochPlan]] = deque()
         self._crew: _Crew | None = None
         for task in tasks:
@@ -59,15 +58,10 @@ class CpuRun(Run):
         )
         self._tasks.append(own)
         self._names.append(task.optimizer.name)
-        if self._uncounted:
-            self._uncounted -= 1
-        else:
-            self._count(1)
+        if not self._is_counted:
+            self._pool.begin(own)
+        self._is_counted = False
         return len(self._tasks) - 1
-
-    def _count(self, more: int) -> None:
-        self._counted += more
-        self._pool.begin(more)
 
     def _task(self, index: int) -> CpuTask:
         task = self._tasks[index]
@@ -97,8 +91,9 @@ class CpuRun(Run):
         if self._crew is not None:
             uninterrupted(self._crew.leave)
             self._crew = None
-        self._pool.end(self._counted)
-        self._counted = 0
+        for task in self._tasks:
+            if task is not None:
+                self._pool.end(task)
 
     def parameters(self, index: int) -> FloatArray:
         return self._task(index).parameters
@@ -113,9 +108,8 @@ class CpuRun(Run):
         return self._task(index).optimizer_state(self._names[index], learning_rate)
 
     def retire(self, index: int) -> None:
+        self._pool.end(self._task(index))
         self._tasks[index] = None
-        if self._counted:
-            self._count(-1)
 
 
 def finished(index: int, task: CpuTask, plan: EpochPlan) -> Finished:

@@ -89,11 +89,9 @@ def patience_of(plan: EpochPlan, threads: int) -> npt.NDArray[np.float64]:
 
 def gate_of(pool: Pool) -> Integers:
     """Return the gate through which a pool's threads come to the kernels."""
-    if pool.gate is None:
-        with pool.lock:
-            if pool.gate is None:
-                pool.gate = new_gate(pool.cores)
-    gate: Integers = pool.gate
+    gate: Integers | None = pool.belongings.get("gate")
+    if gate is None:  # of two threads that make one, both get the first
+        gate = pool.belongings.setdefault("gate", new_gate(pool.cores))
     return gate
 
 
