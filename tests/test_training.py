@@ -352,7 +352,7 @@ def test_orders_that_engines_draw_are_planned_without_limit(
         MLPRegressor(shuffle=shuffles, **options).fit(X, y)
         plans = drawing_engines[-1].plans
         longest.append(max(plan.orders.shape[0] for plan in plans))
-    assert longest == [11, 2]
+    assert longest == [30, 2]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
