@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -600,6 +601,7 @@ class BaseMLP(
                 max_time=self.max_time,
                 probe=probe,
                 listener=together(self._calls(network, start, watched), progress),
+                draws_alone=isinstance(self.random_state, Integral),
             )
             if start.earlier is not None and start.under_way is not None:
                 trainer.go_on(start.earlier)

@@ -38,7 +38,7 @@ class SkmlpBackend(ParallelBackendBase):
     nesting_level : int, default=None
         What joblib gives it where it is the default and nobody has chosen it.
     inner_max_num_threads : int, default=None
-        Threads of BLAS in each of ours while they work. None shares out the cores.
+        Threads of NumPy's and SciPy's BLAS in each call. None shares out the cores.
     """
 
     supports_retrieve_callback = True
@@ -50,31 +50,29 @@ class SkmlpBackend(ParallelBackendBase):
         self, nesting_level: int | None = None, inner_max_num_threads: int | None = None
     ) -> None:
         super().__init__(nesting_level, inner_max_num_threads)
-        # Who chooses it wants all cores, as with joblib's own; as a default it changes nothing.
+        # Who chooses it wants all cores; as a default it changes nothing.
         self.default_n_jobs = -1 if nesting_level is None else 1
-        self._crew: Crew | None = None
+        self._workers: Workers | None = None
         self._cores = 1
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many threads there are for so many jobs, which are cores."""
-        cores = cores_for(n_jobs)
-        return cores + IN_WAITING if cores > 1 else 1
+        """Return how many cores so many jobs stand for, which others ask to divide their work."""
+        return cores_for(n_jobs)
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **options: Any) -> int:
         """Make ready for calls, and return the number of threads."""
         self.parallel = parallel
         self._cores = cores_for(n_jobs)
-        return self.effective_n_jobs(n_jobs)
+        return self._cores + IN_WAITING if self._cores > 1 else 1
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], None] | None = None
     ) -> "Outcome":
         """Have a thread call `func`, and then `callback` with what came of it."""
-        if self._crew is None:
-            places = min(self._cores, available_cores())
-            self._crew = Crew(self._cores + IN_WAITING, Pool(places))
-        outcome = Outcome(func, callback)
-        self._crew.put(outcome)
+        outcome, workers = Outcome(func, callback), self._workers
+        # A callback may still ask for what comes next while the call is being given up.
+        if workers is not None:
+            workers.put(outcome)
         return outcome
 
     def retrieve_result_callback(self, out: "Outcome") -> Any:
@@ -82,6 +80,9 @@ class SkmlpBackend(ParallelBackendBase):
         return out.result()
 
     def start_call(self) -> None:
+        if self._workers is None:
+            places = min(self._cores, available_cores())
+            self._workers = Workers(self._cores + IN_WAITING, Pool(places))
         limit = self.inner_max_num_threads or max(1, available_cores() // self._cores)
         BLAS.limit(limit)
 
@@ -90,15 +91,15 @@ class SkmlpBackend(ParallelBackendBase):
 
     def terminate(self) -> None:
         """Send the threads home."""
-        if self._crew is not None:
-            self._crew.leave()
-            self._crew = None
+        if self._workers is not None:
+            self._workers.leave()
+            self._workers = None
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Drop what has not begun, and have fits end soon, for which nobody waits."""
-        if self._crew is not None:
-            self._crew.abandon()
-            self._crew = None
+        if self._workers is not None:
+            self._workers.abandon()
+            self._workers = None
 
     def get_nested_backend(self) -> tuple[Any, None]:
         """Let calls within a call run one after the other: cores are busy with their like."""
@@ -133,7 +134,7 @@ class Outcome:
         self._result: Any = None
         self._error: BaseException | None = None
 
-    def come_about(self) -> None:
+    def call(self) -> None:
         """Call the function."""
         func, self._func = self._func, None
         assert func is not None
@@ -153,7 +154,7 @@ class Outcome:
         return result
 
 
-class Crew:
+class Workers:
     """Threads of a pool, started as they are needed.
 
     Parameters
@@ -168,10 +169,9 @@ class Crew:
         self._most = most
         self._pool = pool
         self._todo: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
         self._threads = 0
         self._left = 0  # calls that have not ended
-        self._calling_back: set[int] = set()
 
     def put(self, outcome: Outcome) -> None:
         """Have a call made.
@@ -204,12 +204,8 @@ class Crew:
             self._threads = 0
 
     def abandon(self) -> None:
-        """Let threads go as soon as they can; none of them calls back any more on return."""
-        with self._lock:
-            self._pool.is_abandoned = True
-            # A generator may be given up wherever garbage is collected: in a callback, too.
-            while self._calling_back - {threading.get_ident()}:
-                self._lock.wait()
+        """Let threads go as soon as they can; what they are called to do ends by itself."""
+        self._pool.is_abandoned = True
         self.leave()
 
     def _work(self) -> None:
@@ -221,19 +217,12 @@ class Crew:
     def _make(self, outcome: Outcome) -> None:
         if not self._pool.is_abandoned:
             with self._pool.working():
-                outcome.come_about()
-        own = threading.get_ident()
+                outcome.call()
         with self._lock:
             self._left -= 1
-            if self._pool.is_abandoned or outcome.callback is None:
-                return
-            self._calling_back.add(own)
-        try:
+        # Nobody waits for what has been given up.
+        if outcome.callback is not None and not self._pool.is_abandoned:
             outcome.callback(outcome)
-        finally:
-            with self._lock:
-                self._calling_back.remove(own)
-                self._lock.notify_all()
 
 
 class BlasLimit:

@@ -142,6 +142,15 @@ def test_time_at_the_gate_is_not_counted(iris):
     assert alone > 0
 
 
+def test_time_between_plans_is_that_of_its_fit(iris):
+    """What is computed, and what goes with it, ends with max_time; so it always was."""
+    model = MLPClassifier((5,), max_iter=10**6, max_time=0.3, random_state=0, **ENDLESS)
+    model.fit(*iris)
+    began = time.perf_counter()
+    model.set_params(restore_best=True).fit(*iris)
+    assert time.perf_counter() - began < 1.5
+
+
 # --- Pools ---
 
 
@@ -236,6 +245,28 @@ def test_patience_ends_a_plan_where_it_ends_an_epoch(iris, monkeypatch, paramete
     assert number == expected
     for ours, other in zip(together.coefs_, apart.coefs_, strict=True):
         assert_array_equal(ours, other)
+
+
+@pytest.mark.parametrize("shared", [None, "generator"])
+def test_a_generator_that_others_have_too_is_never_set_back(iris, shared):
+    """Else two of several fits on threads could draw the same numbers."""
+    X, y = iris
+    state = np.random.RandomState(0) if shared else np.random.mtrand._rand
+    drawn, stop = [], threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            drawn.append(int(state.randint(2**62)))
+            time.sleep(0)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    model = MLPClassifier((4,), max_iter=60, tol=0.5, n_iter_no_change=2)
+    for _ in range(15):
+        clone(model).set_params(random_state=state if shared else None).fit(X, y)
+    stop.set()
+    thread.join()
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_a_small_fit_is_few_calls(iris, monkeypatch):
@@ -347,8 +378,10 @@ def wait_until(condition):
 def test_jobs_are_cores_and_threads_are_more(four_jobs):
     backend = SkmlpBackend()
     assert backend.effective_n_jobs(1) == backend.effective_n_jobs(None) == 1
-    assert backend.effective_n_jobs(2) == 2 + IN_WAITING
-    assert backend.effective_n_jobs(-1) == four_jobs + IN_WAITING
+    assert backend.effective_n_jobs(2) == 2
+    assert backend.effective_n_jobs(-1) == four_jobs
+    assert backend.configure(2) == 2 + IN_WAITING
+    assert backend.configure(1) == 1
     with pytest.raises(ValueError, match="n_jobs == 0"):
         backend.effective_n_jobs(0)
     with parallel_config("skmlp"):

@@ -42,6 +42,7 @@ class Pool:
         self.cores = cores
         self.is_abandoned = False
         self.belongings: dict[str, Any] = {}
+        _pools.add(self)
         # No counter: an interrupt may come between any two steps, and what is added or taken away
         # twice is so once. Weak, since it may also come where it would have been taken away.
         self._under_way: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -69,10 +70,10 @@ class Pool:
         """How many fits are under way."""
         return len(self._under_way)
 
-    def share(self, wanted: int) -> int:
-        """Return how many threads one of its fits, which wants so many, should use now."""
+    def share(self, wanted: int, own: int = 1) -> int:
+        """Return how many of the threads wanted `own` of its fits should use together now."""
         busy = self.busy
-        return wanted if busy <= 1 else max(1, min(wanted, self.cores // busy))
+        return wanted if busy <= own else max(1, min(wanted, self.cores * own // busy))
 
     def check(self) -> None:
         """End what this thread does if nobody waits for it.
@@ -93,13 +94,16 @@ class _Own(threading.local):
 
 
 _own = _Own()
-_everyone: Pool | None = None
+# That of all threads without one of their own, for each number of cores there has been.
+_everyones: dict[int, Pool] = {}
+_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 
 def _begin_anew() -> None:
-    """Forget all pools when this process was forked: their other threads are not in the child."""
-    global _everyone
-    _everyone = None
+    """Forget who is at work when this process was forked: other threads are not in the child."""
+    for pool in list(_pools):
+        pool.belongings.clear()
+    _everyones.clear()
     _own.pool = None
 
 
@@ -109,13 +113,12 @@ if hasattr(os, "register_at_fork"):
 
 def current_pool() -> Pool:
     """Return the pool that this thread belongs to: that of all others if to none of its own."""
-    global _everyone
     if _own.pool is not None:
         return _own.pool
-    pool, cores = _everyone, available_cores()
-    if pool is None or (pool.cores != cores and not pool.busy):
-        pool = _everyone = Pool(cores)
-    return pool
+    cores = available_cores()
+    found = _everyones.get(cores)
+    # Of two threads that make one, both get the first.
+    return _everyones.setdefault(cores, Pool(cores)) if found is None else found
 
 
 def is_worker() -> bool:

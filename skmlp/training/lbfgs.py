@@ -1,6 +1,7 @@
 """The L-BFGS solver: SciPy's minimizer around an engine's loss and gradient."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import scipy.optimize
 
 from skmlp.engines.base import Engine
 from skmlp.engines.clock import TrainingClock
+from skmlp.engines.pools import current_pool, is_worker
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
@@ -138,17 +140,18 @@ def minimize_lbfgs(
     Optimization".
     """
     limits = None if bounds is None else scipy.optimize.Bounds(bounds.lower, bounds.upper)
-    clock = TrainingClock()
+    clock, pool = TrainingClock(), current_pool()
     progress = _Progress(
         np.asarray(parameters, dtype=np.float64), report, max_time, clock, listener
     )
 
     def objective(packed: FloatArray) -> tuple[float, FloatArray]:
+        pool.check()
         progress.begin()
         return engine.loss_and_gradient(network, data, packed, alpha)
 
     try:
-        with clock:
+        with clock, nullcontext() if is_worker() else pool.working():
             result = scipy.optimize.minimize(
                 objective,
                 progress.parameters,

@@ -19,11 +19,12 @@ from skmlp.engines.base import (
     OptimizerState,
     Run,
 )
+from skmlp.engines.pools import current_pool
 from skmlp.network.parameters import FloatArray
 from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
 from skmlp.training.listening import EpochEnd, Listener
-from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder, Mark
+from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder, Mark, RowOrder
 from skmlp.training.schedules import Factors, Schedule, steps_of
 from skmlp.training.state import Best, TrainerState, UnderWay
 from skmlp.training.stopping import Patience, StopReason
@@ -79,6 +80,8 @@ class Trainer:
         ``probe(parameters)`` after each epoch: numbers to record, by name.
     listener : Listener, optional
         Is told of each epoch, which then is a plan of its own, and may end the fit.
+    draws_alone : bool
+        Whether nobody else has `random_state`, from which more may be drawn then than will be used.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Trainer:
         max_time: float | None = None,
         probe: Probe | None = None,
         listener: Listener | None = None,
+        draws_alone: bool = False,
     ) -> None:
         self.task = task
         self.patience = patience
@@ -125,6 +129,7 @@ class Trainer:
         self._max_time = max_time
         self._probe = probe
         self._listener = listener
+        self._draws_alone = draws_alone
         # Whether parameters are looked at after each epoch, which then is a plan of its own.
         self._looks_at_epochs = keeps_best or validation_score is not None or probe is not None
         # Unknown before the first epoch, which therefore makes a plan of its own, but on engines
@@ -140,7 +145,9 @@ class Trainer:
 
     def know(self, engine: Engine) -> None:
         """Take note of what plans may ask of an engine."""
-        self._counts_stalled_epochs = engine.counts_stalled_epochs
+        # What was drawn for nothing is taken back, and with it what others have drawn meanwhile.
+        is_alone = self._draws_alone or not isinstance(self.row_order, RowOrder)
+        self._counts_stalled_epochs = engine.counts_stalled_epochs and is_alone
         if engine.flops_per_second:
             flops = 6 * self.task.network.n_coefs * len(self._rows)
             steps = -(-len(self._rows) // self.task.batch_size)
@@ -229,7 +236,7 @@ class Trainer:
 
     def record(self, result: EpochResult, run: Run, index: int, seconds: float) -> None:
         """Take note of what came of the last plan in `seconds`, and decide whether to go on."""
-        if self.row_order is not None and self._before is not None and result.finite:
+        if self.row_order is not None and self._before is not None:
             unused = self._plan.orders.shape[0] - len(result.losses)
             self.row_order.take_back(unused, self._before, self._random_state)
         self._record_epochs(result, run, index, seconds)
@@ -471,6 +478,7 @@ class _Fits:
 
     def go_on(self, index: int) -> None:
         """Ask for what comes next in a fit, or end it."""
+        current_pool().check()
         trainer = self.under_way[index]
         trainer.begin()
         plan = trainer.plan()
@@ -480,7 +488,8 @@ class _Fits:
             self._run.submit(index, plan)
 
     def _end(self, index: int) -> None:
-        self.outcomes[index] = finish(self.under_way.pop(index), self._run, index)
+        self.outcomes[index] = finish(self.under_way[index], self._run, index)
+        del self.under_way[index]
 
     def end_all(self) -> None:
         """End those under way with what they have learned."""

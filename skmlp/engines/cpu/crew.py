@@ -25,8 +25,8 @@ from numba.extending import intrinsic
 
 from skmlp.engines.cpu.compilation import inner, jit
 from skmlp.engines.cpu.gate import (
+    CAME,
     ENTERED,
-    LEFT,
     OWN_LOCK,
     put_lock_back,
     release_lock,
@@ -281,8 +281,8 @@ class Crew:
     def __del__(self) -> None:
         if self.helpers:
             self.leave(wait=False)
-        if "board" in vars(self):  # __init__ came so far
-            put_lock_back(int(self.board[OWN_LOCK]))
+        if "board" in vars(self) and (lock := int(self.board[OWN_LOCK])):  # made so far
+            put_lock_back(lock)
 
 
 def _help(board: npt.NDArray[np.int64], helper: int) -> None:
@@ -319,8 +319,8 @@ def call(driver: Any, *arguments: Any, threads: int) -> float:
 def call_through(gate: Any, driver: Any, *arguments: Any, threads: int) -> tuple[float, float]:
     """Call a driver that passes a gate: ``driver(*arguments, gate, board, threads, thread)``.
 
-    Returns its result, and the seconds from its entry to its exit.
+    Returns its result, and the seconds that it waited at the gate.
     """
-    board = crew_for(threads).board
-    result = float(driver(*arguments, gate, board, threads, ALL))
-    return result, max(0, int(board[LEFT]) - int(board[ENTERED])) * 1e-9
+    crew = crew_for(threads)  # which lives as long as the call, whatever a handler of signals fits
+    result = float(driver(*arguments, gate, crew.board, threads, ALL))
+    return result, max(0, int(crew.board[ENTERED]) - int(crew.board[CAME])) * 1e-9

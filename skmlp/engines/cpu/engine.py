@@ -14,7 +14,7 @@ from skmlp.engines.cpu.rows import CpuData, load_rows
 from skmlp.engines.cpu.run import IN_WAITING, CpuRun
 from skmlp.engines.cpu.task import INITIAL_FLOPS_PER_SECOND, CpuTask
 from skmlp.engines.cpu.threads import effective_threads
-from skmlp.engines.pools import current_pool
+from skmlp.engines.pools import current_pool, is_worker
 from skmlp.network.folding import folded
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec
@@ -56,7 +56,10 @@ class CpuEngine(Engine):
     @property
     def fits_at_once(self) -> int:
         """As many as compute, and those that stand ready to take their places."""
-        return min(self._threads, current_pool().cores) + 2 * IN_WAITING
+        pool = current_pool()
+        others = max(0, pool.busy - is_worker())
+        width = min(self._threads, pool.cores // (others + 1))
+        return width + 2 * IN_WAITING if width > 1 else 1
 
     def start(self, tasks: Sequence[FitTask]) -> CpuRun:
         return CpuRun(tasks, self._threads)
@@ -113,4 +116,4 @@ class CpuEngine(Engine):
         extras = layout_of(network).initial_extras() if extras is None else extras
         network, coefs, intercepts, extras = folded(network, coefs, intercepts, extras)
         arrays = Arrays(coefs, intercepts, extras)
-        return predict(network, arrays, data, rows, lambda: self._threads)
+        return predict(network, arrays, data, rows, lambda: current_pool().share(self._threads))

@@ -32,8 +32,8 @@ GATE_SIZE = 2 * LINE
 OWN_LOCK = BOARD_SIZE + 2  # address of the lock that it sleeps at
 NEXT_IN_QUEUE = BOARD_SIZE + 3
 PLACES_TAKEN = BOARD_SIZE + 4
-ENTERED = BOARD_SIZE + 5  # when it was let in, and when it left, in nanoseconds
-LEFT = BOARD_SIZE + 6
+CAME = BOARD_SIZE + 5  # when it came and when it was let in, in nanoseconds
+ENTERED = BOARD_SIZE + 6
 
 # Locks of Python's own C API, which need no GIL and which any thread may release: they are there
 # on every platform, and are not the Python objects of that name.
@@ -141,6 +141,7 @@ def enter(gate, board, wanted):
     Whoever wants more than there are has the gate for itself if nobody else is inside.
     """
     places = min(wanted, gate[PLACES])
+    board[CAME] = nanoseconds()
     take_gate(gate)
     if gate[FREE] >= places:
         board[PLACES_TAKEN] = places
@@ -167,7 +168,6 @@ def enter(gate, board, wanted):
 @inner
 def leave(gate, board):
     """Hand the places to those who have waited longest; what they do not take is free."""
-    board[LEFT] = nanoseconds()
     for _ in range(board[PLACES_TAKEN]):
         take_gate(gate)
         first = gate[FIRST_IN_QUEUE]

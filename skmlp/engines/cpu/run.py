@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from skmlp.engines.base import EpochPlan, Finished, FitTask, OptimizerState, Run
+from skmlp.engines.clock import TrainingClock
 from skmlp.engines.cpu.task import CpuTask
 from skmlp.engines.cpu.threads import uninterrupted
 from skmlp.engines.pools import Pool, belonging_to, current_pool, is_worker
@@ -38,7 +39,7 @@ class CpuRun(Run):
         # A worker's first fit is counted with the worker.
         self._is_counted = is_worker()
         self._submitted: deque[tuple[int, EpochPlan]] = deque()
-        self._crew: _Crew | None = None
+        self._helpers: _Helpers | None = None
         for task in tasks:
             self.add(task)
 
@@ -73,24 +74,25 @@ class CpuRun(Run):
         self._submitted.append((index, plan))
 
     def wait(self) -> list[Finished]:
-        if self._crew is None and len(self._submitted) == 1:
-            index, plan = self._submitted.popleft()
-            return [finished(index, self._task(index), plan)]
-        if self._crew is None:
+        if self._helpers is None:
+            under_way = sum(task is not None for task in self._tasks)
+            width = min(self._threads, self._pool.share(self._pool.cores, own=under_way))
+            if len(self._submitted) == 1 or width == 1:
+                index, plan = self._submitted.popleft()
+                return [finished(index, self._task(index), plan)]
             # Who asks for fewer threads than there are cores gets no others.
             is_limited = self._threads < self._pool.cores
-            most = self._threads if is_limited else self._pool.cores + IN_WAITING
-            self._crew = _Crew(most, self._pool)
+            self._helpers = _Helpers(width if is_limited else width + IN_WAITING, self._pool)
         while self._submitted:
             index, plan = self._submitted.popleft()
-            self._crew.put(index, self._task(index), plan)
-        return self._crew.get()
+            self._helpers.put(index, self._task(index), plan)
+        return self._helpers.get()
 
     def close(self) -> None:
         self._submitted.clear()
-        if self._crew is not None:
-            uninterrupted(self._crew.leave)
-            self._crew = None
+        if self._helpers is not None:
+            uninterrupted(self._helpers.leave)
+            self._helpers = None
         for task in self._tasks:
             if task is not None:
                 self._pool.end(task)
@@ -113,13 +115,14 @@ class CpuRun(Run):
 
 
 def finished(index: int, task: CpuTask, plan: EpochPlan) -> Finished:
-    """Carry out a plan."""
-    before = task.seconds
-    result = task.advance(plan)
-    return Finished(index, result, task.seconds - before)
+    """Carry out a plan; neither compiling nor waiting for a core is part of its seconds."""
+    waited = task.waited
+    with TrainingClock() as clock:
+        result = task.advance(plan)
+    return Finished(index, result, max(0.0, clock.seconds - (task.waited - waited)))
 
 
-class _Crew:
+class _Helpers:
     """Threads that carry out plans, at most `threads` of them, started as they are needed."""
 
     def __init__(self, threads: int, pool: Pool) -> None:
@@ -135,14 +138,14 @@ class _Crew:
         self._todo.put((index, task, plan))
         if len(self._threads) < min(self._most, self._under_way):
             thread = threading.Thread(target=self._work, name="skmlp-fit", daemon=True)
+            self._threads.append(thread)  # an interrupt may come as soon as it has started
             try:
                 thread.start()
             except RuntimeError:
                 # No more threads to be had: those there are do the work, or else this one.
+                self._threads.remove(thread)
                 if not self._threads:
                     self._work_off()
-                return
-            self._threads.append(thread)
 
     def get(self) -> list[Finished]:
         """Return what has been finished, at least one."""
@@ -163,7 +166,8 @@ class _Crew:
         for _ in self._threads:
             self._todo.put(None)
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
 
     def _work(self) -> None:
         with belonging_to(self._pool):

@@ -1,5 +1,6 @@
 """One fit on the CPU: what is laid out for all fits alike, and the memory of each."""
 
+import time
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -243,7 +244,6 @@ class CpuTask:
         self.batch_size = batch_size
         self.seed = seed
         self.pool = current_pool() if pool is None else pool
-        self._gate = gate_of(self.pool)
         self._optimizer = optimizer
         is_sparse = bool(data.source.is_sparse)
         self.flops_per_row = 6 * network.n_coefs
@@ -335,8 +335,8 @@ class CpuTask:
         self.told = told
         self._told_to = {self.threads: told}
         self.seconds_per_row = self.flops_per_row / INITIAL_FLOPS_PER_SECOND
-        # How long calls have taken, without what they waited for at the gate.
-        self.seconds = 0.0
+        # How many seconds calls have waited at the gate.
+        self.waited = 0.0
 
     def _useful_threads(self, available: int) -> int:
         """Return how many threads pay for steps of this size."""
@@ -453,10 +453,10 @@ class CpuTask:
             self.pool.check()
             affordable = int(SECONDS_PER_CALL / (self.seconds_per_row * rows_per_batch))
             stop = min(last, batch + max(1, affordable))
-            rows, before = (stop - batch) * rows_per_batch, self.seconds
+            rows, waited, began = (stop - batch) * rows_per_batch, self.waited, time.perf_counter()
             ended = self._call(drivers.run_batches, epochs, batch, stop, n_rows=rows)
             if ended == drivers.WENT_ON:
-                seconds = self.seconds - before
+                seconds = time.perf_counter() - began - (self.waited - waited)
                 self.seconds_per_row = max(1e-9, seconds / (stop - batch) / rows_per_batch)
             batch = stop
         return self._result(losses, ended)
@@ -483,8 +483,9 @@ class CpuTask:
         if self.threads > 1 and self.flops_per_row * n_rows >= FLOPS_PER_CALL:
             threads = self.pool.share(self.threads)
         told = self._told(threads)
-        result, seconds = call_through(self._gate, driver, told, *arguments, threads=threads)
-        self.seconds += seconds
+        gate = gate_of(self.pool)  # a forked child has another one
+        result, waited = call_through(gate, driver, told, *arguments, threads=threads)
+        self.waited += waited
         return result
 
     def _told(self, threads: int) -> Task:
