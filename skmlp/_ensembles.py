@@ -29,7 +29,7 @@ from skmlp._members import (
 from skmlp._networks import attributes_of
 from skmlp._progress import draws_bar, progress_of
 from skmlp._resuming import Start
-from skmlp._sklearn_compat import CALLBACKS
+from skmlp._sklearn_compat import CALLBACKS, without_callbacks
 from skmlp._validation import check_X
 from skmlp._warning import Remark
 from skmlp._work import Part, RowsOfX, Training, Work
@@ -182,7 +182,7 @@ def members_to_fit(ensemble: Any, seeds: list[int], *, resumes: bool) -> list[An
 
     Where a fit goes on from an earlier one, members keep what they have learned, and their seeds.
     """
-    template = draft_of(ensemble)
+    template = without_callbacks(draft_of(ensemble))
     vars(template).update(ALONE)
     for name in NOT_SHARED & vars(template).keys():
         delattr(template, name)

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._fitted import is_ensemble, shown, trained_network
-from skmlp._sklearn_compat import CALLBACKS
 from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
+from skmlp.training.ordering import seeded
 
 # Attributes of one network that several have no single value of.
 OF_ONE = (
@@ -39,7 +39,6 @@ NOT_SHARED = {
     *HIDDEN_OF_ONE,
     *OF_SEVERAL,
     *("_custom", "_network", "loss_", "n_iter_", "n_layers_", "n_outputs_", "out_activation_"),
-    CALLBACKS,
 } - {"temperature_"}
 # Parameters that make a single network.
 ALONE = {"n_estimators": 1, "bootstrap": False, "oob_score": False}
@@ -123,8 +122,7 @@ for _name in OF_ONE:
 
 def drawn(rows: npt.NDArray[np.intp], seed: Any) -> npt.NDArray[np.intp]:
     """Return as many of some rows, drawn with replacement as scikit-learn's forests draw them."""
-    numbers = np.random.RandomState(seed).randint(0, len(rows), len(rows), dtype=np.int32)
-    return rows[numbers]
+    return rows[seeded(seed).randint(0, len(rows), len(rows), dtype=np.int64)]
 
 
 def members_of(estimator: Any) -> list[Any]:

@@ -7,7 +7,7 @@ assigned it.
 
 import json
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 from sklearn.base import clone
@@ -107,21 +107,21 @@ class Saving:
                 f"{name} cannot be saved: it is a class of your own, which is code, and a file "
                 f"holds none. Use one of {' and '.join(NAMES)}, or pickle."
             )
-        encoder, estimator = Encoder(), self
-        if is_ensemble(self):
-            check_ensemble(self)
-            texts = {"members": members_as_plain(self, encoder)}
-        else:
-            checked_network(self)
-            texts = {"network": network_as_plain(self, encoder)}
+        several = is_ensemble(self)
+        (check_ensemble if several else checked_network)(self)
+        encoder, estimator = Encoder(), cast(Any, self)
         parameters = estimator.get_params(deep=False)
         classes = plain_binarizer(vars(self).get("_label_binarizer"))
-        texts |= {
+        texts: dict[str, Any] = {
             "parameters": {name: encoder.encode(v, name) for name, v in parameters.items()},
             "attributes": attributes_as_plain(self, encoder),
             "classes": encoder.encode(classes, "classes"),
             "requests": metadata_requests(self),
         }
+        if several:
+            texts["members"] = members_as_plain(self, encoder)
+        else:
+            texts["network"] = network_as_plain(self, encoder)
         metadata = {"skmlp": version_of_skmlp(), "estimator": name}
         metadata |= {of: json.dumps(value, allow_nan=False) for of, value in texts.items()}
         write_tensors(path, MODEL, encoder.tensors, metadata)
@@ -166,8 +166,8 @@ def members_as_plain(ensemble: Any, encoder: Encoder) -> list[dict[str, Any]]:
         }
         plain.append(
             {
-                "network": network_as_plain(member, encoder, prefix),
                 "parameters": parameters,
+                "network": network_as_plain(member, encoder, prefix),
                 "attributes": attributes_as_plain(member, encoder, prefix),
             }
         )
