@@ -446,7 +446,7 @@ class BaseMLP(
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
         n_vectors = 5 if optimizer is None else 3 + optimizer.n_vectors
-        check_memory(network, n_vectors * self.n_estimators, dtype)
+        check_memory(network, n_vectors, dtype, self.n_estimators)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         lacking = what_is_lacking(network, optimizer)

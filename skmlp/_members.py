@@ -109,7 +109,7 @@ class WithMembers:
                 "Call fit with n_estimators above 1; files of models do not keep them."
             )
         is_drawn, rows = self._drawn_from
-        seeds = [member.random_state for member in self.estimators_]
+        seeds = [member.random_state for member in members_of(self)]
         rows = np.arange(rows) if np.ndim(rows) == 0 else rows
         return SamplesOfMembers(seeds, rows, is_drawn=is_drawn)
 

@@ -646,7 +646,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             if the one that wrote it had not ended: bit by bit, with the same parameters and data.
             Only `n_jobs`, `verbose`, `warm_start`, `max_time` and, if no schedule counts by it,
             `max_iter` may be others. If there is no file yet, the fit starts from the beginning and
-            says so. Not with ``solver='lbfgs'``.
+            says so. Not with ``solver='lbfgs'`` or ``n_estimators`` above 1.
 
         Returns
         -------

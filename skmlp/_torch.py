@@ -120,8 +120,8 @@ class InTorch:
           (2): Linear(in_features=5, out_features=1, bias=True)
         )
         """
-        torch = needed("torch", "to_torch", install=INSTALL)
         refuse_ensemble(self, "to_torch")
+        torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
         network, coefs, intercepts, extras = as_trained(self)
         pieces = named_extras(network, extras)

@@ -97,6 +97,7 @@ PARAMETERS = [
     *("scoring", "restore_best"),
     *("min_iter", "max_time", "monitor", "ema_decay"),
     *("label_smoothing", "class_weight", "temperature", "y_scale"),
+    *("n_estimators", "bootstrap", "oob_score"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),

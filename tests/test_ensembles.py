@@ -612,7 +612,6 @@ def test_what_is_asked_of_one_network_is_refused(ensemble):
     with pytest.raises(ValueError, match="scikit-learn's MLPClassifier is one network"):
         model.to_sklearn()
     assert model.estimators_[0].to_sklearn().predict(X).shape == (40,)
-    pytest.importorskip("torch", reason="needs PyTorch")
     with pytest.raises(ValueError, match=r"^to_torch is for one network"):
         model.to_torch()
 
@@ -637,6 +636,14 @@ def test_what_does_not_go_with_ensembles(params, call, message, make_problem, un
     fit = model.partial_fit if call == "partial_fit" else model.fit
     with unchanged(X, y, model=model), pytest.raises(ValueError, match=message):
         fit(X, y, **options)
+
+
+def test_more_networks_than_memory_are_refused(make_problem, unchanged):
+    X, y = make_problem("regression")
+    model = MLPRegressor(**SMALL).fit(X, y).set_params(n_estimators=2**70)
+    message = f"times n_estimators={2**70}, .* fewer networks"
+    with unchanged(X, y, model=model), pytest.raises(MemoryError, match=message):
+        model.fit(X, y)
 
 
 def test_bagging_one_network_has_no_effect(make_problem, fitted_state):
