@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,9 @@ from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
+
+# With several targets there is an array for each one.
+Probabilities: TypeAlias = FloatArray | list[FloatArray]
 
 
 def learns_probabilities(estimator: Any) -> bool:
@@ -801,7 +804,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     @available_if(offers_probabilities)
-    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+    def predict_proba(
+        self, X: Any, return_std: bool = False
+    ) -> Probabilities | tuple[Probabilities, Probabilities]:
         """Predict class probabilities.
 
         Parameters
@@ -834,18 +839,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             outputs = probabilities_at(network, raw, temperature)
         return self._as_probabilities(network, outputs)
 
-    def _as_probabilities(
-        self, network: NetworkSpec, outputs: FloatArray
-    ) -> FloatArray | list[FloatArray]:
+    def _as_probabilities(self, network: NetworkSpec, outputs: FloatArray) -> Probabilities:
         """Return outputs with a column for each class, as an array for each target."""
         if len(network.heads) == 1:
             return both_columns(outputs)
         check_decodable(self, network)
         return probabilities_of_targets(self._label_binarizer, outputs)
 
-    def _probabilities_with_spread(
-        self, X: Any
-    ) -> tuple[FloatArray | list[FloatArray], FloatArray | list[FloatArray]]:
+    def _probabilities_with_spread(self, X: Any) -> tuple[Probabilities, Probabilities]:
         if not is_ensemble(self):
             raise ValueError(
                 "return_std=True asks how much the networks of an ensemble differ, but there is a "

@@ -30,7 +30,7 @@ from skmlp._networks import attributes_of
 from skmlp._progress import draws_bar, progress_of
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import CALLBACKS, without_callbacks
-from skmlp._validation import check_X
+from skmlp._validation import check_X, is_true
 from skmlp._warning import Remark
 from skmlp._work import Part, RowsOfX, Training, Work
 from skmlp.engines.base import Engine, IndexArray
@@ -62,7 +62,8 @@ def check_bagging(estimator: Any) -> None:
     ValueError
         If `oob_score` without `bootstrap`.
     """
-    if estimator.oob_score is True and estimator.bootstrap is False:
+    bootstrap = estimator.bootstrap
+    if is_true(estimator.oob_score) and isinstance(bootstrap, bool | np.bool_) and not bootstrap:
         raise ValueError(
             "Out of bag estimation only available if bootstrap=True: oob_score=True scores each "
             "sample by the networks that were not trained on it, but bootstrap=False. Set "

@@ -620,6 +620,8 @@ def test_what_is_asked_of_one_network_is_refused(ensemble):
     ("params", "call", "message"),
     [
         ({"oob_score": True}, "fit", "^Out of bag estimation only available if bootstrap=True"),
+        ({"oob_score": np.True_, "bootstrap": np.False_}, "fit", "^Out of bag estimation"),
+        ({"bootstrap": "x"}, "fit", "'bootstrap' parameter"),
         ({"bootstrap": True}, "partial_fit", "partial_fit does not go with bootstrap=True"),
         ({"n_estimators": 0}, "fit", "'n_estimators' parameter"),
         ({}, "resume", "resume_from='nowhere' is a checkpoint of one network"),
