@@ -1001,9 +1001,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         score = self._validation_score(network, *of_known, None) if known.any() else np.nan
         self.oob_score_ = float(score)
         if has_probabilities(network):
-            self.oob_decision_function_ = self._as_probabilities(network, outputs)
+            values: Any = self._as_probabilities(network, outputs)
         else:
-            self.oob_decision_function_ = scores_of_targets(self._label_binarizer, outputs)
+            values = scores_of_targets(self._label_binarizer, outputs)
+        for part in values if isinstance(values, list) else [values]:
+            part[~known] = np.nan  # of a single class, too
+        self.oob_decision_function_ = values
 
     def _explained(self, network: NetworkSpec) -> Outputs:
         check_decodable(self, network)

@@ -319,6 +319,20 @@ def test_out_of_bag_probabilities(make_problem):
     assert model.oob_score_ < model.score(X, y)
 
 
+def test_out_of_bag_probabilities_of_several_targets(make_problem):
+    X, y = make_problem("multiclass", n_samples=80)
+    y = np.column_stack([y.astype(str), np.full(len(X), "a")])
+    model = MLPClassifier(**SMALL, **OUT_OF_BAG).fit(X, y)
+    own = [member.predict_proba(X) for member in model.estimators_]
+    expected = [out_of_bag(model, parts) for parts in zip(*own, strict=True)]
+    assert np.isnan(expected[1]).any()
+    for found, part in zip(model.oob_decision_function_, expected, strict=True):
+        assert_allclose(found, part, rtol=1e-12)
+    known = ~np.isnan(expected[1][:, 0])
+    correct = model.classes_[0][expected[0][known].argmax(axis=1)] == y[known, 0]
+    assert_allclose(model.oob_score_, (correct.mean() + 1.0) / 2)
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "gaussian_nll", losses.Quantile((0.2, 0.8))])
 def test_out_of_bag_predictions(loss, make_problem):
     X, y = make_problem("multi_regression", n_samples=80)
