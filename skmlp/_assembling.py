@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import is_count, is_vector, of_type, optional, shown, trained_network
+from skmlp._fitted import (
+    is_count,
+    is_vector,
+    of_type,
+    optional,
+    refuse_ensemble,
+    shown,
+    trained_network,
+)
 from skmlp._labels import Binarizer, all_of, are_known, check_binarizer, classes_of
+from skmlp._members import members_of, networks_of
 from skmlp._networks import attributes_of
 from skmlp._target_scale import fitted_scaling
 from skmlp._targets import check_decodable
@@ -19,6 +28,7 @@ from skmlp._temperature import fitted_temperature
 from skmlp._validation import DEVICES
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import Trained
+from skmlp.network.specs import NetworkSpec
 from skmlp.training.history import are_columns
 
 if TYPE_CHECKING:
@@ -60,6 +70,14 @@ def are_names(value: Any) -> bool:
     return is_vector and all(isinstance(name, str) for name in value)
 
 
+def is_floats(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def are_floats(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_floats, value))
+
+
 def is_device(value: Any) -> bool:
     return isinstance(value, str) and value in DEVICES
 
@@ -83,6 +101,12 @@ KEPT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature_": (is_real, "a number"),
     "y_mean_": (is_vector, "a finite number for each target"),
     "y_scale_": (is_vector, "a finite number for each target"),
+    "oob_score_": (is_real, "a number"),
+    "oob_prediction_": (is_floats, "an array of numbers"),
+    "oob_decision_function_": (
+        lambda value: is_floats(value) or are_floats(value),
+        "an array of numbers, or a list of such arrays",
+    ),
 }
 
 
@@ -96,10 +120,37 @@ def checked_network(estimator: Any) -> Trained:
     ValueError
         If parameters, or anything of `KEPT`, or the classes are anything else.
     """
+    refuse_ensemble(estimator)
     check_is_fitted(estimator, "coefs_")
     estimator._validate_params()
-    trained, state = trained_network(estimator), vars(estimator)
-    network = trained.network
+    trained = trained_network(estimator)
+    check_kept(estimator, trained.network)
+    return trained
+
+
+def check_ensemble(estimator: Any) -> None:
+    """Refuse an ensemble in which anything is not as fits leave it.
+
+    Raises
+    ------
+    ValueError
+        If parameters, or anything of `KEPT`, or the classes, or a member are anything else.
+    """
+    estimator._validate_params()
+    check_kept(estimator, networks_of(estimator)[0][1].network)
+    for member in members_of(estimator):
+        checked_network(member)
+
+
+def check_kept(estimator: Any, network: NetworkSpec) -> None:
+    """Refuse what no fit of a network leaves besides its layers.
+
+    Raises
+    ------
+    ValueError
+        If anything of `KEPT`, or the classes, are so.
+    """
+    state = vars(estimator)
     for name, (is_valid, expected) in KEPT.items():
         if name in state and not is_valid(state[name]):
             raise ValueError(
@@ -129,7 +180,6 @@ def checked_network(estimator: Any) -> Trained:
             check_classes(one)
     else:
         fitted_scaling(estimator, network)
-    return trained
 
 
 def check_classes(binarizer: "LabelBinarizer") -> None:
@@ -220,4 +270,35 @@ def assembled(
     if network.normalizes_batches:
         vector = layout_of(network).pack(coefs, intercepts, coefs[0].dtype, extras)
         model._set_trained(network, vector)
+    return model
+
+
+def assembled_ensemble(
+    name: str, parameters: dict[str, Any], members: list[Any], attributes: dict[str, Any]
+) -> "MLPClassifier | MLPRegressor":
+    """Return an ensemble, made of its members.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    parameters : dict
+        Those of its constructor.
+    members : list of MLPClassifier or MLPRegressor
+        As `assembled` returns them.
+    attributes : dict
+        Whatever of `KEPT` there is.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit each other.
+    """
+    model = own(name)(**parameters)
+    first = vars(members[0])
+    shared = ("n_features_in_", "n_outputs_", "n_layers_", "out_activation_", "_network")
+    known = (*shared, "_label_binarizer", "classes_")
+    vars(model).update({of: first[of] for of in known if of in first} | attributes)
+    model.estimators_ = members
+    check_ensemble(model)
     return model

@@ -40,9 +40,11 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
+from skmlp._ensembles import Averaging, check_bagging, check_combination, check_hooks, fit_members
 from skmlp._fitted import (
     check_outputs,
     check_prediction,
+    is_ensemble,
     trained_network,
 )
 from skmlp._held_out import (
@@ -58,6 +60,7 @@ from skmlp._held_out import (
 from skmlp._hooks import Calls, WithCallbacks
 from skmlp._initial import holds_weights
 from skmlp._inside import Inside
+from skmlp._members import OF_SEVERAL, WithMembers, check_members_resumable, members_of
 from skmlp._neighbors import ToSklearn, own_state
 from skmlp._networks import (
     CustomChoice,
@@ -107,18 +110,18 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import check_keywords
 from skmlp._warning import Remark, warn
-from skmlp.engines.base import Engine, FitTask, IndexArray
+from skmlp._work import Part, Training, Work
+from skmlp.engines.base import FitTask, IndexArray
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.network import storage
 from skmlp.network.constraints import Bounds
 from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained, behind_activation
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import NetworkSpec
 from skmlp.training.lbfgs import minimize_lbfgs
 from skmlp.training.listening import Listener, together
 from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.monitors import MONITORS, Probe
-from skmlp.training.schedules import Schedule
 from skmlp.training.state import TrainerState, as_plain, from_plain
 from skmlp.training.stopping import StopReason
 
@@ -141,6 +144,8 @@ class BaseMLP(
     LinkedDocumentation,
     ShownNetwork,
     WithCallbacks,
+    WithMembers,
+    Averaging,
     Resuming,
     Watching,
     Recording,
@@ -223,6 +228,9 @@ class BaseMLP(
         max_time: float | None,
         monitor: str | Sequence[str] | None,
         ema_decay: float | None,
+        n_estimators: int,
+        bootstrap: bool,
+        oob_score: bool,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -273,6 +281,9 @@ class BaseMLP(
         self.max_time = max_time
         self.monitor = monitor
         self.ema_decay = ema_decay
+        self.n_estimators = n_estimators
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
 
     # What the two estimators do differently
 
@@ -311,6 +322,7 @@ class BaseMLP(
 
     def check_parameters(self) -> None:
         check_related_parameters(self)
+        check_bagging(self)
 
     def _validate_params(self) -> None:
         super()._validate_params()
@@ -331,6 +343,7 @@ class BaseMLP(
         """Fit a draft, take over its state, and only then warn: a warning may be an exception."""
         calls = None
         if not incremental:  # before there is a draft, which so has what scikit-learn sets
+            check_hooks(self)
             calls = self._open_calls(X, y, sample_weight, is_lbfgs=uses_lbfgs(self))
         draft = draft_of(self) if draft is None else draft
         remarks = draft._carry_out(X, y, sample_weight, given, incremental, calls)
@@ -352,13 +365,15 @@ class BaseMLP(
     ) -> Sequence[Remark]:
         if incremental:
             check_parameters_again(self)
+        check_combination(self, given, incremental=incremental)
         resumed = None
         if given.resume_from is not None:
             resumed = checkpoint_for(self, given.resume_from, calls)
-        goes_on = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        goes_on = incremental or self.warm_start
+        goes_on = goes_on and (hasattr(self, "coefs_") or is_ensemble(self))
         resumes = goes_on and resumed is None
         if resumes:
-            self._check_resumable()
+            check_members_resumable(self)
         hidden = check_hidden_layer_sizes(self.hidden_layer_sizes)
         if incremental and self.early_stopping:
             raise ValueError(
@@ -431,20 +446,42 @@ class BaseMLP(
             )
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
-        check_memory(network, 5 if optimizer is None else 3 + optimizer.n_vectors, dtype)
+        n_vectors = 5 if optimizer is None else 3 + optimizer.n_vectors
+        check_memory(network, n_vectors, dtype, self.n_estimators)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
         lacking = what_is_lacking(network, optimizer)
         if optimizer is not None:  # L-BFGS looks after bounds itself
             lacking += [*named_constraints(self), *other_schedules(self, network, optimizer)]
-        choice = choose_for_fit(
-            self.device, fit_flops(X.shape[0], network.n_coefs, self.max_iter), lacking
-        )
+        flops = fit_flops(X.shape[0], network.n_coefs, self.max_iter * self.n_estimators)
+        choice = choose_for_fit(self.device, flops, lacking)
         if self.verbose and self.device == "auto":
             print(f"device='auto' computes on {choice.device!r}. {choice.reason}")
         engine = make_engine(choice.device, self.n_jobs, self.precision)
         data = engine.load(X, targets.matrix, targets.weight, network, dtype)
         self.device_, self.device_reason_ = choice
+        work = Work(
+            *(engine, network, optimizer, schedule, data, dtype),
+            *(X, X_norm, targets, incremental, watched),
+        )
+        if self.n_estimators > 1:
+            return fit_members(self, work, resumes=resumes)
+        start, bounds = self._begin(work, X, resumes=resumes)
+        if optimizer is None:
+            report = print if self.verbose and not draws_bar(self) else None
+            parameters, remarks = self._fit_lbfgs(work, start, bounds, None, report)
+        else:
+            parameters, remarks = self._fit_stochastic(work, start, bounds)
+        self._end(work, parameters)
+        return remarks
+
+    def _begin(self, work: Work, X: Any, *, resumes: bool) -> tuple[Start, Bounds | None]:
+        """Return where the training of one network starts, and what its parameters may be.
+
+        `X` are the rows that it is trained on.
+        """
+        network, optimizer, dtype = work.network, work.optimizer, work.dtype
+        watched, resumed = work.watched, work.watched.resumed
         if resumed is not None and optimizer is not None:
             resumed.compare(self, network, dtype, watched.data)
             start = resumed.start(self, network, optimizer, dtype, X.shape[0])
@@ -458,6 +495,7 @@ class BaseMLP(
             is_drawn = not (resumes or holds_weights(self.init))
             constrain(self, network, bounds, start.parameters, is_drawn=is_drawn)
             start = with_constrained_averages(self, network, bounds, start)
+        self._drop(OF_SEVERAL)
         self.t_ = getattr(self, "t_", 0)  # unset where a first fit starts from assigned weights
         self.__dict__.update(attributes_of(network))
         self._network = network
@@ -466,23 +504,22 @@ class BaseMLP(
             self._custom = custom
         # What an earlier fit would go on from belongs to weights that are left behind.
         self._state = TrainerState(start.random_state, self.random_state, connection_seed=seed)
-        if optimizer is None:
-            parameters, remarks = self._fit_lbfgs(engine, network, data, start, bounds, watched)
-        else:
-            parameters, remarks = self._fit_stochastic(
-                *(engine, network, optimizer, schedule, data, start, bounds, targets),
-                *(incremental, watched),
-            )
-        if overflows(engine, network, data, parameters, X_norm, targets.weight):
+        return start, bounds
+
+    def _end(self, work: Work, parameters: FloatArray) -> None:
+        """Take over the network that was trained, unless it overflows."""
+        weight = work.targets.weight
+        if overflows(work.engine, work.network, work.data, parameters, work.X_norm, weight):
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
-        self._set_trained(network, parameters)
-        return remarks
+        self._set_trained(work.network, parameters)
 
     def _dtype_so_far(self, X: Any, resumes: bool, resumed: Resumed | None) -> Any:
         """Return the type of the weights that the fit goes on from; if there are none, of X."""
         if not resumes:
             return X.dtype
-        return np.asarray(self.coefs_[0] if resumed is None else resumed.fit.parameters).dtype
+        if resumed is not None:
+            return np.asarray(resumed.fit.parameters).dtype
+        return np.asarray(members_of(self)[0].coefs_[0]).dtype
 
     def _fit_dtype(self, so_far: Any) -> str:
         """Return the precision to compute in; a resumed fit keeps its own under "auto"."""
@@ -500,28 +537,30 @@ class BaseMLP(
 
     def _fit_lbfgs(
         self,
-        engine: Engine,
-        network: NetworkSpec,
-        data: Any,
+        work: Work,
         start: Start,
         bounds: Bounds | None,
-        watched: Watched,
+        rows: IndexArray | None,
+        report: Callable[[str], None] | None,
     ) -> tuple[FloatArray, Sequence[Remark]]:
+        """Minimize the loss of `rows`, None for all, and report lines of progress."""
+        network = work.network
         with progress_of(self, self.max_iter) as progress:
             result = minimize_lbfgs(
-                engine,
+                work.engine,
                 network,
-                data,
+                work.data,
                 start.parameters,
+                rows=rows,
                 alpha=self.alpha,
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
                 tol=self.tol,
                 max_time=self.max_time,
                 extra_options=lbfgs_options(),
-                report=print if self.verbose and not draws_bar(self) else None,
+                report=report,
                 bounds=with_frozen(self, network, bounds, start.parameters),
-                listener=together(self._calls(network, start, watched), progress),
+                listener=together(self._calls(network, start, work.watched), progress),
             )
         interrupted = result.stop_reason is StopReason.INTERRUPTED
         is_finite = interrupted or np.isfinite(result.loss)
@@ -544,82 +583,96 @@ class BaseMLP(
         return result.parameters.astype(start.parameters.dtype), remarks
 
     def _fit_stochastic(
-        self,
-        engine: Engine,
-        network: NetworkSpec,
-        optimizer: OptimizerSpec,
-        schedule: Schedule,
-        data: Any,
-        start: Start,
-        bounds: Bounds | None,
-        targets: Targets,
-        incremental: bool,
-        watched: Watched,
+        self, work: Work, start: Start, bounds: Bounds | None
     ) -> tuple[FloatArray, Sequence[Remark]]:
+        engine, network, targets, watched = work.engine, work.network, work.targets, work.watched
         rows: IndexArray = np.arange(len(targets.matrix))
         held_out: HeldOut | None = None
-        score = loss = None
         if self.early_stopping:
-            rows, held_out = self._rows_to_watch(engine, network, data, start, targets, watched)
+            rows, held_out = self._rows_to_watch(
+                engine, network, work.data, start, targets, watched
+            )
+        if watched.calls is not None:
+            split = None if held_out is None or held_out.rows is None else (rows, held_out.rows)
+            dtype = start.parameters.dtype.name
+            watched.calls.attached = Snapshots(self, network, dtype, watched.data, start, split)
+        with progress_of(self, 1 if work.is_incremental else self.max_iter) as progress:
+            part = Part(
+                rows,
+                held_out,
+                self._effective_batch_size(len(rows)),
+                report=print if self.verbose and not draws_bar(self) else None,
+                listener=together(self._calls(network, start, watched), progress),
+            )
+            training = self._training(work, start, bounds, part)
+            if start.earlier is not None and start.under_way is not None:
+                training.trainer.go_on(start.earlier)
+            [outcome] = train(engine, [training.trainer])
+        return outcome.parameters, self._learned(work, training, outcome)
+
+    def _training(self, work: Work, start: Start, bounds: Bounds | None, part: Part) -> Training:
+        """Return one network about to be trained by a stochastic solver."""
+        engine, network, optimizer = work.engine, work.network, work.optimizer
+        assert optimizer is not None
+        rows, held_out = part.rows, part.held_out
+        score = loss = None
+        if held_out is not None:
             loss = loss_of(engine, network, held_out)
             score = self._scorer(engine, network, held_out, loss)
         task = FitTask(
             network=network,
             optimizer=optimizer,
-            data=data,
+            data=work.data,
             parameters=start.parameters,
-            optimizer_state=self._optimizer_start(start, optimizer, schedule),
+            optimizer_state=self._optimizer_start(start, optimizer, work.schedule),
             alpha=self.alpha,
-            batch_size=self._effective_batch_size(len(rows)),
+            batch_size=part.batch_size,
             seed=self._resumed_mask_seed(start),
             bounds=bounds,
         )
-        if watched.calls is not None:
-            split = None if held_out is None or held_out.rows is None else (rows, held_out.rows)
-            dtype = start.parameters.dtype.name
-            watched.calls.attached = Snapshots(self, network, dtype, watched.data, start, split)
         names = [name for name in monitors_of(self) if name in MONITORS]
-        probe = Probe(names, engine, task, rows, targets.weight, loss) if names else None
+        weight = work.targets.weight
+        probe = Probe(names, engine, task, rows, weight, loss) if names else None
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         factors = factors_of(self, network, optimizer)
-        max_iter = 1 if incremental else self.max_iter
-        with progress_of(self, max_iter) as progress:
-            trainer = self._make_trainer(
-                task,
-                rows,
-                random_state=start.random_state,
-                row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
-                max_iter=max_iter,
-                schedule=schedule,
-                **factors,
-                patience=self._patience(start, incremental=incremental),
-                samples_seen=getattr(self, "t_", 0),
-                validation_score=score,
-                report=print if self.verbose and not draws_bar(self) else None,
-                keeps_best=restores and not incremental,
-                min_iter=self.min_iter,
-                max_time=self.max_time,
-                probe=probe,
-                listener=together(self._calls(network, start, watched), progress),
-                draws_alone=isinstance(self.random_state, Integral),
-            )
-            if start.earlier is not None and start.under_way is not None:
-                trainer.go_on(start.earlier)
-            [outcome] = train(engine, [trainer])
+        trainer = self._make_trainer(
+            task,
+            rows,
+            random_state=start.random_state,
+            row_order=self._resumed_row_order(len(rows), start, keyed=engine.draws_orders),
+            max_iter=1 if work.is_incremental else self.max_iter,
+            schedule=work.schedule,
+            **factors,
+            patience=self._patience(start, incremental=work.is_incremental),
+            samples_seen=getattr(self, "t_", 0),
+            validation_score=score,
+            report=part.report,
+            keeps_best=restores and not work.is_incremental,
+            min_iter=self.min_iter,
+            max_time=self.max_time,
+            probe=probe,
+            listener=part.listener,
+            draws_alone=isinstance(self.random_state, Integral),
+        )
+        return Training(trainer, held_out, factors)
+
+    def _learned(self, work: Work, training: Training, outcome: Outcome) -> list[Remark]:
+        """Keep what a network's training has come to; return what to warn of."""
+        trainer, held_out = training.trainer, training.held_out
         remarks = [
-            *schedule_remarks(self, schedule, factors),
-            *stochastic_remarks(self, trainer, incremental=incremental),
+            *schedule_remarks(self, work.schedule, training.factors),
+            *stochastic_remarks(self, trainer, incremental=work.is_incremental),
         ]
         self._remember(trainer, outcome)
         if held_out is not None:
             parameters = outcome.parameters
             self._calibrate(
-                network,
-                lambda other: outputs_of(engine, other, held_out)(parameters),
+                work.network,
+                lambda other: outputs_of(work.engine, other, held_out)(parameters),
                 held_out.targets,
                 held_out.sample_weight,
             )
-        return outcome.parameters, remarks
+        return remarks
 
     def _effective_batch_size(self, n_train: int) -> int:
         if self.batch_size == "auto":
@@ -661,7 +714,12 @@ class BaseMLP(
     def _compute(
         self, X: Any, change: Callable[[NetworkSpec], NetworkSpec] | None = None
     ) -> tuple[NetworkSpec, FloatArray]:
-        """Return the fitted network and its outputs, or those of what `change` makes of it."""
+        """Return the fitted network and its outputs, or those of what `change` makes of it.
+
+        Of an ensemble it is the means of what its members' outputs are to users.
+        """
+        if is_ensemble(self):
+            return self._averaged(X)[:2]
         X, trained = self._checked(X)
         network = trained.network
         computed = trained if change is None else trained._replace(network=change(network))

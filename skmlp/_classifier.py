@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,15 @@ from sklearn.utils.metaestimators import available_if
 from skmlp._base import BaseMLP, stochastic_only
 from skmlp._class_weight import check_not_balanced, class_weights
 from skmlp._drafts import draft_of
+from skmlp._ensembles import Compute
 from skmlp._explained import Outputs, scores_of_classes
+from skmlp._fitted import is_ensemble
 from skmlp._formulas import name_of
 from skmlp._held_out import Given, Targets
 from skmlp._labels import (
     LEARN_ALL,
     Binarizer,
+    all_of,
     as_column_or_matrix,
     check_classes_known,
     check_same_classes,
@@ -36,10 +39,12 @@ from skmlp._targets import (
     both_columns,
     check_decodable,
     decode_labels,
+    deviations_of_classes,
     encode_labels,
     has_probabilities,
     heads_of,
     is_correct,
+    outputs_of_targets,
     probabilities_of_targets,
     scores_of_targets,
     targets_of,
@@ -60,7 +65,11 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import answers_keywords
 from skmlp.network.parameters import FloatArray
+from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
+
+# With several targets there is an array for each one.
+Probabilities: TypeAlias = FloatArray | list[FloatArray]
 
 
 def learns_probabilities(estimator: Any) -> bool:
@@ -400,6 +409,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         What the scores are divided by that become probabilities, in `predict_proba` and
         `predict_log_proba` only. 'fit' finds the positive number with the smallest log loss on
         the samples that `early_stopping` holds out, from 0.01 to 100.
+    n_estimators : int, default=1
+        Number of networks. Above 1, the fitted model is an ensemble: as many networks, whose seeds
+        are drawn by `random_state`, are trained as one run and are in `estimators_`; predictions
+        are the means of theirs. See ``docs/guide/ensembles.md``, also for what becomes of the
+        other parameters and attributes.
+    bootstrap : bool, default=False
+        Whether each network of an ensemble is trained on as many samples as there are, drawn with
+        replacement. No effect with ``n_estimators=1``.
+    oob_score : bool, default=False
+        Whether to predict each sample by the networks that were not trained on it, and to score
+        that, without weights. Needs `bootstrap`. No effect with ``n_estimators=1``.
 
     Attributes
     ----------
@@ -456,6 +476,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Where the last fit was computed.
     device_reason_ : str
         Why it was computed there.
+    estimators_ : list of MLPClassifier
+        The networks of an ensemble, each an estimator of its own with ``n_estimators=1`` and its
+        seed as `random_state`. An ensemble's `n_iter_` is the largest of theirs and its `loss_` the
+        mean; what else tells of one network, such as `coefs_` and `loss_curve_`, only they have.
+    estimators_samples_ : sequence of ndarray
+        The numbers of the rows that each of them was trained on. Files do not keep it.
+    oob_score_ : float
+        With `oob_score` only: the accuracy of the predictions that are in
+        `oob_decision_function_`.
+    oob_decision_function_ : ndarray of shape (n_samples, n_classes), or list of such arrays
+        With `oob_score` only: what `predict_proba` (with a hinge loss `decision_function`) gives
+        for the training samples, of those networks that were not trained on a sample. NaN where
+        there is none, and for samples that `early_stopping` held out.
 
     See Also
     --------
@@ -573,6 +606,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         label_smoothing: float = 0.0,
         class_weight: Any = None,
         temperature: float | str = 1.0,
+        n_estimators: int = 1,
+        bootstrap: bool = False,
+        oob_score: bool = False,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -624,6 +660,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             max_time=max_time,
             monitor=monitor,
             ema_decay=ema_decay,
+            n_estimators=n_estimators,
+            bootstrap=bootstrap,
+            oob_score=oob_score,
         )
         self.loss = loss
         self.label_smoothing = label_smoothing
@@ -676,7 +715,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             if the one that wrote it had not ended: bit by bit, with the same parameters and data.
             Only `n_jobs`, `verbose`, `warm_start`, `max_time` and, if no schedule counts by it,
             `max_iter` may be others. If there is no file yet, the fit starts from the beginning and
-            says so. Not with ``solver='lbfgs'``.
+            says so. Not with ``solver='lbfgs'`` or ``n_estimators`` above 1.
 
         Returns
         -------
@@ -765,29 +804,67 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     @available_if(offers_probabilities)
-    def predict_proba(self, X: Any) -> FloatArray | list[FloatArray]:
+    def predict_proba(
+        self, X: Any, return_std: bool = False
+    ) -> Probabilities | tuple[Probabilities, Probabilities]:
         """Predict class probabilities.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data to predict for.
+        return_std : bool, default=False
+            Whether to return how much the networks of an ensemble differ, too.
 
         Returns
         -------
         probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             Probability of each class, in the order of `classes_`, in the precision of the
-            fitted weights; with several targets an array for each one.
+            fitted weights; with several targets an array for each one. Of an ensemble it is the
+            mean of its members' probabilities.
+        probability_std : ndarray or list of the same shapes
+            The standard deviation of the members' probabilities, with `return_std` only.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` and there is a single network.
         """
-        if (temperature := fitted_temperature(self)) == 1.0:
+        if return_std:
+            return self._probabilities_with_spread(X)
+        if is_ensemble(self) or (temperature := fitted_temperature(self)) == 1.0:
             network, outputs = self._compute(X)
         else:
             network, raw = self._compute(X, without_links)
             outputs = probabilities_at(network, raw, temperature)
+        return self._as_probabilities(network, outputs)
+
+    def _as_probabilities(self, network: NetworkSpec, outputs: FloatArray) -> Probabilities:
+        """Return outputs with a column for each class, as an array for each target."""
         if len(network.heads) == 1:
             return both_columns(outputs)
         check_decodable(self, network)
         return probabilities_of_targets(self._label_binarizer, outputs)
+
+    def _probabilities_with_spread(self, X: Any) -> tuple[Probabilities, Probabilities]:
+        if not is_ensemble(self):
+            raise ValueError(
+                "return_std=True asks how much the networks of an ensemble differ, but there is a "
+                "single one. Fit with n_estimators above 1, or leave return_std out."
+            )
+        network, mean, variance = self._averaged(X, spreads=True)
+        assert variance is not None
+        spread = np.sqrt(variance).astype(mean.dtype)
+        if len(network.heads) == 1:
+            return both_columns(mean), deviations_of_classes(spread)
+        check_decodable(self, network)
+        parts = outputs_of_targets(all_of(self._label_binarizer), spread)
+        binarizers = all_of(self._label_binarizer)
+        deviations = [
+            np.zeros_like(part) if len(one.classes_) == 1 else deviations_of_classes(part)
+            for one, part in zip(binarizers, parts, strict=True)
+        ]
+        return self._as_probabilities(network, mean), deviations
 
     @available_if(offers_probabilities)
     def predict_log_proba(self, X: Any) -> FloatArray | list[FloatArray]:
@@ -803,7 +880,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         log_probability : ndarray of shape (n_samples, n_classes), or list of such arrays
             ``log(predict_proba(X))``; minus infinity where a probability is zero.
         """
-        probability = self.predict_proba(X)
+        probability: Any = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             if isinstance(probability, list):
                 return [np.log(part, out=part) for part in probability]
@@ -907,6 +984,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the accuracy, as `score` does."""
         correct = is_correct(self._label_binarizer, outputs, targets, threshold_of(network))
         return float(np.average(correct, weights=sample_weight))
+
+    def _final_outputs(self, trained: Trained, compute: Compute) -> FloatArray:
+        """Return probabilities at the fitted temperature, or scores."""
+        network = trained.network
+        if not has_probabilities(network) or (temperature := fitted_temperature(self)) == 1.0:
+            return compute(trained)
+        raw = compute(trained._replace(network=without_links(network)))
+        return probabilities_at(network, raw, temperature)
+
+    def _keep_out_of_bag(
+        self, outputs: FloatArray, known: npt.NDArray[np.bool_], targets: Targets
+    ) -> None:
+        network = self._network
+        of_known = targets.scored[known], outputs[known]
+        score = self._validation_score(network, *of_known, None) if known.any() else np.nan
+        self.oob_score_ = float(score)
+        if has_probabilities(network):
+            values: Any = self._as_probabilities(network, outputs)
+        else:
+            values = scores_of_targets(self._label_binarizer, outputs)
+        for part in values if isinstance(values, list) else [values]:
+            part[~known] = np.nan  # of a single class, too
+        self.oob_decision_function_ = values
 
     def _explained(self, network: NetworkSpec) -> Outputs:
         check_decodable(self, network)

@@ -159,7 +159,7 @@ def monotone_features(estimator: Any) -> npt.NDArray[np.int8] | None:
     given = estimator.monotonic_cst
     if given is None:
         return None
-    if not isinstance(given, dict) and np.ndim(given) != 1:
+    if not isinstance(given, dict) and (np.ndim(given) != 1 or np.asarray(given).dtype.names):
         raise ValueError(
             f"monotonic_cst must have one dimension, one number for each feature, but is "
             f"{shown(given)}."

@@ -65,6 +65,32 @@ def shown(value: Any) -> str:
     return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
+def is_ensemble(estimator: Any) -> bool:
+    """Whether several networks were fitted, whatever `n_estimators` is by now."""
+    return "estimators_" in vars(estimator)
+
+
+def refuse_ensemble(estimator: Any, what: str = "That") -> None:
+    """Refuse to do with several networks what can be done with one.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    what : str
+        What is asked for, as the subject of a sentence.
+
+    Raises
+    ------
+    ValueError
+        If it is an ensemble.
+    """
+    if is_ensemble(estimator):
+        raise ValueError(
+            f"{what} is for one network, but this {type(estimator).__name__} is an ensemble of "
+            "several. Ask one of them: its members are in estimators_, as estimators_[0]."
+        )
+
+
 def trained_network(estimator: Any) -> Trained:
     """Return the network of an estimator, with its parameters as they now are.
 
@@ -73,9 +99,10 @@ def trained_network(estimator: Any) -> Trained:
     NotFittedError
         If it has not been fitted.
     ValueError
-        If users have replaced attributes by what is no network.
+        If users have replaced attributes by what is no network, or there are several networks.
     """
     if not hasattr(estimator, "coefs_"):  # what it looks at takes longer than all that follows
+        refuse_ensemble(estimator)
         check_is_fitted(estimator)
     coefs, intercepts, units = check_layers(estimator)
     network = fitted_network(estimator, units)

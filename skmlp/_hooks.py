@@ -169,8 +169,9 @@ class WithCallbacks:
 
         Each epoch is a task named "epoch", each iteration of L-BFGS one named "lbfgs-iteration";
         `partial_fit` calls no hooks. A hook that asks to stop ends the fit as any other reason
-        would: with the best weights where `restore_best` says so. Needs scikit-learn 1.9 or later,
-        whose user guide tells of callbacks; ours are in `skmlp.callbacks`.
+        would: with the best weights where `restore_best` says so. Hooks are told of one network:
+        ``n_estimators`` above 1 is refused. Needs scikit-learn 1.9 or later, whose user guide tells
+        of callbacks; ours are in `skmlp.callbacks`.
 
         Parameters
         ----------

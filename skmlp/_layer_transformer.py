@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmlp._base import BaseMLP
 from skmlp._choices import same
-from skmlp._fitted import shown, trained_network
+from skmlp._fitted import refuse_ensemble, shown, trained_network
 from skmlp.network.parameters import FloatArray
 
 
@@ -104,7 +104,7 @@ class LayerTransformer(
             then.
         """
         check_layer_number(self.layer)
-        last_step(self.estimator)
+        check_is_one_network(last_step(self.estimator))
         if get_config()["enable_metadata_routing"]:
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         estimator = clone(self.estimator).fit(X, y, **fit_params)
@@ -172,6 +172,16 @@ class LayerTransformer(
         if same(getattr(self.estimator, "dtype", None), "auto"):
             tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def check_is_one_network(network: BaseMLP) -> None:
+    """Refuse an ensemble, fitted or to be fitted, whose networks have hidden units of their own."""
+    refuse_ensemble(network, "A layer of hidden units")
+    if network.n_estimators != 1 and not hasattr(network, "coefs_"):
+        raise ValueError(
+            f"estimator has n_estimators={network.n_estimators}, but layer is one of a single "
+            "network. Use n_estimators=1."
+        )
 
 
 def check_layer_number(layer: Any) -> None:

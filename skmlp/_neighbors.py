@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmlp._assembling import CLASSIFIER, NAMES, attributes_with, name_of, own
 from skmlp._choices import same
-from skmlp._fitted import Layers, check_layers, shown, trained_network
+from skmlp._fitted import Layers, check_layers, is_ensemble, shown, trained_network
 from skmlp._labels import check_one_binarizer
+from skmlp._members import members_of
 from skmlp._networks import attributes_of
 from skmlp._parameters import parameters_of
 from skmlp._patching import original
@@ -243,8 +244,14 @@ def numbers_in(state: dict[str, Any], name: str) -> list[float] | None:
 
 def made_for_sklearn(estimator: Any) -> Any:
     """Return what `to_sklearn` does."""
-    check_is_fitted(estimator, LAYERS)
     name = name_of(type(estimator))
+    if is_ensemble(estimator):
+        raise ValueError(
+            f"to_sklearn: scikit-learn's {name} is one network, but this estimator is an ensemble "
+            f"of {len(members_of(estimator))}. Use to_sklearn of one in estimators_, or put "
+            "several of these into scikit-learn's Voting estimators."
+        )
+    check_is_fitted(estimator, LAYERS)
     trained = trained_network(estimator)
     network = trained.network
     if lacking := what_sklearn_lacks(name, estimator, network):

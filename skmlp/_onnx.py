@@ -9,8 +9,8 @@ import numpy.typing as npt
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import trained_network
 from skmlp._labels import MULTILABEL, all_of
+from skmlp._members import networks_of
 from skmlp._onnx_formulas import (
     LINK_EXPRESSIONS,
     OPSET,
@@ -53,6 +53,8 @@ class InOnnx:
 
     def to_onnx(self, *, dtype: npt.DTypeLike = "float32") -> Any:
         """Return the fitted network as an ONNX model, which other programs predict with.
+
+        Of an ensemble all networks are in one graph, which puts out the means over them.
 
         Its input "X", of shape (n_samples, n_features), is of the type `dtype`. Outputs are shaped
         as the methods here return them. Of a regressor it is "prediction", as of `predict` (without
@@ -108,15 +110,16 @@ class InOnnx:
         ['low', 'high']
         """
         onnx = needed("onnx", "to_onnx", install=INSTALL)
-        trained = trained_network(self)
+        networks = networks_of(self)
         name = resolve_dtype(dtype)
         if name == "auto":
-            name = "float32" if trained.coefs[0].dtype == np.float32 else "float64"
+            are_single = (trained.coefs[0].dtype == np.float32 for _, trained in networks)
+            name = "float32" if all(are_single) else "float64"
         graph = ProtoGraph(onnx, name)
-        raw = raw_predictions(Value(graph, INPUT), trained)
+        computed = computed_from(Value(graph, INPUT), networks)
         write = write_classes if is_classifier(self) else write_prediction
-        write(graph, self, trained.network, raw)
-        return graph.model(type(self).__name__, trained.network.n_features)
+        write(graph, self, computed)
+        return graph.model(type(self).__name__, computed[0].network.n_features)
 
 
 class ProtoGraph(Graph):
@@ -166,6 +169,38 @@ class ProtoGraph(Graph):
 # What networks consist of
 
 
+class Computed(NamedTuple):
+    """A network in a graph: of an ensemble there are several.
+
+    Attributes
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    network : NetworkSpec
+    raw : Value
+        Its raw predictions.
+    """
+
+    estimator: Any
+    network: NetworkSpec
+    raw: Value
+
+
+def computed_from(X: Value, networks: Sequence[tuple[Any, Trained]]) -> list[Computed]:
+    """Return networks as they compute raw predictions for X."""
+    return [
+        Computed(estimator, trained.network, raw_predictions(X, trained))
+        for estimator, trained in networks
+    ]
+
+
+def mean_of(values: Sequence[Value]) -> Value:
+    """Return the mean of values; of one that itself."""
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total / float(len(values)) if len(values) > 1 else total
+
+
 def raw_predictions(X: Value, trained: Trained) -> Value:
     """Return the raw predictions of a network for X.
 
@@ -211,8 +246,13 @@ def shape_of_prediction(network: NetworkSpec) -> tuple[int, ...]:
     return (n_each,) if n_targets == 1 else (n_targets, n_each)
 
 
-def prediction_of(estimator: Any, network: NetworkSpec, raw: Value) -> Value:
+def prediction_of(computed: Sequence[Computed]) -> Value:
     """Return what a regressor predicts, with rows of the shape above."""
+    return mean_of([prediction_of_one(*one) for one in computed])
+
+
+def prediction_of_one(estimator: Any, network: NetworkSpec, raw: Value) -> Value:
+    """Return what one network predicts."""
     head, n_targets = network.head, network.target_columns
     values = LINK_EXPRESSIONS[head.link](raw, n_targets, head.units)
     n_each = head.units // n_targets if head.entry.has_any_number else 1
@@ -227,9 +267,10 @@ def prediction_of(estimator: Any, network: NetworkSpec, raw: Value) -> Value:
     return values
 
 
-def write_prediction(graph: ProtoGraph, estimator: Any, network: NetworkSpec, raw: Value) -> None:
+def write_prediction(graph: ProtoGraph, estimator: Any, computed: Sequence[Computed]) -> None:
     """Make the prediction of a regressor an output."""
-    values, shape = prediction_of(estimator, network, raw), shape_of_prediction(network)
+    network = computed[0].network
+    values, shape = prediction_of(computed), shape_of_prediction(network)
     if network.target_columns == 1 and not network.head.entry.has_any_number:
         values, shape = flat(values), ()
     graph.output(PREDICTION, values, shape)
@@ -260,28 +301,43 @@ class TargetOutputs(NamedTuple):
 
 
 def targets_of(
-    estimator: Any, network: NetworkSpec, raw: Value, classes: Sequence[npt.NDArray[Any]]
+    estimator: Any, computed: Sequence[Computed], classes: Sequence[npt.NDArray[Any]]
 ) -> list[TargetOutputs]:
     """Return what a classifier predicts of each target.
 
     Parameters
     ----------
+    estimator : MLPClassifier
+        Perhaps an ensemble of those that are computed.
+    computed : sequence of Computed
     classes : sequence of ndarray
         The labels of each target's classes, as they shall be put out.
     """
     binarizers = all_of(estimator._label_binarizer)
-    temperature = fitted_temperature(estimator)
+    network = computed[0].network
     targets, begin = [], 0
     for head, one, labels in zip(network.heads, binarizers, classes, strict=True):
         end = begin + head.units
-        own = raw if head.units == network.n_outputs else raw.columns(begin, end)
+        owns = [
+            raw if head.units == network.n_outputs else raw.columns(begin, end)
+            for _, _, raw in computed
+        ]
         begin = end
-        outputs = LINK_EXPRESSIONS[head.link](own, 1, head.units)
-        label = predicted_labels(outputs, one, labels, threshold_of(network))
+        link = LINK_EXPRESSIONS[head.link]
+        temperatures = [1.0] * len(owns)
+        if has_probabilities(network):
+            temperatures = [fitted_temperature(member) for member, _, _ in computed]
+        values = [
+            link(own if temperature == 1.0 else tempered(own, temperature), 1, head.units)
+            for own, temperature in zip(owns, temperatures, strict=True)
+        ]
+        outputs = mean_of(values)
+        # The label of one network is that of its scores before they are divided by anything.
+        is_as_is = len(owns) > 1 or temperatures[0] == 1.0
+        decided = outputs if is_as_is else link(owns[0], 1, head.units)
+        label = predicted_labels(decided, one, labels, threshold_of(network))
         scores, n_scores = outputs, head.units
         if has_probabilities(network):
-            if temperature != 1.0:
-                outputs = LINK_EXPRESSIONS[head.link](tempered(own, temperature), 1, head.units)
             is_only = len(binarizers) == 1
             scores, n_scores = probabilities(outputs, head.units, one, is_only=is_only)
         targets.append(TargetOutputs(label, scores, n_scores))
@@ -319,13 +375,14 @@ def probabilities(
     return (1.0 - outputs).beside(outputs), 2
 
 
-def write_classes(graph: ProtoGraph, estimator: Any, network: NetworkSpec, raw: Value) -> None:
+def write_classes(graph: ProtoGraph, estimator: Any, computed: Sequence[Computed]) -> None:
     """Make labels, and probabilities or scores, of a classifier outputs."""
+    network = computed[0].network
     check_is_fitted(estimator, "_label_binarizer")
     check_decodable(estimator, network)
     binarizer = estimator._label_binarizer
     classes = common_labels([one.classes_ for one in all_of(binarizer)])
-    targets = targets_of(estimator, network, raw, classes)
+    targets = targets_of(estimator, computed, classes)
     if len(targets) > 1:
         labels = targets[0].labels.beside(*(target.labels for target in targets[1:]))
         graph.output(LABEL, labels, (len(targets),), classes[0].dtype)

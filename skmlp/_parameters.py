@@ -854,6 +854,43 @@ PARAMETERS: dict[str, Parameter] = {
             is_added=True,
             estimators=("MLPRegressor",),
         ),
+        Parameter(
+            "n_estimators",
+            1,
+            "int",
+            [Interval(Integral, 1, None, closed="left")],
+            "Number of networks",
+            synonyms=(
+                Synonyms(
+                    "n_models num_models n_networks num_networks n_members ensemble_size "
+                    "n_ensemble n_ens num_estimators",
+                    "Above 1 it makes an ensemble.",
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "bootstrap",
+            False,
+            "bool",
+            ["boolean"],
+            "Whether each network of an ensemble is trained on as many samples as there are, drawn "
+            "with replacement",
+            applies_to=(not_with("n_estimators", 1),),
+            synonyms=(Synonyms("bagging bootstrap_samples use_bootstrap"),),
+            is_added=True,
+        ),
+        Parameter(
+            "oob_score",
+            False,
+            "bool",
+            ["boolean"],
+            "Whether to predict each sample by the networks that were not trained on it, and to "
+            "score that",
+            applies_to=(not_with("n_estimators", 1),),
+            synonyms=(Synonyms("oob out_of_bag compute_oob"),),
+            is_added=True,
+        ),
     )
 }
 

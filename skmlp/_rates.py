@@ -187,6 +187,7 @@ def find_learning_rate(
     trial: Any = clone(network)
     trial.set_params(learning_rate="constant", warm_start=False, device="cpu", precision=None)
     trial.set_params(dropout_schedule=None, weight_decay_schedule=None, verbose=False)
+    trial.set_params(n_estimators=1, bootstrap=False, oob_score=False)
     trial.set_callbacks()  # which a clone shares with the original
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, X)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from skmlp._choices import same
+from skmlp._fitted import is_ensemble
 from skmlp._held_out import LOSS
+from skmlp._members import lacking
 from skmlp._validation import monitors_of
 from skmlp.training.history import SECONDS, Column, extended, filled, table
 from skmlp.training.lbfgs import LbfgsResult
@@ -74,6 +76,8 @@ class Recording:
     @property
     def history_(self) -> dict[str, list[Any]]:
         """What the fit recorded: lists of equal length, with one entry for each epoch."""
+        if is_ensemble(self):
+            raise AttributeError(lacking(self, "history_"))
         if "_history" not in vars(self):
             raise AttributeError(
                 f"{type(self).__name__} has no history_: it is not fitted yet. Call fit first."

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
 from skmlp._base import BaseMLP, stochastic_only
+from skmlp._ensembles import Compute
 from skmlp._explained import Outputs, predictions_of
+from skmlp._fitted import is_ensemble
 from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
 from skmlp._parameters import constraints_of
@@ -34,6 +36,7 @@ from skmlp._vocabulary import answers_keywords
 from skmlp.losses import needs_positive, regression_head
 from skmlp.network.losses import CUSTOM_LOSSES
 from skmlp.network.parameters import FloatArray
+from skmlp.network.parts import Trained
 from skmlp.network.specs import HeadSpec, NetworkSpec
 
 
@@ -348,6 +351,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         losses are then those of scaled targets. Fits that go on from an earlier one, by
         `partial_fit` or `warm_start`, scale as the first one did. Not for losses that need y to
         be positive.
+    n_estimators : int, default=1
+        Number of networks. Above 1, the fitted model is an ensemble: as many networks, whose seeds
+        are drawn by `random_state`, are trained as one run and are in `estimators_`; predictions
+        are the means of theirs. See ``docs/guide/ensembles.md``, also for what becomes of the
+        other parameters and attributes.
+    bootstrap : bool, default=False
+        Whether each network of an ensemble is trained on as many samples as there are, drawn with
+        replacement. No effect with ``n_estimators=1``.
+    oob_score : bool, default=False
+        Whether to predict each sample by the networks that were not trained on it, and to score
+        that, without weights. Needs `bootstrap`. No effect with ``n_estimators=1``.
 
     Attributes
     ----------
@@ -406,6 +420,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Where the last fit was computed.
     device_reason_ : str
         Why it was computed there.
+    estimators_ : list of MLPRegressor
+        The networks of an ensemble, each an estimator of its own with ``n_estimators=1`` and its
+        seed as `random_state`. An ensemble's `n_iter_` is the largest of theirs and its `loss_` the
+        mean; what else tells of one network, such as `coefs_` and `loss_curve_`, only they have.
+    estimators_samples_ : sequence of ndarray
+        The numbers of the rows that each of them was trained on. Files do not keep it.
+    oob_score_ : float
+        With `oob_score` only: what `score` gives for the predictions that are in `oob_prediction_`.
+    oob_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        With `oob_score` only: what `predict` gives for the training samples, of those networks that
+        were not trained on a sample. NaN where there is none, and for samples that `early_stopping`
+        held out.
 
     See Also
     --------
@@ -514,6 +540,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         monitor: str | Sequence[str] | None = None,
         ema_decay: float | None = None,
         y_scale: str | None = None,
+        n_estimators: int = 1,
+        bootstrap: bool = False,
+        oob_score: bool = False,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -565,6 +594,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             max_time=max_time,
             monitor=monitor,
             ema_decay=ema_decay,
+            n_estimators=n_estimators,
+            bootstrap=bootstrap,
+            oob_score=oob_score,
         )
         self.loss = loss
         self.y_scale = y_scale
@@ -614,7 +646,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             if the one that wrote it had not ended: bit by bit, with the same parameters and data.
             Only `n_jobs`, `verbose`, `warm_start`, `max_time` and, if no schedule counts by it,
             `max_iter` may be others. If there is no file yet, the fit starts from the beginning and
-            says so. Not with ``solver='lbfgs'``.
+            says so. Not with ``solver='lbfgs'`` or ``n_estimators`` above 1.
 
         Returns
         -------
@@ -665,52 +697,70 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Data to predict for.
         return_std : bool, default=False
-            Whether to return the standard deviations too, of a network that was fitted with
-            ``loss='gaussian_nll'`` or 'laplace_nll'.
+            Whether to return standard deviations too: of an ensemble, or of a network that was
+            fitted with ``loss='gaussian_nll'`` or 'laplace_nll'.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in the precision of the fitted weights: the means of a distribution.
             With several quantiles there is one more axis, (n_samples, n_quantiles) or (n_samples,
-            n_targets, n_quantiles), along which they do not decrease.
+            n_targets, n_quantiles), along which they do not decrease. Of an ensemble they are the
+            means of its members' predictions.
         y_std : ndarray of the same shape
-            Standard deviations, with `return_std` only. They are those of the noise in y, as the
-            network has learned it, and do not tell how sure the means are.
+            Standard deviations, with `return_std` only. Those of a single network are those of the
+            noise in y, as it has learned it, and do not tell how sure the means are. Of an ensemble
+            they tell how much its members' predictions differ; where these have deviations
+            themselves, they are those of all members' distributions mixed in equal parts: the
+            variance is the mean of the members' variances plus the variance of their means.
 
         Raises
         ------
         ValueError
-            If `return_std` and the loss was another one.
+            If `return_std`, and there is one network whose loss was another one.
         """
+        if return_std and is_ensemble(self):
+            return self._with_spread(X)
         network, outputs = self._compute(X)
-        scaling = fitted_scaling(self, network)
+        scaling = None if is_ensemble(self) else fitted_scaling(self, network)
         n_targets = network.target_columns
         head = network.head
         is_plain = outputs.shape[1] == n_targets and head.link != "increasing"
         if is_plain and scaling is None and not return_std:
             return outputs.ravel() if n_targets == 1 else outputs
-        has_deviations = head.entry.link.units_per_target == 2
+        has_deviations = predicts_deviations(network)
         if return_std and not has_deviations:
             raise ValueError(
                 f"return_std={return_std!r} asks for standard deviations, but this network was "
                 f"fitted with loss={shown_loss(head)} and has none. Fit with "
-                "loss='gaussian_nll', or leave return_std out."
+                "loss='gaussian_nll', or with n_estimators above 1, or leave return_std out."
             )
         # The first output of every target, the second of every target, and so on.
         blocks = outputs.reshape(len(outputs), -1, n_targets)
         means = blocks[:, :1] if has_deviations else blocks
         if scaling is not None:
             means = scaling.undone(means)
-        if head.entry.has_any_number:
-            values = np.ascontiguousarray(means.swapaxes(1, 2))
-            return values[:, 0] if n_targets == 1 else values
-        shape = len(outputs) if n_targets == 1 else (len(outputs), n_targets)
-        values = np.ascontiguousarray(means).reshape(shape)
+        values = shaped(network, means)
         if not return_std:
             return values
-        deviations = blocks[:, 1] if scaling is None else scaling.stretched(blocks[:, 1])
-        return values, np.ascontiguousarray(deviations).reshape(shape)
+        deviations = blocks[:, 1:] if scaling is None else scaling.stretched(blocks[:, 1:])
+        return values, shaped(network, deviations)
+
+    def _with_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:
+        """Return the means over an ensemble, and standard deviations, by the law of total variance.
+
+        The mixture of distributions with means `m` and standard deviations `s` has the variance
+        ``mean(s ** 2) + var(m)``, where ``mean(s ** 2)`` is ``mean(s) ** 2 + var(s)``.
+        """
+        network, outputs, variances = self._averaged(X, spreads=True)
+        assert variances is not None
+        shape = len(outputs), -1, network.target_columns
+        means, spread = outputs.reshape(shape), variances.reshape(shape)
+        if predicts_deviations(network):
+            noise = means[:, 1:].astype(np.float64) ** 2 + spread[:, 1:]
+            means, spread = means[:, :1], spread[:, :1] + noise
+        deviations = np.sqrt(spread).astype(means.dtype)
+        return shaped(network, means), shaped(network, deviations)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return how well y is predicted: R2, averaged over the targets.
@@ -821,6 +871,30 @@ class MLPRegressor(RegressorMixin, BaseMLP):
                 score = r_squared(targets, values, sample_weight)
         return score if np.isfinite(score) else float("nan")
 
+    def _final_outputs(self, trained: Trained, compute: Compute) -> FloatArray:
+        """Return predictions, and deviations if there are any, in units of y."""
+        network, outputs = trained.network, compute(trained)
+        scaling = fitted_scaling(self, network)
+        if scaling is None:
+            return outputs
+        blocks = outputs.reshape(len(outputs), -1, network.target_columns)
+        n_means = 1 if predicts_deviations(network) else blocks.shape[1]
+        values, deviations = blocks[:, :n_means], blocks[:, n_means:]
+        parts = scaling.undone(values), scaling.stretched(deviations)
+        return np.concatenate(parts, axis=1).reshape(outputs.shape)
+
+    def _keep_out_of_bag(
+        self, outputs: FloatArray, known: npt.NDArray[np.bool_], targets: Targets
+    ) -> None:
+        network, n_samples = self._network, len(outputs)
+        of_known = targets.y.reshape(n_samples, -1)[known], outputs[known]
+        score = self._validation_score(network, *of_known, None) if known.any() else np.nan
+        self.oob_score_ = float(score)
+        blocks = outputs.reshape(n_samples, -1, network.target_columns)
+        self.oob_prediction_ = shaped(
+            network, blocks[:, :1] if predicts_deviations(network) else blocks
+        )
+
     def _explained(self, network: NetworkSpec) -> Outputs:
         return predictions_of(network, fitted_scaling(self, network))
 
@@ -828,6 +902,28 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = needs_positive(self.loss)
         return tags
+
+
+def predicts_deviations(network: NetworkSpec) -> bool:
+    """Whether there is a standard deviation beside each mean."""
+    return network.head.entry.link.units_per_target == 2
+
+
+def shaped(network: NetworkSpec, blocks: FloatArray) -> FloatArray:
+    """Return predictions as users take them.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+    blocks : ndarray of shape (n_samples, n_each, n_targets)
+        As many for each target as there are quantiles, else one.
+    """
+    n_targets = network.target_columns
+    if network.head.entry.has_any_number:
+        values = np.ascontiguousarray(blocks.swapaxes(1, 2))
+        return values[:, 0] if n_targets == 1 else values
+    shape = len(blocks) if n_targets == 1 else (len(blocks), n_targets)
+    return np.ascontiguousarray(blocks).reshape(shape)
 
 
 def shown_loss(head: HeadSpec) -> str:

@@ -28,6 +28,7 @@ from skmlp.training.ordering import (
     RowOrder,
     copy_of,
     fingerprint,
+    seeded,
 )
 from skmlp.training.schedules import Schedule
 from skmlp.training.state import TrainerState, UnderWay
@@ -108,7 +109,9 @@ class Resuming:
 
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool, X: Any) -> Start:
         if not resumes:
-            random_state = check_random_state(self.random_state)
+            given = self.random_state
+            is_seed = isinstance(given, Integral)
+            random_state = seeded(given) if is_seed else check_random_state(given)
             parameters = initial_parameters(
                 self.init, network, random_state, dtype, last_activation(self.activation), X
             )

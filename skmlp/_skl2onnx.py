@@ -14,13 +14,13 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skmlp._assembling import NAMES, own
-from skmlp._fitted import trained_network
 from skmlp._labels import MULTILABEL, all_of, has_several_targets
+from skmlp._members import networks_of
 from skmlp._onnx import (
     common_labels,
+    computed_from,
     flat,
     prediction_of,
-    raw_predictions,
     shape_of_prediction,
     targets_of,
 )
@@ -179,7 +179,7 @@ def shape_of_outputs(operator: Any) -> None:
     part_of_skl2onnx("common.utils").check_input_and_output_numbers(operator, input_count_range=1)
     types = part_of_skl2onnx("common.data_types")
     floats = type(types.guess_tensor_type(variable.type))
-    n_rows, network = variable.get_first_dimension(), trained_network(model).network
+    n_rows, network = variable.get_first_dimension(), networks_of(model)[0][1].network
     if not is_classifier(model):
         operator.outputs[0].type = floats([n_rows, *shape_of_prediction(network)])
         return
@@ -219,12 +219,12 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     X = Value(graph, variable.full_name)
     if not isinstance(variable.type, types.FloatTensorType | types.DoubleTensorType):
         X = X.cast(dtype)
-    trained = trained_network(model)
-    network, raw = trained.network, raw_predictions(X, trained)
+    computed = computed_from(X, networks_of(model))
+    network = computed[0].network
     if not is_classifier(model):
-        graph.output(operator.outputs[0], prediction_of(model, network, raw))
+        graph.output(operator.outputs[0], prediction_of(computed))
         return
-    targets = targets_of(model, network, raw, labels_of(model, scope))
+    targets = targets_of(model, computed, labels_of(model, scope))
     scores = [target.scores for target in targets]
     if not has_probabilities(network):  # a column for each class
         binarizers = all_of(model._label_binarizer)

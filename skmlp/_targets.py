@@ -1,5 +1,6 @@
 """Targets as the engines take them, and predictions as users take them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,7 +159,9 @@ def scores_of_targets(binarizer: Binarizer, outputs: FloatArray) -> Any:
     return outputs.ravel() if binarizer.y_type_ == "binary" else outputs
 
 
-def outputs_of_targets(binarizers: list["LabelBinarizer"], outputs: FloatArray) -> list[FloatArray]:
+def outputs_of_targets(
+    binarizers: Sequence["LabelBinarizer"], outputs: FloatArray
+) -> list[FloatArray]:
     """Return the outputs of each target."""
     ends = np.cumsum([n_outputs(one) for one in binarizers])
     return np.split(outputs, ends[:-1], axis=1)
@@ -185,6 +188,11 @@ def both_columns(outputs: FloatArray) -> FloatArray:
     probability[:, 1] = outputs[:, 0]
     probability[:, 0] = 1 - outputs[:, 0]
     return probability
+
+
+def deviations_of_classes(deviations: FloatArray) -> FloatArray:
+    """Return a column for each class, of which two have the same deviation."""
+    return deviations if deviations.shape[1] > 1 else np.repeat(deviations, 2, axis=1)
 
 
 def decode_labels(binarizer: Binarizer, outputs: FloatArray, threshold: float = 0.5) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from skmlp._fitted import as_trained
+from skmlp._fitted import as_trained, refuse_ensemble
 from skmlp._optional import needed
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
 from skmlp.network.normalization import EPSILON, MOMENTUM
@@ -120,6 +120,7 @@ class InTorch:
           (2): Linear(in_features=5, out_features=1, bias=True)
         )
         """
+        refuse_ensemble(self, "to_torch")
         torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
         network, coefs, intercepts, extras = as_trained(self)

@@ -223,8 +223,10 @@ def check_precision(precision: str | None, device: str, dtype: str) -> None:
         )
 
 
-def check_memory(network: NetworkSpec, n_vectors: int, dtype: npt.DTypeLike) -> None:
-    """Refuse a network whose parameters cannot fit into this machine's memory.
+def check_memory(
+    network: NetworkSpec, n_vectors: int, dtype: npt.DTypeLike, n_networks: int = 1
+) -> None:
+    """Refuse networks whose parameters cannot fit into this machine's memory.
 
     Raises
     ------
@@ -236,11 +238,13 @@ def check_memory(network: NetworkSpec, n_vectors: int, dtype: npt.DTypeLike) -> 
     except (AttributeError, ValueError, OSError):  # not offered by this operating system
         return
     needed = layout_of(network).size * np.dtype(dtype).itemsize * n_vectors
-    if needed > available:
+    if needed * n_networks > available:
+        several = "" if n_networks == 1 else f", times n_estimators={n_networks}"
         raise MemoryError(
             f"A network with layers {network.layer_units} needs {needed / 2**30:.1f} GiB for its "
-            f"parameters and optimizer state, but this machine has {available / 2**30:.1f} GiB. "
-            "Use smaller hidden_layer_sizes, fewer features, or dtype='float32'."
+            f"parameters and optimizer state{several}, but this machine has "
+            f"{available / 2**30:.1f} GiB. Use smaller hidden_layer_sizes, fewer features"
+            f"{'' if n_networks == 1 else ', fewer networks'}, or dtype='float32'."
         )
 
 

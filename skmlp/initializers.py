@@ -373,6 +373,11 @@ def weights_of(model: Any) -> Weights:
     ValueError
         If it is not fitted, or holds something else than numbers.
     """
+    if "estimators_" in getattr(model, "__dict__", ()) and not isinstance(model, type):
+        raise ValueError(
+            "From needs one fitted network, but got an ensemble of several. Give one of its "
+            "members, such as estimators_[0]."
+        )
     if isinstance(model, type) or not (hasattr(model, "coefs_") and hasattr(model, "intercepts_")):
         raise ValueError(
             f"From needs a fitted network, which has coefs_ and intercepts_, but got {model!r}. "

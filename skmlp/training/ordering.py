@@ -238,6 +238,14 @@ def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
     return copied
 
 
+def seeded(seed: Any) -> np.random.RandomState:
+    """Return what ``numpy.random.RandomState(seed)`` does for a whole number, in less time."""
+    no_seed: Any = _NoSeed()
+    generator = np.random.RandomState(np.random.MT19937(no_seed))
+    generator.seed(int(seed))
+    return generator
+
+
 def generator_at(state: Any) -> np.random.RandomState:
     """Return a generator that stands where `RandomState.get_state` of another one was asked.
 
