@@ -285,7 +285,7 @@ def test_replayed_graph_equals_launches(device, monkeypatch):
 
 def test_short_calls_equal_long_ones(monkeypatch, path):
     expected = results(make_engine(path=path))
-    monkeypatch.setattr("skmlp.engines.cuda.engine.SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("skmlp.engines.cuda.run.SECONDS_PER_CALL", 0.0)
     checks.assert_same_results(results(make_engine(path=path)), expected)
 
 

@@ -58,6 +58,11 @@ class Pool:
             self._busy -= count
 
     @property
+    def busy(self) -> int:
+        """How many fits are under way, or calls of workers, which may be about to fit."""
+        return self._busy
+
+    @property
     def is_busy(self) -> bool:
         return self._busy > 0
 
