@@ -28,6 +28,7 @@ from skmlp import MLPClassifier
 from skmlp.engines.base import EpochPlan
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cuda.discovery import discover
+from skmlp.engines.pools import Pool, belonging_to
 from skmlp.network.parameters import layout_of
 
 pytestmark = pytest.mark.gpu
@@ -285,7 +286,7 @@ def test_replayed_graph_equals_launches(device, monkeypatch):
 
 def test_short_calls_equal_long_ones(monkeypatch, path):
     expected = results(make_engine(path=path))
-    monkeypatch.setattr("skmlp.engines.cuda.engine.SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("skmlp.engines.cuda.run.SECONDS_PER_CALL", 0.0)
     checks.assert_same_results(results(make_engine(path=path)), expected)
 
 
@@ -297,6 +298,27 @@ def test_fits_from_several_threads(path):
         fits += [pool.submit(results, shared, dtype) for dtype in DTYPES]
         for i, fit in enumerate(fits):
             checks.assert_same_results(fit.result(timeout=120), expected[i % 2])
+
+
+def test_fits_of_a_pool_are_the_same_but_for_rounding(path):
+    """Their tasks are grouped with those of other threads, as they come."""
+    tasks, plans = checks.varied_tasks(make_engine(path=path))
+    expected = results(make_engine(path=path))
+    pool = Pool(4)
+
+    def fused(_):
+        with belonging_to(pool), pool.working(), make_engine(path=path).start(tasks) as run:
+            fits = run.advance(plans)
+            losses = [None if fit is None else fit.losses for fit in fits]
+            return losses, [run.parameters(i) for i in range(len(tasks))]
+
+    with ThreadPoolExecutor(4) as threads:
+        for losses, parameters in threads.map(fused, range(8), timeout=120):
+            for own, alone in zip(losses, expected[0], strict=True):
+                assert (own is None) == (alone is None)
+                assert own is None or checks.relative_error(own, alone) < 1e-9
+            for own, alone in zip(parameters, expected[1], strict=True):
+                assert checks.relative_error(own, alone) < 1e-9
 
 
 # --- Memory and processes ---

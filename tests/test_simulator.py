@@ -12,6 +12,7 @@ CHOSEN = {
     "test_device_cuda": "",
     "test_tensor": "",
     "test_fits": "paths_agree or unlike_fits",
+    "test_fusion": "",
     "test_programs": "share_their_launches",
     "test_full_blocks": "sizes or small-float64",
 }

@@ -67,7 +67,7 @@ class Pool:
 
     @property
     def busy(self) -> int:
-        """How many fits are under way."""
+        """How many fits are under way, or calls of workers, which may be about to fit."""
         return len(self._under_way)
 
     def share(self, wanted: int, own: int = 1) -> int:

@@ -150,10 +150,10 @@ def test_the_same_memory_is_sent_once():
     assert engine.load(X, targets, None, NETWORK, "float32").matrix is not first.matrix
     del other
     gc.collect()
-    assert len(data._matrices) == 1
+    assert len(data._sent) == 1
     del first, second
     gc.collect()
-    assert len(data._matrices) == 0
+    assert len(data._sent) == 0
 
 
 def test_chunks_on_their_way_to_the_device(monkeypatch):

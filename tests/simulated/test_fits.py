@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmlp.engines.base import EpochPlan, KeyedOrders
-from skmlp.engines.cuda import batched, engine, kernels, paths, resident, tables
+from skmlp.engines.cuda import batched, kernels, paths, resident, tables
+from skmlp.engines.cuda import run as runs
 from skmlp.engines.cuda.batched import BatchedGroup
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.paths import BY_ESTIMATE, PathPolicy
@@ -356,7 +357,7 @@ def test_calls_of_any_number_of_steps(path, steps, monkeypatch):
     """Python may take over after any step, in the middle of an epoch, and also of a graph."""
     problem = make_problem(NETWORK, 29)
     expected = run_epochs(make_engine(path), NETWORK, problem, batch_size=4)
-    monkeypatch.setattr(engine, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(runs, "SECONDS_PER_CALL", 0.0)
     monkeypatch.setattr(PATHS[path], "steps_per_call", steps)
     actual = run_epochs(make_engine(path), NETWORK, problem, batch_size=4)
     assert_same_run(actual, expected)
@@ -365,7 +366,7 @@ def test_calls_of_any_number_of_steps(path, steps, monkeypatch):
 def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
     """Learned from whole calls only: plans that end early do not say how long more would take."""
     clock = iter(range(10**6))
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: 0.001 * next(clock))
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: 0.001 * next(clock))
     problem = make_problem(NETWORK, 8)
     compute = make_engine(path)
     run = compute.start([make_task(compute, NETWORK, problem, batch_size=4)])
@@ -375,7 +376,7 @@ def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
     assert group.steps_per_call == PATHS[path].steps_per_call
     run.advance([make_plan(8, 10)])  # its first call takes a millisecond
     assert group.steps_per_call == 8 * PATHS[path].steps_per_call
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: 10.0 * next(clock))
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: 10.0 * next(clock))
     run.advance([make_plan(8, 1)])
     assert group.steps_per_call == 1
 
@@ -384,7 +385,7 @@ def test_a_call_is_as_long_as_python_may_wait(path, monkeypatch):
 def test_an_interrupted_call_leaves_whole_steps(path, monkeypatch):
     problem = make_problem(NETWORK, 29)
     group = PATHS[path]
-    monkeypatch.setattr(engine, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(runs, "SECONDS_PER_CALL", 0.0)
     monkeypatch.setattr(group, "steps_per_call", 1)
     run_steps, calls = group.run_steps, []
 

@@ -339,8 +339,14 @@ class LaunchedGroup(FitGroup):
             batch.group,
         )
 
-    def begin(self) -> None:
-        """Choose the first batches of the plans that were accepted."""
+    def _settle(self, i: int, task: FitTask) -> None:
+        size, state = self.layout.size, self.batch.group.state
+        self.batch.parameters.write(self.layout.pack(task.parameters, self.dtype), i * size)
+        vectors = np.asarray(task.optimizer_state.vectors)
+        self.state.write(self.layout.pack(vectors, self.dtype).reshape(-1), i * state)
+
+    def _begin(self) -> None:
+        """Choose the next batch of every plan, again that of those under way."""
         self.runtime.launch(
             step_kernel("begin"),
             (self.batch.n_models, 1, 1),

@@ -1,7 +1,8 @@
 """Fits that are launched together: their tables on the device, and what all groups do alike."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from skmlp.engines.cuda.runtime import DeviceArray, Runtime
 from skmlp.engines.cuda.vocabulary import optimizer_code
 from skmlp.network.parameters import FloatArray
 from skmlp.network.permutation import bits_for
+
+# Where some plans are nearly done, a launch has so many steps at least.
+FEWEST_STEPS = 8
 
 
 class Room:
@@ -41,8 +45,48 @@ class Room:
             self.exchanges += 1
 
 
+class Pile:
+    """Arrays that are to lie one behind the other in a room."""
+
+    def __init__(self) -> None:
+        self._arrays: list[npt.NDArray[Any]] = []
+        self._size = 0
+
+    def put(self, values: npt.NDArray[Any]) -> int:
+        """Add an array and return where it begins."""
+        start = self._size
+        self._arrays.append(values.reshape(-1))
+        self._size += values.size
+        return start
+
+    def write_to(self, room: Room) -> None:
+        if self._arrays:
+            room.write(np.concatenate(self._arrays))
+
+
+@dataclass
+class PlanUnderWay:
+    """A plan that a group carries out.
+
+    Attributes
+    ----------
+    plan : EpochPlan
+    steps : int
+        Those that are left.
+    seconds : float
+        How long it has been computed.
+    """
+
+    plan: EpochPlan
+    steps: int
+    seconds: float = 0.0
+
+
 class FitGroup(ABC):
     """Fits on one data set that advance together.
+
+    A fit's plan may begin, and end, between any two launches, wherever the others stand; fits
+    without one are passed over by the kernels. Who has left makes room for another one like it.
 
     Parameters
     ----------
@@ -51,6 +95,10 @@ class FitGroup(ABC):
 
     Attributes
     ----------
+    under_way : dict
+        The plans that are carried out, by their members' places.
+    vacant : set of int
+        Places of members that have left.
     steps_per_call : int
         Steps that take about as long as Python may wait, as far as is known.
     knows_optimizers : bool
@@ -65,21 +113,25 @@ class FitGroup(ABC):
         self.tasks = list(tasks)
         self.data: CudaData = tasks[0].data
         self.dtype = self.data.dtype
-        self._integers = np.zeros((len(tasks), tables.N_INTEGERS), dtype=np.int64)
-        self._doubles = np.zeros((len(tasks), tables.N_DOUBLES))
+        integers = np.zeros((len(tasks), tables.N_INTEGERS), dtype=np.int64)
+        doubles = np.zeros((len(tasks), tables.N_DOUBLES))
         for i, task in enumerate(self.tasks):
-            self._describe(i, task)
-        self.numbers = runtime.upload(self._integers)
-        self.doubles = runtime.upload(self._doubles)
+            self._describe(task, integers[i], doubles[i])
+        self.numbers = runtime.upload(integers)
+        self.doubles = runtime.upload(doubles)
         self.orders = Room(runtime, np.int32)
         self.subset = Room(runtime, np.int32)
         self.rates = Room(runtime, np.float64)
         self.losses = Room(runtime, np.float64)
+        self.under_way: dict[int, PlanUnderWay] = {}
+        self.vacant: set[int] = set()
+        # Whether somebody's plan was called off since the last launch.
+        self._is_outdated = False
         self._subset_starts: dict[int, int] = {}
         self._subset_rows: list[Any] = []
 
-    def _describe(self, i: int, task: FitTask) -> None:
-        integers, doubles = self._integers[i], self._doubles[i]
+    def _describe(self, task: FitTask, integers: Any, doubles: Any) -> None:
+        """Write down a task in its rows of the tables, which hold zeros."""
         integers[tables.BATCH_SIZE] = task.batch_size
         integers[tables.STEP] = task.optimizer_state.step
         integers[tables.SEED] = task.seed
@@ -93,37 +145,65 @@ class FitGroup(ABC):
         else:
             integers[tables.OPTIMIZER] = -1
 
-    # What a plan asks for
+    # Who belongs to it
 
-    def accept(self, plans: Sequence[EpochPlan | None]) -> int:
-        """Write down one plan per task; return how many steps the longest one takes."""
-        for task, plan in zip(self.tasks, plans, strict=True):
-            if plan is not None:
-                plan.check_rates(task.batch_size)
-        integers = self.numbers.read().reshape(self._integers.shape)
-        orders: list[Any] = []
-        rates: list[Any] = []
-        n_orders = n_rates = n_losses = n_steps = 0
-        drawn = [plan.orders for plan in plans if plan is not None]
-        self._send_subsets([keyed.rows for keyed in drawn if isinstance(keyed, KeyedOrders)])
-        for i, plan in enumerate(plans):
-            own = integers[i]
-            own[tables.EPOCH] = own[tables.START] = own[tables.BATCH_ROWS] = 0
-            own[tables.N_EPOCHS] = 0
-            if plan is None:
-                continue
+    def leave(self, i: int) -> None:
+        """Let a member go; what it has not done of its plan is not done."""
+        self.call_off(i)
+        self.vacant.add(i)
+
+    def adopt(self, i: int, task: FitTask) -> None:
+        """Give the place of a member that has left to another fit of the same shape."""
+        integers = np.zeros(tables.N_INTEGERS, dtype=np.int64)
+        doubles = np.zeros(tables.N_DOUBLES)
+        self._describe(task, integers, doubles)
+        self.numbers.write(integers, i * tables.N_INTEGERS)
+        self.doubles.write(doubles, i * tables.N_DOUBLES)
+        self._settle(i, task)
+        self.tasks[i] = task
+        self.vacant.discard(i)
+
+    # What plans ask for
+
+    def begin_plans(self, plans: Mapping[int, EpochPlan]) -> None:
+        """Let the next launch begin plans of some members, and go on with those under way."""
+        if not plans and not self._is_outdated:
+            return
+        integers = self._read_numbers()
+        doubles = self.doubles.read().reshape(-1, tables.N_DOUBLES)
+        losses = self.losses.array.read()
+        kept = {
+            i: losses[integers[i, tables.LOSSES] :][: 2 * going.plan.orders.shape[0]]
+            for i, going in self.under_way.items()
+            if i not in plans
+        }
+        for i, plan in plans.items():
             n_epochs, n_rows = plan.orders.shape
-            own[tables.N_EPOCHS], own[tables.N_ROWS] = n_epochs, n_rows
-            own[tables.LOSSES] = n_losses
-            n_losses += 2 * n_epochs
-            n_steps = max(n_steps, n_epochs * -(-n_rows // self.tasks[i].batch_size))
-            self._doubles[i, tables.LEARNING_RATE] = plan.learning_rate
-            own[tables.RATES] = -1
-            if plan.rates is not None:
-                own[tables.RATES] = n_rates
-                rates.append(plan.rates.reshape(-1))
-                n_rates += rates[-1].size
-            self._doubles[i, [tables.TOTAL, tables.COUNTED]] = 0.0
+            steps = n_epochs * -(-n_rows // self.tasks[i].batch_size)
+            self.under_way[i] = PlanUnderWay(plan, steps)
+            integers[i, [tables.EPOCH, tables.START, tables.BATCH_ROWS]] = 0
+            integers[i, [tables.N_EPOCHS, tables.N_ROWS]] = n_epochs, n_rows
+            doubles[i, tables.LEARNING_RATE] = plan.learning_rate
+            doubles[i, [tables.TOTAL, tables.COUNTED]] = 0.0
+        idle = [i for i in range(len(self.tasks)) if i not in self.under_way]
+        for column in (tables.N_EPOCHS, tables.EPOCH, tables.START, tables.BATCH_ROWS):
+            integers[idle, column] = 0
+        self._place_plans(integers, kept)
+        self.doubles.write(doubles)
+        self.numbers.write(integers)
+        self._is_outdated = False
+        self._begin()
+
+    def _place_plans(self, integers: Any, kept: Mapping[int, Any]) -> None:
+        """Send what plans under way consist of; whatever has been sent before may move."""
+        drawn = [going.plan.orders for going in self.under_way.values()]
+        self._send_subsets([keyed.rows for keyed in drawn if isinstance(keyed, KeyedOrders)])
+        orders, rates, losses = Pile(), Pile(), Pile()
+        for i, going in self.under_way.items():
+            own, plan = integers[i], going.plan
+            n_epochs, n_rows = plan.orders.shape
+            own[tables.LOSSES] = losses.put(kept[i] if i in kept else np.zeros(2 * n_epochs))
+            own[tables.RATES] = -1 if plan.rates is None else rates.put(plan.rates)
             if isinstance(plan.orders, KeyedOrders):
                 own[tables.ORDERS] = -1
                 own[tables.SUBSET] = self._subset_starts[id(plan.orders.rows)]
@@ -131,50 +211,65 @@ class FitGroup(ABC):
                 own[tables.FIRST_EPOCH] = plan.orders.first_epoch
                 own[tables.ORDER_BITS] = bits_for(n_rows)
             else:
-                own[tables.ORDERS] = n_orders
-                orders.append(np.asarray(plan.orders).reshape(-1))
-                n_orders += orders[-1].size
-        if orders:
-            self.orders.write(np.concatenate(orders))
-        if rates:
-            self.rates.write(np.concatenate(rates))
-        self.losses.reserve(n_losses)
-        self.losses.array.fill_with_zeros()
-        self.numbers.write(integers)
-        self.doubles.write(self._doubles)
-        return n_steps
+                own[tables.ORDERS] = orders.put(np.asarray(plan.orders))
+        for pile, room in ((orders, self.orders), (rates, self.rates), (losses, self.losses)):
+            pile.write_to(room)
 
     def _send_subsets(self, subsets: Sequence[Any]) -> None:
         """Send the row numbers to draw from, unless the same arrays were sent before."""
         if all(id(rows) in self._subset_starts for rows in subsets):
             return
-        distinct = list({id(rows): rows for rows in subsets}.values())
-        starts = np.cumsum([0, *(len(rows) for rows in distinct)])
-        self._subset_starts = {
-            id(rows): int(start) for rows, start in zip(distinct, starts[:-1], strict=True)
-        }
-        self._subset_rows = distinct  # while they live, their identities are theirs
-        self.subset.write(np.concatenate(distinct))
+        distinct = {id(rows): rows for rows in subsets}
+        pile = Pile()
+        self._subset_starts = {place: pile.put(rows) for place, rows in distinct.items()}
+        self._subset_rows = list(distinct.values())  # while they live, their identities are theirs
+        pile.write_to(self.subset)
 
-    def results(self, plans: Sequence[EpochPlan | None]) -> list[EpochResult | None]:
-        """Return what came of the plans."""
-        integers = self.numbers.read().reshape(self._integers.shape)
-        losses = self.losses.array.read().reshape(-1, 2)
-        results: list[EpochResult | None] = []
-        for own, plan in zip(integers, plans, strict=True):
-            if plan is None:
-                results.append(None)
-                continue
-            first = own[tables.LOSSES] // 2
+    @property
+    def next_steps(self) -> int:
+        """How many steps to launch now: until the first plan ends, or about as long as allowed.
+
+        Others should not wait for the longest plan, but launches should not become tiny either.
+        """
+        left = [going.steps for going in self.under_way.values()]
+        worthwhile = max(min(left), FEWEST_STEPS, self.steps_per_call // 10)
+        return min(self.steps_per_call, worthwhile, max(left))
+
+    def passed(self, steps: int, seconds: float) -> None:
+        """Count what all plans under way have had."""
+        for going in self.under_way.values():
+            going.steps -= steps
+            going.seconds += seconds
+
+    def take_results(self) -> dict[int, tuple[EpochResult, float]]:
+        """Return what came of plans that have ended, and how long they were computed."""
+        ended = {i: going for i, going in self.under_way.items() if going.steps <= 0}
+        if not ended:
+            return {}
+        integers = self._read_numbers()
+        losses = self.losses.array.read()
+        results = {}
+        for i, going in ended.items():
+            own = integers[i]
             is_finite = bool(own[tables.FINITE])
             # The epoch in which a loss was not finite counts, even if it was not the last batch.
             n_epochs = own[tables.EPOCH]
             if not is_finite and own[tables.START] > 0:
                 n_epochs += 1
-            sums, counts = losses[first : first + n_epochs].T
+            sums, counts = losses[own[tables.LOSSES] :][: 2 * n_epochs].reshape(-1, 2).T
             means = sums / np.maximum(counts, 1.0)
-            results.append(EpochResult(means.tolist(), is_finite and bool(own[tables.HEALTHY])))
+            result = EpochResult(means.tolist(), is_finite and bool(own[tables.HEALTHY]))
+            results[i] = result, going.seconds
+            del self.under_way[i]
         return results
+
+    def call_off(self, i: int) -> None:
+        """Do no more of a member's plan, if it has one under way."""
+        if self.under_way.pop(i, None) is not None:
+            self._is_outdated = True
+
+    def _read_numbers(self) -> Any:
+        return self.numbers.read().reshape(-1, tables.N_INTEGERS)
 
     def rooms(self) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
         """Return where steps find their rows and rates."""
@@ -183,8 +278,12 @@ class FitGroup(ABC):
     # What groups do in their own ways
 
     @abstractmethod
-    def begin(self) -> None:
-        """Make ready for the steps of plans that have just been accepted."""
+    def _settle(self, i: int, task: FitTask) -> None:
+        """Write a task's parameters and state to a place that had others of the same shape."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make ready for the steps of plans that have just been sent."""
 
     @abstractmethod
     def run_steps(self, n_steps: int) -> None:

@@ -1,9 +1,11 @@
 """Which fits are launched together, and by which path: decided here and nowhere else."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -172,24 +174,44 @@ def shape_of(task: FitTask) -> tuple[object, ...]:
     optimizer = task.optimizer
     is_clipped = optimizer.clip_norm is not None
     is_plain_one = is_plain(task.network, optimizer)
-    return id(task.data), task.network, optimizer.name, is_clipped, is_plain_one
+    return task.data.key, task.network, optimizer.name, is_clipped, is_plain_one
 
 
-def make_groups(
+class Formation(NamedTuple):
+    """A group that is to be made.
+
+    Attributes
+    ----------
+    make : callable
+        Makes it, or one of some of its fits, of a list of tasks.
+    members : list of int
+        The tasks' numbers.
+    """
+
+    make: Callable[[list[FitTask]], FitGroup]
+    members: list[int]
+
+
+def form_groups(
     runtime: Runtime, tasks: Sequence[FitTask], precision: str | None, policy: PathPolicy
-) -> Iterator[tuple[FitGroup, list[int]]]:
-    """Yield groups that together hold all tasks, with the tasks' numbers."""
+) -> Iterator[Formation]:
+    """Yield how to make groups that together hold all tasks."""
     members: dict[tuple[str, int, object], list[int]] = {}
     for i, (path, team) in enumerate(choose_paths(runtime, tasks, precision, policy)):
         if path == "resident":
-            members.setdefault((path, team, id(tasks[i].data)), []).append(i)
+            members.setdefault((path, team, tasks[i].data.key), []).append(i)
         else:
             members.setdefault((path, 1, shape_of(tasks[i])), []).append(i)
     for (path, team, _), numbers in members.items():
         if path == "resident":
-            yield ResidentGroup(runtime, [tasks[i] for i in numbers], team), numbers
+            yield Formation(partial(ResidentGroup, runtime, team=team), numbers)
             continue
+        launched = BatchedGroup if path == "batched" else ProgramGroup
+        make = partial(launched, runtime, precision=precision)
         for start in range(0, len(numbers), MOST_MODELS):
-            some = numbers[start : start + MOST_MODELS]
-            make = BatchedGroup if path == "batched" else ProgramGroup
-            yield make(runtime, [tasks[i] for i in some], precision), some
+            yield Formation(make, numbers[start : start + MOST_MODELS])
+
+
+def may_follow(task: FitTask, former: FitTask) -> bool:
+    """Tell whether a fit can take the place in a group that another one has left."""
+    return task.batch_size == former.batch_size and shape_of(task) == shape_of(former)

@@ -215,6 +215,11 @@ class ProgramGroup(LaunchedGroup):
         self._clips = optimizer.clip_norm is not None
         self._norms = runtime.allocate(len(tasks) * self.batch.group.penalties, np.float64)
 
+    def _settle(self, i: int, task: FitTask) -> None:
+        super()._settle(i, task)
+        settings = table_of_settings([task])
+        self._settings.write(settings, i * settings.size)
+
     def _make_pass(self, batch_size: int, n_states: int, precision: str | None) -> ProgramPass:
         return ProgramPass(
             *(self.runtime, self.tasks[0].network, self.data, len(self.tasks)),

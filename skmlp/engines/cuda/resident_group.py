@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.base import EpochPlan, FitTask
+from skmlp.engines.base import EpochResult, FitTask
 from skmlp.engines.cuda import resident
 from skmlp.engines.cuda.device import WARP_THREADS
 from skmlp.engines.cuda.groups import FitGroup
@@ -161,27 +161,30 @@ class ResidentGroup(FitGroup):
         self._sequence = runtime.allocate(len(tasks), np.int32)
         self._counters = runtime.allocate(len(tasks), np.uint32)
         self._squares = runtime.allocate(team * len(tasks), np.float64)
+        self._step_work = [task.batch_size * task.network.n_coefs for task in tasks]
         self._n_active = 0
 
-    def accept(self, plans: Sequence[EpochPlan | None]) -> int:
-        n_steps = super().accept(plans)
-        active = [i for i, plan in enumerate(plans) if plan is not None]
+    def _settle(self, i: int, task: FitTask) -> None:
+        own, layout = self._models[i], self.layouts[i]
+        parameters = layout.pack(task.parameters, self.dtype)
+        self._parameters.write(parameters, int(own[resident.PARAMETERS]))
+        vectors = layout.pack(np.asarray(task.optimizer_state.vectors), self.dtype)
+        self._state.write(vectors.reshape(-1), int(own[resident.STATE]))
 
+    def _begin(self) -> None:
         def work(i: int) -> float:
-            plan, task = plans[i], self.tasks[i]
-            assert plan is not None
-            n_epochs, n_rows = plan.orders.shape
-            return float(n_epochs * n_rows * task.network.n_coefs)
+            return float(self.under_way[i].steps * self._step_work[i])
 
         # A block that begins late should have little to do.
-        active.sort(key=work, reverse=True)
+        active = sorted(self.under_way, key=work, reverse=True)
         self._sequence.write(np.array(active, dtype=np.int32))
         self._n_active = len(active)
-        return n_steps
 
-    def begin(self) -> None:
-        # The kernel begins by itself.
-        pass
+    def take_results(self) -> dict[int, tuple[EpochResult, float]]:
+        results = super().take_results()
+        if results and self.under_way:
+            self._begin()  # who is done needs no block
+        return results
 
     def run_steps(self, n_steps: int) -> None:
         data = self.data
