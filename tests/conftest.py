@@ -204,7 +204,7 @@ def lend_drivers(run_python):
     """
 
     def lend(script, folder):
-        printed = run_python(f"{LOOKED_FOR}{script}\nprint(*looked_for)")
+        printed = run_python(f"{LOOKED_FOR}{script}\nprint(*looked_for)", timeout=1200)
         drivers = list(filter(is_driver, printed.splitlines()[-1].split()))
         folder.mkdir(parents=True)
         for name in drivers:

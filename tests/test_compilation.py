@@ -164,19 +164,19 @@ def test_nothing_is_left_to_compile_after_warmup(run_python):
     said, ahead = looked_for_by(warm_up, run_python)
     assert re.match(r"(Compiled [1-9]\d* kernels|Nothing to compile) for float32", said)
     assert Path(re.search(r"kept in (.+)\.$", said)[1]) == folders.place_to_store("cpu")
-    _, needed = looked_for_by(
-        f"{COUNT_COMPILATIONS}{KINDS}{EVERYTHING}assert not compiled\n", run_python
-    )
-    assert len(needed) > 60
-    assert not needed - ahead
     said, again = looked_for_by(warm_up, run_python)
     assert said.startswith("Nothing to compile for float32")
-    assert again == ahead
+    assert again <= ahead  # what is compiled asks for what it calls, too
+    script = f"{COUNT_COMPILATIONS}{KINDS}{EVERYTHING}assert not compiled\n"
+    _, needed = looked_for_by(script, run_python)
+    assert len(needed) > 60
+    assert not needed - again
 
 
 def looked_for_by(script, run_python):
     """Return what a script prints, and the names of the kernels that it is the first to use."""
-    *said, names = run_python(f"{LOOKED_FOR}{script}print(*looked_for)").splitlines()
+    script = f"{LOOKED_FOR}{script}print(*looked_for)"
+    *said, names = run_python(script, timeout=1200).splitlines()
     return "\n".join(said), set(names.split())
 
 
