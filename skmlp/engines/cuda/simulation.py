@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numba.cuda.simulator import kernel, kernelapi
@@ -71,6 +71,8 @@ class Group:
 
 class Block:
     """One block of threads; takes the place of the simulator's `BlockManager`."""
+
+    schedule: "Schedule"  # of those that it runs beside
 
     def __init__(self, function: Any, grid: Any, block: Any, debug: bool) -> None:
         self._function = function
@@ -179,7 +181,9 @@ class Schedule:
 class Carrier(threading.Thread):
     """A thread of the operating system that stands for one thread of a block after the other."""
 
-    _idle: list["Carrier"] = []  # noqa: RUF012 - of the process
+    _idle: ClassVar[list["Carrier"]] = []  # of the process
+    _thread: "Begin | Carrier | None"
+    block: Block
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
