@@ -3,8 +3,10 @@
 import contextlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -14,12 +16,40 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from kernel_files import LOOKED_FOR, is_driver
 
 import skmlp
 import skmlp._base
+from skmlp.engines.folders import places_to_look
 from skmlp.engines.reference import ReferenceEngine
 
+# What takes longest, all else after it: a file that is begun last leaves other processes idle. The
+# first two compile what most others need, one in double and one in single precision, so that
+# neither waits for the other.
+FIRST = (
+    *("test_sklearn_estimator_checks", "test_compilation", "test_simulator", "test_engines"),
+    *("test_bad_input", "test_pitfalls", "test_ends", "test_estimators", "test_same_trajectory"),
+    *("test_packaging", "test_cold_start", "test_gpu_benchmark", "test_solvers", "test_warnings"),
+    *("test_interrupts", "test_hostile_input", "test_permutation", "test_benchmarks"),
+)
+
 HEADS = ("binary", "multiclass", "multilabel", "regression", "multi_regression", "poisson")
+
+
+def pytest_configure(config):
+    # pytest-xdist would begin with the files that have most tests.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    sizes = Counter(item.path for item in items)
+
+    def place(item):
+        name = item.path.stem
+        first = FIRST.index(name) if name in FIRST else len(FIRST)
+        return first, -sizes[item.path], str(item.path)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -163,6 +193,28 @@ def run_python():
         return process.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def lend_drivers(run_python):
+    """Return a function that copies the drivers that a script uses from the tests' own kernels.
+
+    Where they come from is not what matters to many tests of first fits, and they are what takes
+    long to compile. Formula kernels are left out, so that there is something to compile.
+    """
+
+    def lend(script, folder):
+        printed = run_python(f"{LOOKED_FOR}{script}\nprint(*looked_for)", timeout=1200)
+        drivers = list(filter(is_driver, printed.splitlines()[-1].split()))
+        folder.mkdir(parents=True)
+        for name in drivers:
+            files = [path for place in places_to_look("cpu") for path in place.glob(f"{name}.*")]
+            assert files, name
+            for path in files:
+                shutil.copy(path, folder)
+        return drivers
+
+    return lend
 
 
 @pytest.fixture

@@ -1,13 +1,19 @@
 """The CUDA kernels through NVIDIA's compilers, on a machine without a GPU."""
 
 import re
+from functools import cache
 from importlib.util import find_spec
 
 import numba
 import pytest
 from cuda_checks import keep_some_blends
 
-CAPABILITIES = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
+# Every kernel is compiled for the oldest kind that can run it and for the newest H100; of the
+# other kinds each has its share, which has something of everything.
+EVERY_KERNEL = [(7, 5), (9, 0)]
+SHARES = [(8, 0), (8, 9), (10, 0), (12, 0)]
+# What is compiled for these is looked at by several tests, which one process shall run.
+GROUPS = {c: pytest.mark.xdist_group(f"compute capability {c}") for c in EVERY_KERNEL}
 
 
 def installed():
@@ -20,6 +26,22 @@ def installed():
 needs_compilers = pytest.mark.skipif(
     not installed(), reason="needs an extra of skmlp: pip install 'skmlp[cuda12]'"
 )
+
+
+@pytest.fixture(autouse=True)
+def ptx_is_kept(monkeypatch):
+    """Compile to PTX, which is what takes long, once in a process."""
+    if installed():
+        from skmlp.engines.cuda import compilation
+
+        monkeypatch.setattr(compilation, "compile_ptx", kept_compile_ptx())
+
+
+@cache
+def kept_compile_ptx():
+    from skmlp.engines.cuda import compilation
+
+    return cache(compilation.compile_ptx)
 
 
 def check_compiles(kernel, capability, record_property):
@@ -48,26 +70,65 @@ def check_compiles(kernel, capability, record_property):
         assert int(registers) * kernel.threads * kernel.blocks <= 65536, kernel.name
 
 
-@needs_compilers
-@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
-def test_kernels_compile_and_nothing_spills(capability, record_property, monkeypatch):
+def chosen_kernels(capability):
+    """Return those of all kernels that are compiled for a kind of GPU.
+
+    Those of programs are many and differ little: one precision each on two kinds. Of an activation
+    one of them needs only one, with slopes or without, as both are made of the same formulas.
+    """
     from skmlp.engines.cuda import kernels
     from skmlp.engines.cuda.catalogue import kernels_for
     from skmlp.engines.cuda.program_kernels import program_kernels_for
 
-    keep_some_blends(monkeypatch)
     found = list(kernels_for(kernels.DTYPES, capability))
-    assert any("tf32" in kernel.name for kernel in found) == (capability >= (8, 0))
     assert len({kernel.name for kernel in found}) == len(found)
-    # Those of programs are many and differ little: one precision each on two kinds of GPU.
-    own = {(7, 5): "float64", (9, 0): "float32"}.get(capability)
-    left_out = {k for dtype in set(kernels.DTYPES) - {own} for k in program_kernels_for(dtype)}
-    for kernel in found:
-        if kernel not in left_out:
-            check_compiles(kernel, capability, record_property)
+    of_programs = {dtype: list(program_kernels_for(dtype)) for dtype in kernels.DTYPES}
+    plain = [k for k in found if not any(k in those for those in of_programs.values())]
+    if capability == (9, 0):
+        return plain + of_programs["float32"]
+    if capability == (7, 5):
+        maps = [k for k in of_programs["float64"] if k.name.startswith(("map-", "value-"))]
+        left_out = {pair[i % 2] for i, pair in enumerate(zip(maps[::2], maps[1::2], strict=True))}
+        return plain + [k for k in of_programs["float64"] if k not in left_out]
+    older = {kernel.name for kernel in kernels_for(kernels.DTYPES, (7, 5))}
+    share = SHARES.index(capability)
+    common = [kernel for kernel in plain if kernel.name in older][share :: len(SHARES)]
+    # The first kind that has tensor cores has all of their kernels.
+    on_tensor_cores = [kernel for kernel in plain if kernel.name not in older]
+    return common + on_tensor_cores[share if share else None :: len(SHARES) if share else None]
 
 
 @needs_compilers
+@pytest.mark.parametrize(
+    "capability",
+    [pytest.param(c, marks=GROUPS.get(c, ())) for c in EVERY_KERNEL + SHARES],
+    ids=lambda c: f"{c[0]}.{c[1]}",
+)
+def test_kernels_compile_and_nothing_spills(capability, record_property, monkeypatch):
+    keep_some_blends(monkeypatch)
+    chosen = chosen_kernels(capability)
+    assert any("tf32" in kernel.name for kernel in chosen) == (capability >= (8, 0))
+    for kernel in chosen:
+        check_compiles(kernel, capability, record_property)
+
+
+@needs_compilers
+def test_every_kernel_is_compiled_for_several_kinds(monkeypatch):
+    """Of each role, in each precision and with each kind of tile, there is one for each kind."""
+    keep_some_blends(monkeypatch)
+    names = {c: {kernel.name for kernel in chosen_kernels(c)} for c in EVERY_KERNEL + SHARES}
+    plain = [name for name in names[9, 0] if sum(name in those for those in names.values()) > 1]
+    assert len(plain) > 30
+    for name in plain:
+        kinds = sum(name in those for those in names.values())
+        assert kinds >= (2 if "tf32" in name or "bf16" in name else 3), name
+    for capability in SHARES:
+        for part in ("forward", "backward", "gradient", "float32", "float64", "tf32", "bf16"):
+            assert any(part in name for name in names[capability]), (capability, part)
+
+
+@needs_compilers
+@GROUPS[9, 0]
 def test_maps_are_computed_in_single_precision():
     """A double literal would turn them, and all that they are given, into double precision."""
     from skmlp.engines.cuda.compilation import compile_ptx
@@ -171,6 +232,7 @@ def test_a_new_formula_is_another_kernel(tmp_path, monkeypatch):
 
 
 @needs_compilers
+@GROUPS[9, 0]
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
     """What makes the products fast, in the compiler's own output."""
@@ -192,6 +254,7 @@ def test_neighbors_are_read_at_once_and_nothing_is_double(dtype):
 
 
 @needs_compilers
+@GROUPS[9, 0]
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_tensor_cores_are_used(precision):
     from skmlp.engines.cuda import kernels
@@ -226,15 +289,23 @@ def test_compiling_ahead_refuses_what_it_cannot_do(monkeypatch):
 
 
 @needs_compilers
+@GROUPS[7, 5]
 def test_compiling_ahead(tmp_path, monkeypatch, capsys):
-    """Without a GPU, for one that is named; then nothing is left to compile for it."""
+    """Without a GPU, for one that is named; then nothing is left to compile for it.
+
+    Of formulas a few stand for all, each of which is compiled by another test.
+    """
     import skmlp
     from skmlp.__main__ import main
+    from skmlp.engines.cuda import program_kernels
     from skmlp.engines.cuda.catalogue import kernels_for
 
     with pytest.raises(ValueError, match=r"compute_capability=\(7, 0\) is below \(7, 5\)"):
         skmlp.warmup(device="cuda", compute_capability=(7, 0))
     keep_some_blends(monkeypatch)
+    for registry in ("ACTIVATIONS", "LOSSES", "OPTIMIZERS"):
+        some = dict(list(getattr(program_kernels, registry).items())[:3])
+        monkeypatch.setattr(program_kernels, registry, some)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     command = ["warmup", "--device", "cuda", "--compute-capability", "7.5", "--dtype", "float32"]
     main(command)

@@ -189,13 +189,13 @@ def lines_to_try(step, call):
 def resumed_fit(make_problem):
     X, y = make_problem("regression")
     model = MLPRegressor("squared_error", (3,), warm_start=True, max_iter=3, n_jobs=1)
-    return model.set_params(random_state=0).fit(X, y), lambda model: model.fit(X, y), 5
+    return model.set_params(random_state=0).fit(X, y), lambda model: model.fit(X, y), 11
 
 
 def first_partial_fit(make_problem):
     X, y = make_problem("multiclass")
     model = MLPClassifier((3,), n_jobs=1, random_state=0)
-    return model, lambda model: model.partial_fit(X, y, classes=[0, 1, 2]), 7
+    return model, lambda model: model.partial_fit(X, y, classes=[0, 1, 2]), 11
 
 
 def other_solver(make_problem):
@@ -252,7 +252,7 @@ def test_an_interrupt_at_any_line_of_a_failing_fit_leaves_the_old_state(
         with pytest.raises(ValueError, match="non-finite"):
             model.fit(X, y)
 
-    tried = lines_to_try(5, fail)
+    tried = lines_to_try(11, fail)
     for n in tried:
         # As after an interrupt a moment ago: this one is meant to end more than the fit.
         monkeypatch.setattr(interrupts.POLICY, "_last", float("inf"))

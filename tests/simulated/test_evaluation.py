@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skmlp.engines.cuda import batched, data, evaluation, losses, ptx, simulation, vocabulary
-from skmlp.engines.cuda.device import cuda, synchronize
+from skmlp.engines.cuda.device import cuda, exchange, synchronize
 from skmlp.engines.cuda.engine import CudaEngine
 from skmlp.engines.cuda.layout import PaddedLayout
 from skmlp.engines.cuda.memory import SimulatedPointer, advance, load_four
@@ -264,15 +264,60 @@ def test_rounding():
     assert np.isnan(ptx.to_bf16(np.float32(np.nan)))
 
 
-def test_a_barrier_that_some_threads_miss_is_an_error(monkeypatch):
-    monkeypatch.setattr(simulation, "SECONDS_TO_WAIT", 0.2)
+def test_a_barrier_that_some_threads_miss_is_an_error():
+    """Whether they end before it, or the others come to one that is not theirs."""
 
-    def kernel(out):
+    def ends_early(out):
         if cuda.threadIdx.x > 0:
             synchronize()
 
-    with pytest.raises(RuntimeError, match="never reached a barrier"):
-        cuda.jit(kernel)[1, 3](np.zeros(1))
+    def meets_others(out):
+        if cuda.threadIdx.x < 2:
+            exchange(1, 1, 2)
+        synchronize()
+        if cuda.threadIdx.x == 2:
+            exchange(1, 1, 2)
+
+    for kernel, threads in ((ends_early, 3), (meets_others, 4)):
+        with pytest.raises(RuntimeError, match="never reached a barrier"):
+            cuda.jit(kernel)[1, threads](np.zeros(1))
+
+
+def test_a_block_that_never_arrives_is_an_error():
+    """As is one that fails, whose own error is raised."""
+
+    def kernel(counter, fails):
+        counter = SimulatedPointer(counter)
+        if cuda.blockIdx.x > 0:
+            ptx.arrive(counter)
+        elif fails:
+            raise MemoryError("of the first block")
+        while ptx.arrived(counter) < 3:
+            pass
+
+    for fails, message in ((True, "of the first block"), (False, "wait for each other for ever")):
+        with pytest.raises((MemoryError, RuntimeError), match=message), simulation.side_by_side():
+            cuda.jit(kernel)[3, 1](np.zeros(1), fails)
+
+
+@pytest.mark.parametrize("distance", [1, -1])
+def test_a_missing_barrier_is_noticed(distance):
+    """Whichever neighbor's number is read: each is late on one side of a barrier or the other."""
+
+    def kernel(out, is_complete):
+        numbers = cuda.shared.array(5, "float64", 16)
+        me = cuda.threadIdx.x
+        for phase in range(2):
+            numbers[me] = phase
+            if is_complete:
+                synchronize()
+            out[phase, me] = numbers[min(max(me + distance, 0), 4)]
+            synchronize()
+
+    for is_complete in (True, False):
+        out = np.empty((2, 5))
+        cuda.jit(kernel)[1, 5](out, is_complete)
+        assert (out == [[0], [1]]).all() == is_complete
 
 
 def test_reading_outside_of_memory_is_an_error():

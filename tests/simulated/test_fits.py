@@ -273,7 +273,10 @@ def test_all_tiles_agree(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(SimulatedRuntime, "launch", noting_launch)
-            results.append(run_epochs(make_engine("batched"), network, problem, batch_size=66))
+            plan = make_plan(70, 1)
+            results.append(
+                run_epochs(make_engine("batched"), network, problem, plan, batch_size=66)
+            )
         assert {f"{role}-float64-{tile.name}" for role in kernels.ROLES} <= used
     for result in results[1:]:
         assert_allclose(result[1], results[0][1], rtol=1e-12, atol=1e-14)
@@ -306,7 +309,7 @@ def test_precision_of_products(precision, tolerance, density):
     """Factors keep 11 or 8 bits: errors of 5e-4 or 4e-3 each, which partly cancel in the sums."""
     network = plain_network((5, 35, 3), "tanh", "squared_error", "identity")
     problem = make_problem(network, 40, density=density)
-    options = {"batch_size": 36, "solver": "sgd"}
+    options = {"batch_size": 36, "solver": "sgd", "plan": make_plan(40, 1)}
     actual = run_epochs(CudaEngine(precision), network, problem, dtype="float32", **options)
     exact = run_epochs(CudaEngine(), network, problem, dtype="float32", **options)
     expected = run_epochs(ReferenceEngine(), network, problem, **options)
