@@ -518,7 +518,11 @@ def test_an_interrupt_keeps_what_was_learned(solver, make_problem, monkeypatch):
     told = " ".join(str(warning.message) for warning in caught)
     assert "interrupted by user" in told
     assert "3 of 5 networks had not been trained yet" in told
-    assert [member.random_state for member in model.estimators_] == expected_seeds(model)[:2]
+    # Which ones come first is not known where several are under way.
+    seeds = expected_seeds(model)
+    kept = [member.random_state for member in model.estimators_]
+    assert kept == [seed for seed in seeds if seed in kept]
+    assert len(kept) == 2
     assert all(member.n_iter_ > 0 for member in model.estimators_)
     own = [member.predict(X) for member in model.estimators_]
     assert_array_equal(model.predict(X), np.mean(own, axis=0))
