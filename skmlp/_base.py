@@ -71,7 +71,7 @@ from skmlp._networks import (
 )
 from skmlp._onnx import InOnnx
 from skmlp._overflow import overflows
-from skmlp._parameters import ineffective_remarks
+from skmlp._parameters import Known, ineffective_remarks, not_known_valid, unlike_defaults
 from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
 from skmlp._resumed import Resumed
@@ -82,7 +82,10 @@ from skmlp._sklearn_compat import (
     CheckedParameters,
     LinkedDocumentation,
     ShownNetwork,
+    as_cloned_by_sklearn,
+    cloned,
     lbfgs_options,
+    validate_parameters,
 )
 from skmlp._solvers import (
     check_known_length,
@@ -160,6 +163,7 @@ class BaseMLP(
     """Base of `MLPClassifier` and `MLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
+    _known_parameters: ClassVar[dict[str, Known]]
     loss: Any
     validation_scores_: list[float] | None
     best_validation_score_: float | None
@@ -325,8 +329,12 @@ class BaseMLP(
         check_bagging(self)
 
     def _validate_params(self) -> None:
-        super()._validate_params()
-        check_choices(self.get_params(deep=False))
+        self.check_parameters()
+        known, constraints = self._known_parameters, self._parameter_constraints
+        params = unlike_defaults(self.get_params(deep=False), known, constraints)
+        if doubtful := not_known_valid(params, known, constraints):
+            validate_parameters(constraints, doubtful, type(self).__name__)
+        check_choices(params)
 
     # Fitting
 
@@ -450,7 +458,7 @@ class BaseMLP(
         check_memory(network, n_vectors, dtype, self.n_estimators)
         check_precision(self.precision, self.device, dtype)
         # `partial_fit` too counts `max_iter` epochs: it is a fit in pieces, of unknown number.
-        lacking = what_is_lacking(network, optimizer)
+        lacking = [] if self.device == "cpu" else what_is_lacking(network, optimizer)
         if optimizer is not None:  # L-BFGS looks after bounds itself
             lacking += [*named_constraints(self), *other_schedules(self, network, optimizer)]
         flops = fit_flops(X.shape[0], network.n_coefs, self.max_iter * self.n_estimators)
@@ -763,7 +771,12 @@ class BaseMLP(
         check_outputs(trained, np.minimum.reduce(outputs) if issparse(X) else outputs[0])
         return outputs
 
-    # Pickles
+    # Clones and pickles
+
+    def __sklearn_clone__(self) -> Any:
+        # What a subclass's constructor does with its parameters is for scikit-learn to look at.
+        is_own = "_known_parameters" in vars(type(self))
+        return cloned(self) if is_own else as_cloned_by_sklearn(self)
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()

@@ -20,7 +20,9 @@ from skmlp._held_out import Given, Targets
 from skmlp._labels import (
     LEARN_ALL,
     Binarizer,
+    accuracy,
     all_of,
+    are_plain,
     as_column_or_matrix,
     check_classes_known,
     check_same_classes,
@@ -29,7 +31,7 @@ from skmlp._labels import (
     has_several_targets,
     learn_classes,
 )
-from skmlp._parameters import constraints_of
+from skmlp._parameters import Known, constraints_of, known_of
 from skmlp._sklearn_compat import _fit_context
 from skmlp._solvers import uses_lbfgs
 from skmlp._sparse import check_sparse
@@ -546,6 +548,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPClassifier")
+    _known_parameters: ClassVar[dict[str, Known]] = known_of("MLPClassifier")
     temperature_: float
     classes_: npt.NDArray[Any] | list[npt.NDArray[Any]]
     _label_binarizer: Binarizer
@@ -907,6 +910,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Between zero and one.
         """
         if not has_several_targets(self):
+            if sample_weight is None and are_plain(y):
+                return accuracy(y, self.predict(X))
             return float(super().score(X, y, sample_weight))
         predicted = self.predict(X)
         correct = are_equal(predicted, as_numpy("y", y)).mean(axis=1)

@@ -333,7 +333,9 @@ class Watching(ABC):
         So those who read `coefs_` and `intercepts_` alone compute what it does. What it was before
         is what a later fit goes on from.
         """
-        plain, packed = folded_vector(network, parameters)
+        plain, packed = network, parameters
+        if network.normalizes_batches:
+            plain, packed = folded_vector(network, parameters)
         vars(self).pop("_trained", None)
         if plain is not network:
             self._trained = network, parameters

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from skmlp._fitted import is_ensemble, shown, trained_network
 from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
-from skmlp.training.ordering import seeded
+from skmlp.training.generators import seeded
 
 # Attributes of one network that several have no single value of.
 OF_ONE = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from functools import lru_cache
 from typing import Any
 
 from skmlp import activations, losses
@@ -9,6 +10,9 @@ from skmlp._choices import Choice, text_of
 from skmlp._solvers import uses_lbfgs
 from skmlp.activations import activation_formula
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+
+# What training does to inputs, in the order of `InputSpec`.
+DISTURBANCES = ("input_dropout", "input_noise", "mixup")
 
 
 def describe_network(
@@ -39,23 +43,37 @@ def describe_network(
     """
     activations = each_layer("activation", estimator.activation, len(hidden))
     normalizations = each_layer("normalization", estimator.normalization, len(hidden))
-    dropouts, inputs = [0.0] * len(hidden), InputSpec(n_features)
+    dropouts, disturbances = [0.0] * len(hidden), [0.0] * len(DISTURBANCES)
     if drops:
         # L-BFGS compares losses, which must not change from one look to the next.
         factor = not uses_lbfgs(estimator)
         shares = each_layer("dropout", estimator.dropout, len(hidden))
         dropouts = [float(share) * factor for share in shares]
-        names = "input_dropout", "input_noise", "mixup"
-        inputs = InputSpec(n_features, *(float(getattr(estimator, n)) * factor for n in names))
-    layers = tuple(
-        LayerSpec(units, activation_formula(activation), normalization, dropout)
-        for units, activation, normalization, dropout in zip(
-            hidden, activations, normalizations, dropouts, strict=True
-        )
-    )
+        disturbances = [float(getattr(estimator, name)) * factor for name in DISTURBANCES]
+    parts = tuple(activations), tuple(normalizations), tuple(dropouts)
+    # Constants that are equal need not be the same: 0.0 and -0.0.
+    has_constants = any(head.loss.constants for head in heads)
+    is_named = all(isinstance(activation, str) for activation in activations)
+    make = network_made_of if is_named and not has_constants else network_made_of.__wrapped__
+    network = make((n_features, *disturbances), hidden, *parts, tuple(heads))
     if drops and uses_lbfgs(estimator):
-        check_derivatives(layers)
-    return NetworkSpec(inputs, layers, tuple(heads))
+        check_derivatives(network.layers)
+    return network
+
+
+@lru_cache(maxsize=256)
+def network_made_of(
+    inputs: tuple[Any, ...],
+    units: tuple[int, ...],
+    activations: tuple[Any, ...],
+    normalizations: tuple[str | None, ...],
+    dropouts: tuple[float, ...],
+    heads: tuple[HeadSpec, ...],
+) -> NetworkSpec:
+    """Return a network; of names the same object again, which tables of networks find sooner."""
+    formulas = map(activation_formula, activations)
+    parts = zip(units, formulas, normalizations, dropouts, strict=True)
+    return NetworkSpec(InputSpec(*inputs), tuple(LayerSpec(*part) for part in parts), heads)
 
 
 def attributes_of(network: NetworkSpec) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from skmlp._choices import EachOf, OneOf, same, text_of
 from skmlp._constraints import ConnectivityOptions
 from skmlp._held_out import ScoringOptions
 from skmlp._initial import InitOptions
-from skmlp._sklearn_compat import Interval, Options, StrOptions
+from skmlp._sklearn_compat import Interval, Options, StrOptions, make_constraint
 from skmlp._solvers import STOCHASTIC_SOLVERS
 from skmlp._splitting import SplitterOptions
 from skmlp._validation import (
@@ -905,6 +905,73 @@ def constraints_of(estimator: str) -> dict[str, list[Any]]:
     return {name: entry.constraints for name, entry in parameters_of(estimator).items()}
 
 
+class Known(NamedTuple):
+    """What is known of a parameter's values where a fit begins.
+
+    Attributes
+    ----------
+    default : object
+        It satisfies the constraints.
+    constraints : list
+        Those of the table.
+    checks : tuple of constraint
+        The same as objects of scikit-learn's, which else are made anew for each look at a value.
+    """
+
+    default: Any
+    constraints: list[Any]
+    checks: tuple[Any, ...]
+
+
+def known_of(estimator: str) -> dict[str, Known]:
+    """Return what is known of the parameters that the estimator of this name has."""
+    return {
+        name: Known(
+            entry.default, entry.constraints, tuple(map(make_constraint, entry.constraints))
+        )
+        for name, entry in parameters_of(estimator).items()
+    }
+
+
+SCALARS = frozenset({bool, float, int, str})
+
+
+def is_default(value: Any, default: Any) -> bool:
+    """Whether a value is a default and of its type for certain: True and 1.0 are equal to 1."""
+    kind = type(value)
+    return value is default or (kind in SCALARS and kind is type(default) and value == default)
+
+
+def unlike_defaults(
+    params: Mapping[str, Any], known: Mapping[str, Known], constraints: Mapping[str, list[Any]]
+) -> dict[str, Any]:
+    """Return the parameters that are not valid for being defaults, in their order.
+
+    To look at a default takes less than at constraints, and most parameters have theirs. Of
+    constraints that a subclass has in the place of the table's, nothing is known.
+    """
+    return {
+        name: value
+        for name, value in params.items()
+        if (entry := known.get(name)) is None
+        or constraints.get(name) is not entry.constraints
+        or not is_default(value, entry.default)
+    }
+
+
+def not_known_valid(
+    params: Mapping[str, Any], known: Mapping[str, Known], constraints: Mapping[str, list[Any]]
+) -> dict[str, Any]:
+    """Return the parameters that scikit-learn has to look at, in their order."""
+    return {
+        name: value
+        for name, value in params.items()
+        if (entry := known.get(name)) is None
+        or constraints.get(name) is not entry.constraints
+        or not any(check.is_satisfied_by(value) for check in entry.checks)
+    }
+
+
 def ineffective_remarks(estimator: Any) -> list[Remark]:
     """Return what to warn of where a parameter was set that has no effect beside others.
 
@@ -912,10 +979,10 @@ def ineffective_remarks(estimator: Any) -> list[Remark]:
     """
     remarks = []
     for entry in PARAMETERS.values():
-        if not (entry.is_added and entry.applies_to and hasattr(estimator, entry.name)):
+        if not (entry.is_added and entry.applies_to):
             continue
-        value = getattr(estimator, entry.name)
-        if same(value, entry.default):
+        value = getattr(estimator, entry.name, entry.default)  # the other estimator may have it
+        if is_default(value, entry.default) or same(value, entry.default):
             continue
         for condition in entry.applies_to:
             other = getattr(estimator, condition.parameter)

@@ -14,7 +14,7 @@ from skmlp._explained import Outputs, predictions_of
 from skmlp._fitted import is_ensemble
 from skmlp._held_out import Given, Targets
 from skmlp._labels import as_column_or_matrix
-from skmlp._parameters import constraints_of
+from skmlp._parameters import Known, constraints_of, known_of
 from skmlp._sklearn_compat import _fit_context
 from skmlp._target_scale import (
     Scaling,
@@ -31,6 +31,7 @@ from skmlp._validation import (
     check_target_domain,
     check_validation_samples,
     check_X_y,
+    is_finite,
 )
 from skmlp._vocabulary import answers_keywords
 from skmlp.losses import needs_positive, regression_head
@@ -485,6 +486,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = constraints_of("MLPRegressor")
+    _known_parameters: ClassVar[dict[str, Known]] = known_of("MLPRegressor")
 
     def __init__(
         self,
@@ -785,6 +787,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         network = vars(self).get("_network")
         if type(network) is not NetworkSpec or network.head.loss.name != "quantile":
+            if sample_weight is None and are_sound(y):
+                return determination(y, self.predict(X))
             return float(super().score(X, y, sample_weight))
         predicted, levels = np.asarray(self.predict(X)), network.head.loss.constants
         return explained_pinball(as_numpy("y", y), predicted, levels, sample_weight)
@@ -956,6 +960,28 @@ def explained_pinball(
         for k, level in enumerate(levels)
     ]
     return float(np.mean(scores))
+
+
+def are_sound(values: Any) -> bool:
+    """Whether values are such that `sklearn.metrics.r2_score` would take them as they are."""
+    return (
+        type(values) is np.ndarray
+        and values.ndim in (1, 2)
+        and len(values) > 1
+        and values.size > 0
+        and (values.dtype.kind == "i" or values.dtype in (np.float32, np.float64))
+        and values.dtype.isnative
+        and is_finite(values)
+    )
+
+
+def determination(y: npt.NDArray[Any], predicted: Any) -> float:
+    """Return R2 as `sklearn.metrics.r2_score` does, sooner for sound values."""
+    if are_sound(predicted) and predicted.shape == y.shape:
+        return r_squared(y.reshape(len(y), -1), predicted.reshape(len(y), -1), None)
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(y, predicted))
 
 
 def r_squared(

@@ -22,14 +22,8 @@ from skmlp.engines.base import OptimizerState
 from skmlp.network.constraints import trained_from
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
-from skmlp.training.ordering import (
-    AnyRowOrder,
-    KeyedRowOrder,
-    RowOrder,
-    copy_of,
-    fingerprint,
-    seeded,
-)
+from skmlp.training.generators import copy_of, fingerprint, seeded
+from skmlp.training.ordering import AnyRowOrder, KeyedRowOrder, RowOrder
 from skmlp.training.schedules import Schedule
 from skmlp.training.state import TrainerState, UnderWay
 from skmlp.training.stopping import Patience
@@ -74,6 +68,13 @@ class Start:
         return None if self.earlier is None else self.earlier.fit
 
 
+def generator_of(random_state: Any) -> np.random.RandomState:
+    """Return the generator that a parameter `random_state` stands for, as scikit-learn does."""
+    if isinstance(random_state, Integral):
+        return seeded(random_state)
+    return check_random_state(random_state)
+
+
 class Resuming:
     """Gives an estimator the state that its next fit may take up, and decides whether it may."""
 
@@ -109,9 +110,7 @@ class Resuming:
 
     def _start(self, network: NetworkSpec, dtype: str, resumes: bool, X: Any) -> Start:
         if not resumes:
-            given = self.random_state
-            is_seed = isinstance(given, Integral)
-            random_state = seeded(given) if is_seed else check_random_state(given)
+            random_state = generator_of(self.random_state)
             parameters = initial_parameters(
                 self.init, network, random_state, dtype, last_activation(self.activation), X
             )
@@ -246,7 +245,7 @@ class Resuming:
         if isinstance(self.random_state, Integral) and self._has_same_random_state():
             # A copy, so that a failing fit leaves the generator where it was.
             return copy_of(self._state.random_state)
-        return check_random_state(self.random_state)
+        return generator_of(self.random_state)
 
     def _has_same_random_state(self) -> bool:
         """Whether `random_state` is what it was in the last fit."""

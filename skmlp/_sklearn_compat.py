@@ -8,7 +8,7 @@ from typing import Any, Self
 import scipy
 import sklearn
 from sklearn import config_context
-from sklearn.base import _fit_context
+from sklearn.base import _clone_parametrized, _fit_context, clone
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import SIMPLE_METHODS
 from sklearn.utils._param_validation import (
@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
     InvalidParameterError,
     Options,
     StrOptions,
+    make_constraint,
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -39,10 +40,13 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_context",
+    "as_cloned_by_sklearn",
     "callback_context",
     "callback_support",
+    "cloned",
     "copy_metadata_requests",
     "lbfgs_options",
+    "make_constraint",
     "metadata_requests",
     "network_modules",
     "safe_indexing",
@@ -295,6 +299,31 @@ def to_go_on_with(network: Any) -> dict[str, Any]:
 
 
 REQUESTS = "_metadata_request"
+# What clones have besides parameters.
+CLONED = frozenset({REQUESTS, CALLBACKS, "_sklearn_output_config"})
+# Values that are their own copies.
+CONSTANTS = frozenset({bool, float, int, str, type(None)})
+
+
+def cloned(estimator: Any) -> Any:
+    """Return what `sklearn.base.clone` makes of an estimator whose constructor is known.
+
+    It stores its parameters as they are. To have one after the other copied and compared takes a
+    while, and most of them cannot change.
+    """
+    if not vars(estimator).keys().isdisjoint(CLONED):
+        return as_cloned_by_sklearn(estimator)
+    params = estimator.get_params(deep=False)
+    copies = {
+        name: value if type(value) in CONSTANTS else clone(value, safe=False)
+        for name, value in params.items()
+    }
+    return type(estimator)(**copies)
+
+
+def as_cloned_by_sklearn(estimator: Any) -> Any:
+    """Return what `sklearn.base.clone` makes of an estimator that has no say in it."""
+    return _clone_parametrized(estimator)
 
 
 def metadata_requests(estimator: Any) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Targets as the engines take them, and predictions as users take them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def head_of(binarizer: "LabelBinarizer", loss: Any, smoothing: float) -> HeadSpe
     units = n_outputs(binarizer)
     name = str(name_of(loss))
     if (name, "identity") in LOSSES and LOSSES[name, "identity"].for_classes:
-        return HeadSpec(units, Formula(name), "identity")
+        return plain_head(units, name, "identity")
     miss = smoothing / units
     smoothed = (1.0 - smoothing + miss, miss)
     is_categorical = binarizer.y_type_ == "multiclass"
@@ -97,7 +98,13 @@ def head_of(binarizer: "LabelBinarizer", loss: Any, smoothing: float) -> HeadSpe
         return HeadSpec(units, Formula(name, constants), link_of(binarizer))
     if name == "log_loss" and is_categorical and smoothing > 0.0:
         return HeadSpec(units, Formula("smoothed_log_loss", smoothed), "softmax")
-    return HeadSpec(units, Formula(name), link_of(binarizer))
+    return plain_head(units, name, link_of(binarizer))
+
+
+@lru_cache(maxsize=256)
+def plain_head(units: int, loss: str, link: str) -> HeadSpec:
+    """Return output units with a loss without constants."""
+    return HeadSpec(units, Formula(loss), link)
 
 
 def link_of(binarizer: "LabelBinarizer") -> str:

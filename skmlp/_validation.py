@@ -3,7 +3,9 @@
 Every error names the parameter, the value received and the remedy.
 """
 
+import math
 import os
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -223,6 +225,15 @@ def check_precision(precision: str | None, device: str, dtype: str) -> None:
         )
 
 
+@cache
+def memory_of_machine() -> float:
+    """Return the bytes of memory that this machine has, infinity where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not offered by this operating system
+        return math.inf
+
+
 def check_memory(
     network: NetworkSpec, n_vectors: int, dtype: npt.DTypeLike, n_networks: int = 1
 ) -> None:
@@ -233,12 +244,8 @@ def check_memory(
     MemoryError
         If the parameters, their gradient and the optimizer's state need more than there is.
     """
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not offered by this operating system
-        return
     needed = layout_of(network).size * np.dtype(dtype).itemsize * n_vectors
-    if needed * n_networks > available:
+    if needed * n_networks > (available := memory_of_machine()):
         several = "" if n_networks == 1 else f", times n_estimators={n_networks}"
         raise MemoryError(
             f"A network with layers {network.layer_units} needs {needed / 2**30:.1f} GiB for its "

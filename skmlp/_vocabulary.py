@@ -141,6 +141,12 @@ def parameter_names(estimator_class: type) -> tuple[str, ...]:
     return tuple(name for name in parameters if name != "self")
 
 
+@cache
+def known_keywords(estimator_class: type) -> frozenset[str]:
+    """Return the same names to be looked up, as clones do with all of them."""
+    return frozenset(parameter_names(estimator_class))
+
+
 def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
     """Refuse an unknown constructor parameter and say which one was meant.
 
@@ -150,8 +156,10 @@ def check_keywords(estimator_class: type, keywords: Iterable[str]) -> None:
         If a keyword is not a parameter.
     """
     names = parameter_names(estimator_class)
+    if not names or known_keywords(estimator_class).issuperset(keywords):
+        return
     for keyword in keywords:
-        if not names or keyword in names:
+        if keyword in names:
             continue
         hint = keyword_hint(keyword, names) or f"Parameters are: {', '.join(names)}."
         raise TypeError(

@@ -12,7 +12,7 @@ import skmlp._base
 from skmlp import MLPClassifier
 from skmlp._fitted import FIELDS_OF_STATE
 from skmlp.engines.reference import ReferenceEngine
-from skmlp.training.ordering import generator_at
+from skmlp.training.generators import generator_at
 from skmlp.training.state import TrainerState, as_plain, from_plain
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

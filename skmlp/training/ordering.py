@@ -1,21 +1,21 @@
 """The order of the rows, epoch after epoch, and how a later fit takes it up again."""
 
 import copy
-import hashlib
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.random.bit_generator import ISeedSequence
 
 from skmlp.engines.base import IndexArray, KeyedOrders
+from skmlp.training.generators import (
+    check_count,
+    fingerprint,
+    generator_at,
+    state_to_shuffle_from,
+)
 
 # More than any fit draws, and what integers of compiled code hold.
 MAX_EPOCHS = 2**53
-KINDS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-# One more than the largest whole numbers in their states; others are words of 128 bits.
-LIMITS = {"pos": 625, "buffer_pos": 5, "has_gauss": 2, "has_uint32": 2, "uinteger": 2**32}
 
 
 class Mark(NamedTuple):
@@ -46,7 +46,7 @@ class RowOrder:
 
     def __init__(self, n_rows: int, random_state: np.random.RandomState) -> None:
         self.n_rows = n_rows
-        self._start = random_state.get_state(legacy=False)
+        self._start = state_to_shuffle_from(random_state)
         self._end = b""
         self._drawn = 0
         self._order: npt.NDArray[np.int64] | None = np.arange(n_rows)
@@ -220,84 +220,9 @@ def order_from_plain(plain: dict[str, Any]) -> AnyRowOrder:
     return (KeyedRowOrder if "key" in plain else RowOrder).from_plain(plain)
 
 
-class _NoSeed(ISeedSequence):
-    """Stands in for a seed where the state is set afterwards: drawing one takes a while."""
-
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
-        return np.zeros(n_words, dtype)
-
-
-def copy_of(random_state: np.random.RandomState) -> np.random.RandomState:
-    """Return a generator that goes on by itself; `copy.deepcopy` takes three times as long."""
-    state = random_state.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":
-        return copy.deepcopy(random_state)
-    no_seed: Any = _NoSeed()  # NumPy's types know its own class only
-    copied = np.random.RandomState(np.random.MT19937(no_seed))
-    copied.set_state(state)
-    return copied
-
-
-def seeded(seed: Any) -> np.random.RandomState:
-    """Return what ``numpy.random.RandomState(seed)`` does for a whole number, in less time."""
-    no_seed: Any = _NoSeed()
-    generator = np.random.RandomState(np.random.MT19937(no_seed))
-    generator.seed(int(seed))
-    return generator
-
-
-def generator_at(state: Any) -> np.random.RandomState:
-    """Return a generator that stands where `RandomState.get_state` of another one was asked.
-
-    Raises
-    ------
-    ValueError
-        If it is of no kind that NumPy has.
-    """
-    if state["bit_generator"] not in KINDS:
-        raise ValueError(f"{state['bit_generator']!r} is no bit generator of NumPy's")
-    generator = np.random.RandomState(getattr(np.random, state["bit_generator"])())
-    check_state_like("state", state, generator.get_state(legacy=False))
-    generator.set_state(state)
-    return generator
-
-
-def check_state_like(name: str, state: Any, own: Any) -> None:
-    """Refuse what NumPy would believe of a generator's state; `own` is one of the same kind."""
-    if isinstance(own, dict):
-        if type(state) is not dict or state.keys() != own.keys():
-            raise ValueError(f"{name} must have {', '.join(own)}")
-        for key, value in own.items():
-            check_state_like(key, state[key], value)
-    elif isinstance(own, np.ndarray):
-        is_like = isinstance(state, np.ndarray) and state.dtype == own.dtype
-        if not is_like or state.shape != own.shape:
-            raise ValueError(f"{name} must be {own.dtype} of shape {own.shape}")
-    elif isinstance(own, Integral):
-        check_count(name, state, LIMITS.get(name, 2**128))
-    elif not isinstance(state, type(own)):
-        raise ValueError(f"{name} must be {type(own).__name__}, got {state!r}")
-
-
-def check_count(name: str, value: Any, limit: int) -> None:
-    if not isinstance(value, Integral) or not 0 <= int(value) < limit:
-        raise ValueError(f"{name} must be a whole number from 0 to {limit - 1}, got {value!r}")
-
-
 def check_permutation(order: Any, n_rows: int) -> None:
     is_array = isinstance(order, np.ndarray) and order.dtype == np.int64
     if not is_array or order.shape != (n_rows,) or order.min() < 0 or order.max() >= n_rows:
         raise ValueError(f"_order must hold the numbers of {n_rows} rows")
     if not np.bincount(order, minlength=n_rows).all():
         raise ValueError(f"_order must hold each of {n_rows} rows once")
-
-
-def fingerprint(random_state: np.random.RandomState) -> bytes:
-    """Return a short digest of a generator's state."""
-    state = random_state.get_state(legacy=False)["state"]
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(state):
-        digest.update(name.encode())
-        value = state[name]
-        digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return digest.digest()

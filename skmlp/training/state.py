@@ -11,8 +11,9 @@ import numpy as np
 
 from skmlp.engines.base import Averages, IndexArray, OptimizerState
 from skmlp.network.parameters import FloatArray
+from skmlp.training.generators import generator_at
 from skmlp.training.history import History
-from skmlp.training.ordering import AnyRowOrder, generator_at, order_from_plain
+from skmlp.training.ordering import AnyRowOrder, order_from_plain
 from skmlp.training.schedules import Schedule
 from skmlp.training.stopping import StopReason
 
