@@ -121,6 +121,18 @@ def current_pool() -> Pool:
     return _everyones.setdefault(cores, Pool(cores)) if found is None else found
 
 
+def check_abandoned() -> None:
+    """End what a thread of a pool does if nobody waits for it any more.
+
+    Raises
+    ------
+    Abandoned
+        If that is so.
+    """
+    if _own.pool is not None:
+        _own.pool.check()
+
+
 def is_worker() -> bool:
     """Whether this thread belongs to a pool of its own, which counts what it does."""
     return _own.pool is not None

@@ -19,7 +19,7 @@ from skmlp.engines.base import (
     OptimizerState,
     Run,
 )
-from skmlp.engines.pools import current_pool
+from skmlp.engines.pools import check_abandoned
 from skmlp.network.parameters import FloatArray
 from skmlp.training.history import History
 from skmlp.training.interrupts import POLICY
@@ -457,6 +457,7 @@ class _Fits:
 
     def __init__(self, engine: Engine, run: Run, waiting: Iterator[Trainer]) -> None:
         self._engine = engine
+        self._at_once = engine.fits_at_once
         self._run = run
         self._waiting = waiting
         self.under_way: dict[int, Trainer] = {}
@@ -469,7 +470,7 @@ class _Fits:
     def fill(self) -> None:
         """Begin as many of those that wait as there is room for."""
         # Some end before they have begun.
-        while (room := self._engine.fits_at_once - len(self.under_way)) > 0:
+        while (room := self._at_once - len(self.under_way)) > 0:
             trainers = list(islice(self._waiting, room))
             for trainer in trainers:
                 index = self._run.add(trainer.task)
@@ -482,7 +483,7 @@ class _Fits:
 
     def go_on(self, index: int) -> None:
         """Ask for what comes next in a fit, or end it."""
-        current_pool().check()
+        check_abandoned()
         trainer = self.under_way[index]
         trainer.begin()
         plan = trainer.plan()
