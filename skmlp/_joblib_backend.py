@@ -298,7 +298,7 @@ def patch_joblib() -> None:
     >>> from sklearn.model_selection import GridSearchCV
     >>> skmlp.patch_joblib()
     >>> grid = {"alpha": [0.0001, 0.1]}
-    >>> model = skmlp.MLPClassifier(solver="lbfgs", random_state=0)
+    >>> model = skmlp.MLPClassifier((), solver="lbfgs", tol=0.01, random_state=0)
     >>> search = GridSearchCV(model, grid, n_jobs=2).fit(*load_iris(return_X_y=True))
     >>> skmlp.unpatch_joblib()
     """

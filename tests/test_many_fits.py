@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 import numpy as np
 import pytest
+from engine_checks import make_problem, make_task
 from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -36,11 +37,13 @@ from sklearn.preprocessing import StandardScaler
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._joblib_backend import BLAS, IN_WAITING, SkmlpBackend
+from skmlp.engines.base import EpochPlan
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.crew import call_through
 from skmlp.engines.cpu.gate import FIRST_IN_QUEUE, FREE, enter, leave, new_gate
 from skmlp.engines.pools import Abandoned, Pool, available_cores, belonging_to, current_pool
+from skmlp.network.specs import plain_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -208,6 +211,95 @@ def test_threads_without_joblib_do_not_take_each_others_cores(iris, monkeypatch)
     for coefs in in_threads(lambda _: clone(model).fit(X, y).coefs_, 4):
         for ours, other in zip(coefs, expected, strict=True):
             assert_array_equal(ours, other)
+
+
+# --- Runs of several fits ---
+
+
+@pytest.fixture
+def task():
+    network = plain_network((6, 5, 3), "relu", "log_loss", "softmax")
+    return make_task(CpuEngine(), network, make_problem(network, 150), batch_size=50)
+
+
+@pytest.fixture
+def several(task):
+    """Return a run of five fits, and a plan for each."""
+    with CpuEngine().start([task] * 5) as run:
+        yield run, plan_of(2)
+
+
+def plan_of(n_epochs):
+    return EpochPlan(np.tile(np.arange(150), (n_epochs, 1)), 1e-3)
+
+
+def wait_for(run, count):
+    """Wait for so many plans; return the tasks' numbers."""
+    done = []
+    while len(done) < count:
+        done += [finished.task for finished in run.wait()]
+    return sorted(done)
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core computes one after the other")
+def test_fits_of_a_run_do_not_wait_for_each_other(several, task):
+    run, plan = several
+    run.submit(0, plan_of(5000))
+    for index in (1, 2, 3, 4):
+        run.submit(index, plan)
+    assert wait_for(run, 4) == [1, 2, 3, 4]
+    run.submit(run.add(task), plan)  # more may join while the long one goes on
+    assert wait_for(run, 1) == [5]
+    run.retire(1)
+    with pytest.raises(LookupError, match="Task 1 has been retired"):
+        run.parameters(1)
+    for index in (3, 4, 5):
+        assert_array_equal(run.parameters(index), run.parameters(2))
+    assert wait_for(run, 1) == [0]
+
+
+def test_where_no_threads_can_be_had_the_caller_computes(several, monkeypatch):
+    run, plan = several
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for index in range(5):
+        run.submit(index, plan)
+    assert wait_for(run, 5) == list(range(5))
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has no helpers")
+def test_an_interrupt_while_helpers_start_leaves_none(several, monkeypatch):
+    run, plan = several
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        started.append(thread)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    for index in range(5):
+        run.submit(index, plan)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(run, 5)
+    run.close()
+    assert len(started) == 2
+    assert not any(thread.is_alive() for thread in started)
+    assert np.isfinite(run.parameters(0)).all()
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has no helpers")
+def test_an_error_in_a_helper_is_that_of_the_run(several):
+    run, plan = several
+    for index in range(4):
+        run.submit(index, plan)
+    run.submit(4, EpochPlan(plan.orders, 0.1, np.ones((1, 1))))
+    with pytest.raises(ValueError, match="rates must have shape"):
+        wait_for(run, 5)
 
 
 # --- Patience inside the engine ---

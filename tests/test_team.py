@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from skmlp import MLPRegressor
 from skmlp.engines.cpu.crew import ALL, available_threads, call, crew_for, lead
 from skmlp.engines.cpu.team import Team, meet, take_piece
-from skmlp.engines.cpu.threads import effective_threads, share_out
+from skmlp.engines.cpu.threads import effective_threads
 
 
 @numba.njit(nogil=True)
@@ -208,59 +208,6 @@ assert fit() == expected
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forking is not offered here")
 def test_a_forked_child_has_a_crew_of_its_own(run_python):
     run_python(FORK, timeout=120)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_share_out_calls_every_item_once(threads):
-    done = []
-    share_out(done.append, range(100), threads)
-    assert sorted(done) == list(range(100))
-
-
-def test_share_out_raises_the_first_error_and_stops():
-    done = []
-
-    def work(item):
-        if item == 3:
-            raise ValueError("three")
-        done.append(item)
-
-    with pytest.raises(ValueError, match="three"):
-        share_out(work, range(1000), 1)
-    assert done == [0, 1, 2]
-
-
-def test_share_out_ends_after_all_its_threads(monkeypatch):
-    """An interrupt between the starts of two threads waits for the one that runs."""
-    start, left = threading.Thread.start, []
-
-    def interrupted(thread):
-        if len(started) == 1:
-            raise KeyboardInterrupt
-        started.append(thread)
-        start(thread)
-        entered.wait(10)
-
-    def work(item):
-        entered.set()
-        time.sleep(0.2)
-        left.append(item)
-
-    started, entered = [], threading.Event()
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        share_out(work, range(100), 3)
-    assert left == [0]
-
-
-def test_share_out_without_threads(monkeypatch):
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    done = []
-    share_out(done.append, range(10), 4)
-    assert done == list(range(10))
 
 
 def test_effective_threads():

@@ -1,8 +1,7 @@
-"""Threads of Python: how many a fit may use, and items shared out among them."""
+"""How many threads a fit may use, and actions that no interrupt cuts short."""
 
 import multiprocessing
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -45,43 +44,3 @@ def uninterrupted(action: Callable[[], Any]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
-
-
-def share_out(function: Callable[[int], None], items: Iterable[int], threads: int) -> None:
-    """Call `function` on every item, each in one of up to `threads` threads, this one included."""
-    remaining = iter(items)
-    lock = threading.Lock()
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            while not errors:
-                with lock:
-                    item = next(remaining, None)
-                if item is None:
-                    return
-                function(item)
-        except BaseException as error:
-            errors.append(error)
-
-    helpers: list[threading.Thread] = []
-
-    def join() -> None:
-        for helper in helpers:
-            if helper.ident is not None:  # it was started
-                helper.join()
-
-    try:
-        for _ in range(threads - 1):
-            helpers.append(threading.Thread(target=work))
-            helpers[-1].start()
-    except RuntimeError:
-        pass  # no thread to be had: those there are do the work
-    except BaseException as error:
-        errors.append(error)
-    try:
-        work()
-    finally:
-        uninterrupted(join)
-    if errors:
-        raise errors[0]
