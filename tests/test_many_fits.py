@@ -585,6 +585,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from skmlp import MLPClassifier
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs of shells
 X, y = load_iris(return_X_y=True)
 model = MLPClassifier((64,), max_iter=10**6, tol=0, n_iter_no_change=10**6, random_state=0)
 MLPClassifier((64,), max_iter=2).fit(X, y)
