@@ -232,13 +232,13 @@ def plans(monkeypatch):
     class Recording(ReferenceEngine):
         def start(self, tasks):
             run = super().start(tasks)
-            advance = run.advance
+            submit = run.submit
 
-            def recording(plans):
-                recorded.extend(plans)
-                return advance(plans)
+            def recording(index, plan):
+                recorded.append(plan)
+                submit(index, plan)
 
-            run.advance = recording
+            run.submit = recording
             return run
 
     monkeypatch.setattr(skmlp._base, "make_engine", lambda *_: Recording())

@@ -363,11 +363,11 @@ def test_the_guide_says_what_cuda_computes(monkeypatch):
     for name, answer in found.items():
         assert answer in ("yes", "not yet", "with `'lbfgs'`")
         with pytest.raises(Chosen) as chosen:
-            fitted(**{name: ASKED_FOR[name]})
+            fitted(device="auto", **{name: ASKED_FOR[name]})
         assert (chosen.value.args == ()) == (answer == "yes"), name
         if answer.startswith("with"):
             with pytest.raises(Chosen) as chosen:
-                fitted(solver="lbfgs", **{name: ASKED_FOR[name]})
+                fitted(device="auto", solver="lbfgs", **{name: ASKED_FOR[name]})
             assert chosen.value.args == ()
 
 

@@ -785,7 +785,7 @@ def test_pipelines_with_ensembles_become_onnx_models(make_problem):
 
 
 def test_initial_generators_are_those_of_numpy():
-    from skmlp.training.ordering import seeded
+    from skmlp.training.generators import seeded
 
     for seed in (0, 7, np.int64(2**31), 2**32 - 1):
         ours, theirs = seeded(seed), np.random.RandomState(seed)

@@ -17,7 +17,7 @@ from skmlp.engines.cpu.layout import (
     network_layout,
     packing_of_layers,
     parts_of_slab,
-    with_addresses,
+    places_in_flat,
 )
 from skmlp.engines.cpu.pointers import pointer
 from skmlp.engines.cpu.products import (
@@ -241,7 +241,7 @@ def packed_model(units, dtype, seed=0):
     flat_layout = plain_layout(units)
     flat = rng.normal(size=flat_layout.size).astype(dtype)
     layout = network_layout(network, 8, dtype, gathers=False, backward=True)
-    layers = with_addresses(layout.layers, network, flat)
+    layers = places_in_flat(network, dtype).entered(layout.layers, flat)
     packed = aligned_zeros(layout.parameters_size, dtype)
     packed[:] = np.nan
     drivers.exchange(layers, packed, drivers.INTO_PANELS)

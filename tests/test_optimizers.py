@@ -23,6 +23,8 @@ import skmlp.engines.cpu.task
 from skmlp.engines.base import PER_BATCH, EpochPlan, KeyedOrders
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
+from skmlp.engines.cpu.steps import step_layout
+from skmlp.engines.cpu.task import layout_for
 from skmlp.engines.cuda.vocabulary import what_is_lacking
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network import optimizers
@@ -294,9 +296,12 @@ def test_any_number_of_states_and_constants(entry, weight_decay, dtype, monkeypa
 
 @pytest.mark.parametrize("solver", OPTIMIZERS)
 @pytest.mark.usefixtures("always_parallel")
-def test_groups_have_factors_of_rate_and_decay(solver, monkeypatch):
+def test_groups_have_factors_of_rate_and_decay(solver, monkeypatch, request):
     monkeypatch.setitem(optimizers.GROUPS, "coefs", Group(rate=0.5, decay=0.25))
     monkeypatch.setitem(optimizers.GROUPS, "intercepts", Group(rate=2.0, alpha=0.0, decay=3.0))
+    for known in (step_layout, layout_for):
+        known.cache_clear()
+    request.addfinalizer(lambda: [known.cache_clear() for known in (step_layout, layout_for)])
     problem = make_problem(NETWORK, 30)
     options = {"solver": solver, "weight_decay": 0.5, "batch_size": 15}
     plain = run_epochs(CpuEngine(1), NETWORK, problem, solver=solver, batch_size=15)

@@ -1,7 +1,7 @@
 """The learning-rate range test."""
 
-import builtins
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -111,14 +111,7 @@ def test_plot(monkeypatch):
     assert found.figure_ is figure
     pyplot.close("all")
 
-    importing = builtins.__import__
-
-    def without_matplotlib(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return importing(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
     with pytest.raises(ImportError, match="pip install matplotlib"):
         found.plot()
 

@@ -70,10 +70,14 @@ class Pool:
         """How many fits are under way, or calls of workers, which may be about to fit."""
         return len(self._under_way)
 
-    def share(self, wanted: int, own: int = 1) -> int:
-        """Return how many of the threads wanted `own` of its fits should use together now."""
+    def share(self, wanted: int) -> int:
+        """Return how many of the threads wanted one of its fits should use now."""
         busy = self.busy
-        return wanted if busy <= own else max(1, min(wanted, self.cores * own // busy))
+        return wanted if busy <= 1 else max(1, min(wanted, self.cores // busy))
+
+    def share_of(self, own: int) -> int:
+        """Return how many cores `own` of its fits should use together, rounded up."""
+        return min(self.cores, -(-self.cores * own // max(1, own, self.busy)))
 
     def check(self) -> None:
         """End what this thread does if nobody waits for it.

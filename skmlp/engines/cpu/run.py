@@ -76,7 +76,7 @@ class CpuRun(Run):
     def wait(self) -> list[Finished]:
         if self._helpers is None:
             under_way = sum(task is not None for task in self._tasks)
-            width = min(self._threads, self._pool.share(self._pool.cores, own=under_way))
+            width = min(self._threads, self._pool.share_of(under_way))
             if len(self._submitted) == 1 or width == 1:
                 index, plan = self._submitted.popleft()
                 return [finished(index, self._task(index), plan)]
