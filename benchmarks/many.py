@@ -82,10 +82,12 @@ def compare(case: str, samplers: dict[str, Any], repeats: int) -> dict[str, Any]
 def cold_seconds(package: str, epochs: int, stretch: int) -> float:
     """Return the mean seconds of so many new processes that search."""
     command = [sys.executable, "-W", "ignore", "-c", _COLD, package, str(epochs)]
+    # What is installed has its bytecode beside it.
+    kept = {k: value for k, value in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def search() -> None:
         for _ in range(stretch):
-            subprocess.run(command, check=True, cwd=measure.ROOT)
+            subprocess.run(command, check=True, cwd=measure.ROOT, env=kept)
 
     return measure.seconds(search) / stretch
 
