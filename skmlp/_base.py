@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,6 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
-from skmlp._checkpoints import Snapshots, checkpoint_for
 from skmlp._choices import check_choices
 from skmlp._constraints import (
     bounds_of,
@@ -74,7 +73,6 @@ from skmlp._overflow import overflows
 from skmlp._parameters import Known, ineffective_remarks, not_known_valid, unlike_defaults
 from skmlp._progress import draws_bar, progress_of
 from skmlp._records import Recording
-from skmlp._resumed import Resumed
 from skmlp._resuming import Resuming, Start
 from skmlp._saving import Saving
 from skmlp._sklearn_compat import (
@@ -127,6 +125,9 @@ from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.monitors import MONITORS, Probe
 from skmlp.training.state import TrainerState, as_plain, from_plain
 from skmlp.training.stopping import StopReason
+
+if TYPE_CHECKING:
+    from skmlp._resumed import Resumed
 
 NOTHING = Given()
 
@@ -376,6 +377,8 @@ class BaseMLP(
         check_combination(self, given, incremental=incremental)
         resumed = None
         if given.resume_from is not None:
+            from skmlp._checkpoints import checkpoint_for  # which few fits need
+
             resumed = checkpoint_for(self, given.resume_from, calls)
         goes_on = incremental or self.warm_start
         goes_on = goes_on and (hasattr(self, "coefs_") or is_ensemble(self))
@@ -521,7 +524,7 @@ class BaseMLP(
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         self._set_trained(work.network, parameters)
 
-    def _dtype_so_far(self, X: Any, resumes: bool, resumed: Resumed | None) -> Any:
+    def _dtype_so_far(self, X: Any, resumes: bool, resumed: "Resumed | None") -> Any:
         """Return the type of the weights that the fit goes on from; if there are none, of X."""
         if not resumes:
             return X.dtype
@@ -601,6 +604,8 @@ class BaseMLP(
                 engine, network, work.data, start, targets, watched
             )
         if watched.calls is not None:
+            from skmlp._checkpoints import Snapshots
+
             split = None if held_out is None or held_out.rows is None else (rows, held_out.rows)
             dtype = start.parameters.dtype.name
             watched.calls.attached = Snapshots(self, network, dtype, watched.data, start, split)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from skmlp._drafts import draft_of
 from skmlp._hooks import Calls
-from skmlp._resumed import Data, Resumed
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
@@ -22,6 +21,9 @@ from skmlp.engines.base import Engine, IndexArray
 from skmlp.network.folding import folded_vector
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
+
+if TYPE_CHECKING:
+    from skmlp._resumed import Data, Resumed
 
 LOSS = "loss"
 NAN = float("nan")
@@ -228,8 +230,8 @@ class Watched:
     given: Given
     validation: tuple[Any, Samples] | None
     calls: Calls | None
-    data: Data
-    resumed: Resumed | None
+    data: "Data"
+    resumed: "Resumed | None"
 
 
 class Watching(ABC):

@@ -1,5 +1,6 @@
 """Where a fit starts that does not go on from an earlier one: drawn parameters, or given ones."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy.typing as npt
 
 from skmlp._choices import OneOf
 from skmlp._fitted import shown
-from skmlp.engines.reference import values_arriving
 from skmlp.initializers import CLASSES, From, Weights, ZeroLast, init_formula
 from skmlp.network.folding import NAMES, folded_layer
 from skmlp.network.initializers import INITIALIZERS, draw_parameters
@@ -76,7 +76,7 @@ def initial_parameters(
         dtype,
         output_activation=output_activation,
         sample=lambda: sample_of(X),
-        arriving=lambda *of_layer: values_arriving(network, *of_layer),
+        arriving=partial(values_arriving, network),
     )
     if isinstance(init, ZeroLast):
         for arrays in layout_of(network).views(parameters):
@@ -84,6 +84,13 @@ def initial_parameters(
     if isinstance(init, From):
         copy_weights(init.model, network, parameters)
     return parameters
+
+
+def values_arriving(network: NetworkSpec, *of_layer: Any) -> FloatArray:
+    """Return what the reference does; few fits need it, and to import it takes a while."""
+    from skmlp.engines import reference
+
+    return reference.values_arriving(network, *of_layer)
 
 
 def sample_of(X: Any) -> FloatArray:

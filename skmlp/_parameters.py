@@ -954,8 +954,8 @@ def unlike_defaults(
         name: value
         for name, value in params.items()
         if (entry := known.get(name)) is None
+        or (value is not entry.default and not is_default(value, entry.default))
         or constraints.get(name) is not entry.constraints
-        or not is_default(value, entry.default)
     }
 
 

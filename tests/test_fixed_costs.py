@@ -1,5 +1,6 @@
 """What every fit, clone and score does takes short ways, which lead where the long ones do."""
 
+import ast
 import pickle
 from functools import partial
 from numbers import Real
@@ -299,3 +300,14 @@ def test_constants_are_not_taken_from_other_networks():
         model = MLPRegressor(activation=LeakyReLU(slope))
         [layer] = describe_network(model, 3, (5,), HEADS).layers
         assert str(layer.activation.constants[0]) == str(slope)
+
+
+# --- Imports ---
+
+
+def test_what_few_fits_need_is_not_imported_before(run_python):
+    script = "import sys, skmlp; print([name for name in sys.modules if name.startswith('skmlp')])"
+    [imported] = map(ast.literal_eval, run_python(script).splitlines())
+    late = {"skmlp.engines.reference", "skmlp._checkpoints", "skmlp._resumed", "skmlp.callbacks"}
+    assert "skmlp._base" in imported
+    assert late.isdisjoint(imported)
