@@ -1,9 +1,8 @@
 """The epoch loop of the stochastic solvers, written once for every engine."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -160,7 +159,7 @@ class Trainer:
             self._listener.begins()
 
     def plan(self) -> EpochPlan | None:
-        """Return what to compute next: as many epochs as certainly belong to the fit."""
+        """Return what to compute next: no epoch that does not belong to the fit will be run."""
         if self.stop_reason is not None:
             return None
         n_epochs = min(
@@ -426,17 +425,17 @@ class Outcome:
     raw: FloatArray | None = None
 
 
-def train(engine: Engine, trainers: Iterable[Trainer]) -> list[Outcome]:
+def train(engine: Engine, trainers: Sequence[Trainer]) -> list[Outcome]:
     """Run several fits to their ends on one engine; return what each of them ended with.
 
-    As many are under way as the engine likes best: the next one is asked for, and begins, when
-    another one has ended, whose memory is free then.
+    As many are under way as the engine likes best: the next one begins when another one has ended,
+    whose memory is free then.
 
     The first `KeyboardInterrupt` ends all of them with what they have learned, and is left to
     the caller to mention; a second one soon after is passed on.
     """
     with engine.start([]) as run:
-        fits = _Fits(engine, run, iter(trainers))
+        fits = _Fits(engine, run, trainers)
         try:
             fits.fill()
             while fits.under_way:
@@ -445,41 +444,35 @@ def train(engine: Engine, trainers: Iterable[Trainer]) -> list[Outcome]:
                     fits.go_on(index)
                 fits.fill()
         except KeyboardInterrupt:
-            if not (fits.begun and POLICY.ends_only_this_fit()):
+            if not (fits.n_begun and POLICY.ends_only_this_fit()):
                 raise
             run.close()
             fits.end_all()
-        return [fits.outcomes[index] for index in sorted(fits.outcomes)]
+        return [fits.outcomes[index] for index in range(len(trainers))]
 
 
 class _Fits:
-    """The fits of one run: those that wait, those under way and those that have ended."""
+    """The fits of one run: those under way, by their numbers, and what others have ended with."""
 
-    def __init__(self, engine: Engine, run: Run, waiting: Iterator[Trainer]) -> None:
+    def __init__(self, engine: Engine, run: Run, trainers: Sequence[Trainer]) -> None:
         self._engine = engine
         self._at_once = engine.fits_at_once
         self._run = run
-        self._waiting = waiting
+        self._trainers = trainers
+        # A run numbers them as they come.
+        self.n_begun = 0
         self.under_way: dict[int, Trainer] = {}
         self.outcomes: dict[int, Outcome] = {}
 
-    @property
-    def begun(self) -> int:
-        return len(self.under_way) + len(self.outcomes)
-
     def fill(self) -> None:
-        """Begin as many of those that wait as there is room for."""
-        # Some end before they have begun.
-        while (room := self._at_once - len(self.under_way)) > 0:
-            trainers = list(islice(self._waiting, room))
-            for trainer in trainers:
-                index = self._run.add(trainer.task)
-                self.under_way[index] = trainer
-                trainer.know(self._engine)
-            if not trainers:
-                return
-            for index in list(self.under_way)[-len(trainers) :]:
-                self.go_on(index)
+        """Begin as many more as there is room for; some end before they have begun."""
+        while self.n_begun < len(self._trainers) and len(self.under_way) < self._at_once:
+            trainer = self._trainers[self.n_begun]
+            trainer.know(self._engine)
+            index = self._run.add(trainer.task)
+            self.under_way[index] = trainer
+            self.n_begun += 1
+            self.go_on(index)
 
     def go_on(self, index: int) -> None:
         """Ask for what comes next in a fit, or end it."""
@@ -498,12 +491,14 @@ class _Fits:
 
     def end_all(self) -> None:
         """End those under way with what they have learned, and others as they would begin."""
-        for index, trainer in list(self.under_way.items()):
+        for index, trainer in enumerate(self._trainers):
+            if index in self.outcomes:
+                continue
             trainer.interrupt()
-            self._end(index)
-        for trainer in self._waiting:
-            trainer.interrupt()
-            self.outcomes[len(self.outcomes)] = unchanged(trainer)
+            if index in self.under_way:
+                self._end(index)
+            else:
+                self.outcomes[index] = unchanged(trainer)
 
 
 def unchanged(trainer: Trainer) -> Outcome:
