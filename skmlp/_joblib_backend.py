@@ -4,7 +4,6 @@ Why threads, and why more of them than cores: `docs/design/many-fits.md`.
 """
 
 import os
-import queue
 import threading
 import traceback
 from collections.abc import Callable
@@ -13,13 +12,11 @@ from typing import Any
 import joblib.parallel
 from joblib.parallel import ParallelBackendBase, register_parallel_backend
 
-from skmlp.engines.pools import Pool, available_cores, belonging_to
+from skmlp.engines.pools import IN_WAITING, Pool, Threads, available_cores
 
 NAME = "skmlp"
 # Set to anything but nothing or 0, it has the same effect as `patch_joblib`.
 VARIABLE = "SKMLP_JOBLIB"
-# Threads that run Python, or stand ready, while others compute.
-IN_WAITING = 2
 
 
 def register() -> None:
@@ -52,7 +49,8 @@ class SkmlpBackend(ParallelBackendBase):
         super().__init__(nesting_level, inner_max_num_threads)
         # Who chooses it wants all cores; as a default it changes nothing.
         self.default_n_jobs = -1 if nesting_level is None else 1
-        self._workers: Workers | None = None
+        self._threads: Threads | None = None
+        self._pool = Pool(1)
         self._cores = 1
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -69,10 +67,10 @@ class SkmlpBackend(ParallelBackendBase):
         self, func: Callable[[], Any], callback: Callable[[Any], None] | None = None
     ) -> "Outcome":
         """Have a thread call `func`, and then `callback` with what came of it."""
-        outcome, workers = Outcome(func, callback), self._workers
+        outcome, threads = Outcome(func, callback, self._pool), self._threads
         # A callback may still ask for what comes next while the call is being given up.
-        if workers is not None:
-            workers.put(outcome)
+        if threads is not None and not threads.put(outcome.come):
+            raise RuntimeError("The system has no thread for a job. End others, or use n_jobs=1.")
         return outcome
 
     def retrieve_result_callback(self, out: "Outcome") -> Any:
@@ -80,26 +78,24 @@ class SkmlpBackend(ParallelBackendBase):
         return out.result()
 
     def start_call(self) -> None:
-        if self._workers is None:
-            places = min(self._cores, available_cores())
-            self._workers = Workers(self._cores + IN_WAITING, Pool(places))
-        limit = self.inner_max_num_threads or max(1, available_cores() // self._cores)
-        BLAS.limit(limit)
+        if self._threads is None:
+            self._pool = Pool(min(self._cores, available_cores()))
+            self._threads = Threads(self._pool, self._cores + IN_WAITING, "skmlp-worker")
+        BLAS.limit(self.inner_max_num_threads or max(1, available_cores() // self._cores))
 
     def stop_call(self) -> None:
         BLAS.unlimit()
 
     def terminate(self) -> None:
         """Send the threads home."""
-        if self._workers is not None:
-            self._workers.leave()
-            self._workers = None
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.leave()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Drop what has not begun, and have fits end soon, for which nobody waits."""
-        if self._workers is not None:
-            self._workers.abandon()
-            self._workers = None
+        self._pool.is_abandoned = True
+        self.terminate()
 
     def get_nested_backend(self) -> tuple[Any, None]:
         """Let calls within a call run one after the other: cores are busy with their like."""
@@ -122,28 +118,44 @@ def cores_for(n_jobs: int | None) -> int:
 
 
 class Outcome:
-    """A call, and what came of it once it has ended."""
+    """What comes of a call.
 
-    __slots__ = ("_error", "_func", "_result", "callback")
+    Parameters
+    ----------
+    func : callable
+    callback : callable or None
+        ``callback(outcome)`` afterwards.
+    pool : Pool
+        That of the thread that calls it.
+    """
+
+    __slots__ = ("_callback", "_error", "_func", "_pool", "_result")
 
     def __init__(
-        self, func: Callable[[], Any], callback: Callable[["Outcome"], None] | None
+        self, func: Callable[[], Any], callback: Callable[["Outcome"], None] | None, pool: Pool
     ) -> None:
         self._func: Callable[[], Any] | None = func
-        self.callback = callback
+        self._callback = callback
+        self._pool = pool
         self._result: Any = None
         self._error: BaseException | None = None
 
-    def call(self) -> None:
-        """Call the function."""
+    def come(self) -> None:
+        """Call the function, and then the callback, unless nobody waits for them any more."""
+        if self._pool.is_abandoned:
+            return
         func, self._func = self._func, None
         assert func is not None
         try:
-            self._result = func()
+            with self._pool.working():
+                self._result = func()
         except BaseException as error:
             # joblib takes the traceback away, which leads to where the result was asked for.
             error.add_note(f"In a thread of the backend {NAME!r}:\n{traceback.format_exc()}")
             self._error = error
+        del func  # may hold what a fit takes
+        if self._callback is not None and not self._pool.is_abandoned:
+            self._callback(self)
 
     def result(self) -> Any:
         """Return the result or raise the error, once."""
@@ -152,77 +164,6 @@ class Outcome:
             raise error
         result, self._result = self._result, None
         return result
-
-
-class Workers:
-    """Threads of a pool, started as they are needed.
-
-    Parameters
-    ----------
-    most : int
-        How many threads there may be.
-    pool : Pool
-        Whose cores their fits share.
-    """
-
-    def __init__(self, most: int, pool: Pool) -> None:
-        self._most = most
-        self._pool = pool
-        self._todo: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads = 0
-        self._left = 0  # calls that have not ended
-
-    def put(self, outcome: Outcome) -> None:
-        """Have a call made.
-
-        Raises
-        ------
-        RuntimeError
-            If the system has no thread at all for it.
-        """
-        with self._lock:
-            self._left += 1
-            needs_thread = self._threads < min(self._most, self._left)
-            self._threads += needs_thread
-        self._todo.put(outcome)
-        if needs_thread:
-            thread = threading.Thread(target=self._work, name="skmlp-worker", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no more to be had: those that are there do the work
-                with self._lock:
-                    self._threads -= 1
-                    if not self._threads:
-                        raise
-
-    def leave(self) -> None:
-        """Let threads go when they have done what there is to do."""
-        with self._lock:
-            for _ in range(self._threads):
-                self._todo.put(None)
-            self._threads = 0
-
-    def abandon(self) -> None:
-        """Let threads go as soon as they can; what they are called to do ends by itself."""
-        self._pool.is_abandoned = True
-        self.leave()
-
-    def _work(self) -> None:
-        with belonging_to(self._pool):
-            while (outcome := self._todo.get()) is not None:
-                self._make(outcome)
-                del outcome  # may hold what a fit takes
-
-    def _make(self, outcome: Outcome) -> None:
-        if not self._pool.is_abandoned:
-            with self._pool.working():
-                outcome.call()
-        with self._lock:
-            self._left -= 1
-        # Nobody waits for what has been given up.
-        if outcome.callback is not None and not self._pool.is_abandoned:
-            outcome.callback(outcome)
 
 
 class BlasLimit:
@@ -237,22 +178,23 @@ class BlasLimit:
     def limit(self, threads: int) -> None:
         """Begin a call; that of the first one holds for those that begin while it lasts."""
         with self._lock:
-            self._calls += 1
-            if self._calls > 1:
-                return
-            if self._controller is None:
-                from threadpoolctl import ThreadpoolController
+            if self._calls == 0:
+                if self._controller is None:
+                    from threadpoolctl import ThreadpoolController
 
-                self._controller = ThreadpoolController()
-            self._limiter = self._controller.limit(limits=threads, user_api="blas")
+                    self._controller = ThreadpoolController()
+                self._limiter = self._controller.limit(limits=threads, user_api="blas")
+            self._calls += 1
 
     def unlimit(self) -> None:
-        """End a call."""
+        """End a call; one that began before a fork is not known in the child."""
         with self._lock:
+            if self._calls == 0:
+                return
             self._calls -= 1
             if self._calls == 0:
-                limiter, self._limiter = self._limiter, None
-                limiter.restore_original_limits()
+                self._limiter.restore_original_limits()
+                self._limiter = None
 
 
 BLAS = BlasLimit()

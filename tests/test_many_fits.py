@@ -36,13 +36,20 @@ from sklearn.preprocessing import StandardScaler
 
 import skmlp
 from skmlp import MLPClassifier, MLPRegressor
-from skmlp._joblib_backend import BLAS, IN_WAITING, SkmlpBackend
+from skmlp._joblib_backend import BLAS, SkmlpBackend
 from skmlp.engines.base import EpochPlan
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.compilation import jit
 from skmlp.engines.cpu.crew import call_through
 from skmlp.engines.cpu.gate import FIRST_IN_QUEUE, FREE, enter, leave, new_gate
-from skmlp.engines.pools import Abandoned, Pool, available_cores, belonging_to, current_pool
+from skmlp.engines.pools import (
+    IN_WAITING,
+    Abandoned,
+    Pool,
+    available_cores,
+    belonging_to,
+    current_pool,
+)
 from skmlp.network.specs import plain_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

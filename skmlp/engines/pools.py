@@ -1,14 +1,19 @@
-"""Which cores a thread's fits share with those of other threads."""
+"""Threads that fit at the same time, and which cores they share."""
 
 import os
+import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import joblib
+
+# Threads of a pool that stand ready, beyond as many as compute: while one runs Python, a core has
+# the next one.
+IN_WAITING = 2
 
 
 class Abandoned(BaseException):
@@ -89,6 +94,76 @@ class Pool:
         """
         if self.is_abandoned:
             raise Abandoned
+
+
+class Threads:
+    """Threads of a pool that make calls, started as they are needed.
+
+    Parameters
+    ----------
+    pool : Pool
+    most : int
+        How many there may be.
+    name : str
+        What they are called where threads are listed.
+    """
+
+    def __init__(self, pool: Pool, most: int, name: str) -> None:
+        self._pool, self._most, self._name = pool, most, name
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._left = 0  # calls that have not ended
+
+    def put(self, call: Callable[[], None]) -> bool:
+        """Have a call made, which raises nothing; tell whether there is any thread for it."""
+        with self._lock:
+            self._left += 1
+            self._todo.put(call)
+            if len(self._threads) < min(self._most, self._left):
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._threads.append(thread)  # an interrupt may come as soon as it has started
+                try:
+                    thread.start()
+                except RuntimeError:  # no more to be had: those that are there do the work
+                    self._threads.remove(thread)
+            return bool(self._threads)
+
+    def work_off(self) -> None:
+        """Make the calls that have not begun in this thread."""
+        while (call := self._next()) is not None:
+            call()
+
+    def drop(self) -> None:
+        """Forget the calls that have not begun."""
+        while self._next() is not None:
+            pass
+
+    def _next(self) -> Callable[[], None] | None:
+        try:
+            return self._todo.get_nowait()
+        except queue.Empty:
+            return None
+
+    def leave(self) -> None:
+        """Let threads go when they have made the calls that there are."""
+        with self._lock:
+            for _ in self._threads:
+                self._todo.put(None)
+
+    def join(self) -> None:
+        """Wait until all threads have gone."""
+        for thread in self._threads:
+            if thread.ident is not None:  # it was started
+                thread.join()
+
+    def _work(self) -> None:
+        with belonging_to(self._pool):
+            while (call := self._todo.get()) is not None:
+                call()
+                del call  # may hold what a fit takes
+                with self._lock:
+                    self._left -= 1
 
 
 class _Own(threading.local):

@@ -11,10 +11,10 @@ from skmlp.engines.base import Engine, FitTask, IndexArray
 from skmlp.engines.cpu.layout import Arrays
 from skmlp.engines.cpu.prediction import predict
 from skmlp.engines.cpu.rows import CpuData, load_rows
-from skmlp.engines.cpu.run import IN_WAITING, CpuRun
+from skmlp.engines.cpu.run import CpuRun
 from skmlp.engines.cpu.task import INITIAL_FLOPS_PER_SECOND, CpuTask
 from skmlp.engines.cpu.threads import effective_threads
-from skmlp.engines.pools import current_pool, is_worker
+from skmlp.engines.pools import IN_WAITING, current_pool, is_worker
 from skmlp.network.folding import folded
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec

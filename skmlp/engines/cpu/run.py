@@ -1,20 +1,16 @@
 """Fits under way on the CPU, and the threads that compute those of one run at the same time."""
 
 import queue
-import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 
 from skmlp.engines.base import EpochPlan, Finished, FitTask, OptimizerState, Run
 from skmlp.engines.clock import TrainingClock
 from skmlp.engines.cpu.task import CpuTask
 from skmlp.engines.cpu.threads import uninterrupted
-from skmlp.engines.pools import Pool, belonging_to, current_pool, is_worker
+from skmlp.engines.pools import IN_WAITING, Threads, current_pool, is_worker
 from skmlp.network.parameters import FloatArray
-
-# Threads that stand ready while others compute: while one runs Python, a core has the next one.
-IN_WAITING = 2
 
 
 class CpuRun(Run):
@@ -39,7 +35,8 @@ class CpuRun(Run):
         # A worker's first fit is counted with the worker.
         self._is_counted = is_worker()
         self._submitted: deque[tuple[int, EpochPlan]] = deque()
-        self._helpers: _Helpers | None = None
+        self._helpers: Threads | None = None
+        self._done: queue.SimpleQueue[Finished | BaseException] = queue.SimpleQueue()
         for task in tasks:
             self.add(task)
 
@@ -82,16 +79,36 @@ class CpuRun(Run):
                 return [finished(index, self._task(index), plan)]
             # Who asks for fewer threads than there are cores gets no others.
             is_limited = self._threads < self._pool.cores
-            self._helpers = _Helpers(width if is_limited else width + IN_WAITING, self._pool)
+            most = width if is_limited else width + IN_WAITING
+            self._helpers = Threads(self._pool, most, "skmlp-fit")
         while self._submitted:
             index, plan = self._submitted.popleft()
-            self._helpers.put(index, self._task(index), plan)
-        return self._helpers.get()
+            if not self._helpers.put(partial(self._carry_out, index, self._task(index), plan)):
+                self._helpers.work_off()
+        return self._next_done()
+
+    def _carry_out(self, index: int, task: CpuTask, plan: EpochPlan) -> None:
+        try:
+            self._done.put(finished(index, task, plan))
+        except BaseException as error:
+            self._done.put(error)
+
+    def _next_done(self) -> list[Finished]:
+        """Return what has been finished, at least one, or raise an error of a helper's."""
+        done = [self._done.get()]
+        while not self._done.empty():
+            done.append(self._done.get())
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in done if isinstance(one, Finished)]
 
     def close(self) -> None:
         self._submitted.clear()
         if self._helpers is not None:
-            uninterrupted(self._helpers.leave)
+            self._helpers.drop()
+            self._helpers.leave()
+            uninterrupted(self._helpers.join)
             self._helpers = None
         for task in self._tasks:
             if task is not None:
@@ -120,67 +137,3 @@ def finished(index: int, task: CpuTask, plan: EpochPlan) -> Finished:
     with TrainingClock() as clock:
         result = task.advance(plan)
     return Finished(index, result, max(0.0, clock.seconds - (task.waited - waited)))
-
-
-class _Helpers:
-    """Threads that carry out plans, at most `threads` of them, started as they are needed."""
-
-    def __init__(self, threads: int, pool: Pool) -> None:
-        self._pool = pool
-        self._most = threads
-        self._threads: list[threading.Thread] = []
-        self._under_way = 0
-        self._todo: queue.SimpleQueue[tuple[int, CpuTask, EpochPlan] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Finished | BaseException] = queue.SimpleQueue()
-
-    def put(self, index: int, task: CpuTask, plan: EpochPlan) -> None:
-        self._under_way += 1
-        self._todo.put((index, task, plan))
-        if len(self._threads) < min(self._most, self._under_way):
-            thread = threading.Thread(target=self._work, name="skmlp-fit", daemon=True)
-            self._threads.append(thread)  # an interrupt may come as soon as it has started
-            try:
-                thread.start()
-            except RuntimeError:
-                # No more threads to be had: those there are do the work, or else this one.
-                self._threads.remove(thread)
-                if not self._threads:
-                    self._work_off()
-
-    def get(self) -> list[Finished]:
-        """Return what has been finished, at least one."""
-        done = [self._done.get()]
-        while not self._done.empty():
-            done.append(self._done.get())
-        self._under_way -= len(done)
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-        return [one for one in done if isinstance(one, Finished)]
-
-    def leave(self) -> None:
-        """Drop what has not begun, and let threads end what has."""
-        with suppress(queue.Empty):
-            while True:
-                self._todo.get_nowait()
-        for _ in self._threads:
-            self._todo.put(None)
-        for thread in self._threads:
-            if thread.ident is not None:  # it was started
-                thread.join()
-
-    def _work(self) -> None:
-        with belonging_to(self._pool):
-            while (given := self._todo.get()) is not None:
-                self._carry_out(*given)
-
-    def _work_off(self) -> None:
-        with suppress(queue.Empty):
-            while (given := self._todo.get_nowait()) is not None:
-                self._carry_out(*given)
-
-    def _carry_out(self, index: int, task: CpuTask, plan: EpochPlan) -> None:
-        try:
-            self._done.put(finished(index, task, plan))
-        except BaseException as error:
-            self._done.put(error)
