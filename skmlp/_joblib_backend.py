@@ -36,6 +36,11 @@ class SkmlpBackend(ParallelBackendBase):
         What joblib gives it where it is the default and nobody has chosen it.
     inner_max_num_threads : int, default=None
         Threads of NumPy's and SciPy's BLAS in each call. None shares out the cores.
+
+    Raises
+    ------
+    TypeError
+        If there is another option.
     """
 
     supports_retrieve_callback = True
@@ -44,8 +49,16 @@ class SkmlpBackend(ParallelBackendBase):
     uses_threads = True
 
     def __init__(
-        self, nesting_level: int | None = None, inner_max_num_threads: int | None = None
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(
+                f"The backend {NAME!r} of joblib has no option {next(iter(unknown))!r}. Use n_jobs "
+                "for the number of cores, and inner_max_num_threads for threads of BLAS."
+            )
         super().__init__(nesting_level, inner_max_num_threads)
         # Who chooses it wants all cores; as a default it changes nothing.
         self.default_n_jobs = -1 if nesting_level is None else 1
@@ -111,7 +124,9 @@ def cores_for(n_jobs: int | None) -> int:
         If it is zero.
     """
     if n_jobs == 0:
-        raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        raise ValueError(
+            "n_jobs == 0 in Parallel has no meaning. Use -1 for all cores, or None for one job."
+        )
     if n_jobs is None:
         return 1
     return max(1, available_cores() + 1 + n_jobs) if n_jobs < 0 else n_jobs
