@@ -436,8 +436,10 @@ def test_other_users_of_joblib(iris, kind, four_jobs):
     expected = MODELS[kind]().fit(X, y).predict_proba(X)
     with parallel_config("skmlp"):
         found = MODELS[kind]().fit(X, y).predict_proba(X)
-    # Bagging adds up what each job has averaged, so that their number shows.
-    assert_allclose(found, expected, rtol=1e-14)
+    if kind == "bagging":  # adds up what each job has averaged, so that their number shows
+        assert_allclose(found, expected, rtol=1e-14)
+    else:
+        assert_array_equal(found, expected)
 
 
 def test_cross_validation_curves_and_several_outputs(iris, four_jobs):
@@ -479,9 +481,9 @@ def test_jobs_are_cores_and_threads_are_more(four_jobs):
     assert backend.effective_n_jobs(-1) == four_jobs
     assert backend.configure(2) == 2 + IN_WAITING
     assert backend.configure(1) == 1
-    with pytest.raises(ValueError, match="n_jobs == 0 .* Use -1"):
+    with pytest.raises(ValueError, match=r"n_jobs == 0 .* Use -1"):
         backend.effective_n_jobs(0)
-    with pytest.raises(TypeError, match="no option 'cores'.*n_jobs"):
+    with pytest.raises(TypeError, match=r"no option 'cores'.*n_jobs"):
         parallel_config("skmlp", cores=2)
     with parallel_config("skmlp"):
         seen = Parallel(n_jobs=2)(delayed(about_this_thread)() for _ in range(20))
