@@ -428,9 +428,10 @@ def test_nobody_is_waited_for_longer_than_a_moment(n_busy, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
 def test_a_forked_child_does_not_wait_for_its_parents_threads():
     """Somebody else had the turn, and led: the child is told so, and may begin anew."""
-    is_forked, leads = threading.Event(), threading.Event()
+    is_open, leads, is_forked = (threading.Event() for _ in range(3))
 
     def lead():
+        assert is_open.wait(LONG)  # a run needs the turn to begin
         with fusion.turn:
             leads.set()
             assert is_forked.wait(LONG)
@@ -438,6 +439,7 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
     def fork():
         engine = CudaEngine(policy=RESIDENT)
         with engine.start([make_task(engine, NETWORK, PROBLEM, batch_size=4)]) as run:
+            is_open.set()
             assert leads.wait(LONG)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of threads
