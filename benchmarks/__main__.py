@@ -23,6 +23,7 @@ from benchmarks import (
     small,
     solvers,
     startup,
+    tabular,
     threads,
 )
 
@@ -41,6 +42,7 @@ COMMANDS = {
     "coldstart": cold_start,
     "memory": memory,
     "accuracy": accuracy,
+    "tabular": tabular,
     "gpu": gpu,
     "paths": paths,
     "instructions": instructions,

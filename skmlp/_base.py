@@ -475,8 +475,8 @@ class BaseMLP(
             *(engine, network, optimizer, schedule, data, dtype),
             *(X, X_norm, targets, incremental, watched),
         )
-        if self.n_estimators > 1:
-            return fit_members(self, work, resumes=resumes)
+        if self._makes_ensemble:
+            return self._fit_several(work, resumes=resumes)
         start, bounds = self._begin(work, X, resumes=resumes)
         if optimizer is None:
             report = print if self.verbose and not draws_bar(self) else None
@@ -485,6 +485,14 @@ class BaseMLP(
             parameters, remarks = self._fit_stochastic(work, start, bounds)
         self._end(work, parameters)
         return remarks
+
+    @property
+    def _makes_ensemble(self) -> bool:
+        return self.n_estimators > 1
+
+    def _fit_several(self, work: Work, *, resumes: bool) -> Sequence[Remark]:
+        """Fit the networks of an ensemble."""
+        return fit_members(self, work, resumes=resumes)
 
     def _begin(self, work: Work, X: Any, *, resumes: bool) -> tuple[Start, Bounds | None]:
         """Return where the training of one network starts, and what its parameters may be.
@@ -631,7 +639,7 @@ class BaseMLP(
         score = loss = None
         if held_out is not None:
             loss = loss_of(engine, network, held_out)
-            score = self._scorer(engine, network, held_out, loss)
+            score = part.score or self._scorer(engine, network, held_out, loss)
         task = FitTask(
             network=network,
             optimizer=optimizer,

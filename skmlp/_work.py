@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from skmlp._held_out import HeldOut, Targets, Watched
+from skmlp._held_out import HeldOut, Score, Targets, Watched
 from skmlp.engines.base import Engine, IndexArray
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 from skmlp.training.listening import Listener
@@ -63,6 +63,8 @@ class Part(NamedTuple):
     report : callable or None
         Receives lines of progress.
     listener : Listener or None
+    score : callable or None
+        How parameters are scored on what is watched; None for what the estimator is asked for.
     """
 
     rows: IndexArray
@@ -70,6 +72,7 @@ class Part(NamedTuple):
     batch_size: int
     report: Callable[[str], None] | None
     listener: Listener | None
+    score: Score | None = None
 
 
 class Training(NamedTuple):
