@@ -15,6 +15,7 @@ from skmlp._rates import find_learning_rate
 from skmlp._regressor import MLPRegressor
 from skmlp._saving import load
 from skmlp._skl2onnx import register_if_imported, register_skl2onnx
+from skmlp._table_encoder import TableEncoder
 from skmlp._trusted import TRUSTED_TYPES
 from skmlp._warmup import warmup
 
@@ -25,6 +26,7 @@ __all__ = [
     "LayerTransformer",
     "MLPClassifier",
     "MLPRegressor",
+    "TableEncoder",
     "__version__",
     "find_learning_rate",
     "from_sklearn",

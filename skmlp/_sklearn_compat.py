@@ -20,7 +20,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import _check_monotonic_cst, _check_sample_weight
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_monotonic_cst,
+    _check_sample_weight,
+)
 
 from skmlp._vocabulary import check_names, value_hint
 
@@ -36,6 +40,7 @@ __all__ = [
     "Options",
     "ShownNetwork",
     "StrOptions",
+    "_check_feature_names_in",
     "_check_monotonic_cst",
     "_check_partial_fit_first_call",
     "_check_sample_weight",

@@ -11,7 +11,14 @@ from sklearn.preprocessing import StandardScaler
 
 import skmlp
 import skmlp._base
-from skmlp import LayerTransformer, MLPClassifier, MLPRegressor, activations, initializers
+from skmlp import (
+    LayerTransformer,
+    MLPClassifier,
+    MLPRegressor,
+    TableEncoder,
+    activations,
+    initializers,
+)
 from skmlp._choices import same
 from skmlp._plain_values import CHOICES
 from skmlp.engines.reference import ReferenceEngine
@@ -21,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 rng = np.random.default_rng(0)
 X = rng.normal(size=(24, 4))
 THREE = np.digitize(X[:, 0], [-0.5, 0.5])
-ESTIMATORS = (MLPClassifier, MLPRegressor, LayerTransformer)
+ESTIMATORS = (MLPClassifier, MLPRegressor, LayerTransformer, TableEncoder)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +65,12 @@ FITTED = {
         init=initializers.From(regressor(activation="prelu").fit(X, X[:, 0]))
     ),
     "in a pipeline": lambda: make_pipeline(StandardScaler(), classifier()).fit(X, THREE),
+    "a table": lambda: TableEncoder(categorical_features=[3], max_one_hot=2).fit(
+        np.column_stack([X[:, :3], THREE])
+    ),
+    "quantiles of a table": lambda: TableEncoder(scaling="quantile", random_state=0).fit(
+        np.array([*X[:, :3].T, THREE.astype(str)], dtype=object).T
+    ),
     "units as features": lambda: LayerTransformer(classifier()).fit(X, THREE),
 }
 
@@ -75,7 +88,7 @@ def test_models_come_back(case):
         assert_array_equal(loaded.predict(X), model.predict(X))
         if hasattr(model, "predict_proba"):
             assert same(loaded.predict_proba(X), model.predict_proba(X))
-    elif case == "units as features":
+    elif hasattr(model, "transform"):
         assert_array_equal(loaded.transform(X), model.transform(X))
     else:
         assert same(loaded.init, model.init)

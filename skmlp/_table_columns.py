@@ -1,0 +1,413 @@
+"""The columns of a table, whatever holds it: an array, or a frame of pandas or polars.
+
+A column is read as numbers, in pieces, or as categories, at once. Columns that are neither are
+refused by name. pandas and polars are asked for only where a frame of theirs has come, so both
+are imported already.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from numbers import Real
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+from sklearn.utils.validation import validate_data
+
+Floats = npt.NDArray[np.float64]
+
+UNKNOWN = -1  # the code of what is missing
+
+
+class Factorized(NamedTuple):
+    """A column as categories.
+
+    Attributes
+    ----------
+    codes : ndarray of int of shape (n_rows,)
+        Where each value stands in `levels`, or `UNKNOWN`.
+    levels : list
+        Each a str, bool, int or float, or None for one more way to say that a value is missing.
+        In no particular order, some perhaps twice.
+    """
+
+    codes: npt.NDArray[np.integer[Any]]
+    levels: list[Any]
+
+
+class Column(ABC):
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def is_category(self) -> bool:
+        """Whether its type says that it is a category."""
+
+    @abstractmethod
+    def numbers(self, rows: slice) -> npt.NDArray[Any]:
+        """Return some rows as numbers, NaN where they are missing.
+
+        Raises
+        ------
+        TypeError
+            If they are no numbers.
+        """
+
+    @abstractmethod
+    def factorized(self) -> Factorized:
+        """Return all rows as categories.
+
+        Raises
+        ------
+        TypeError
+            If a value is neither text nor a number.
+        """
+
+    def refuse_as_numbers(self, error: Exception) -> NoReturn:
+        raise TypeError(
+            f"Column {self.name!r} is to be read as numbers, but {str(error).rstrip('.')}. Pass "
+            "numbers, or name the column in categorical_features before fit."
+        ) from error
+
+
+# What a table cannot hold, what it is called, and what to do instead.
+UNREADABLE: tuple[tuple[tuple[type, ...], str, str], ...] = (
+    (
+        (date, time, timedelta, np.datetime64, np.timedelta64),
+        "dates or times",
+        "Replace it by numbers, such as the days since some date and the month, or leave it out.",
+    ),
+    (
+        (complex, np.complexfloating),
+        "complex numbers",
+        "Pass their real and imaginary parts as two columns.",
+    ),
+    (
+        (bytes, bytearray, np.void),
+        "bytes",
+        "Decode them to text, or leave the column out.",
+    ),
+    (
+        (list, tuple, set, frozenset, dict, np.ndarray),
+        "nested values",
+        "Give each of their parts a column of its own, or leave the column out.",
+    ),
+)
+ANYTHING_ELSE = "Convert them to text or numbers, or leave the column out."
+
+
+def refuse(name: str, cls: type) -> NoReturn:
+    """Raise for a column whose values have a type that is neither text nor a number."""
+    known = ((what, remedy) for classes, what, remedy in UNREADABLE if issubclass(cls, classes))
+    what, remedy = next(known, (f"values of type {cls.__name__}", ANYTHING_ELSE))
+    raise TypeError(
+        f"Column {name!r} holds {what}, but the argument must be a table of strings and numbers. "
+        f"{remedy}"
+    )
+
+
+def is_missing_type(cls: type) -> bool:
+    """Whether all objects of a type say that a value is missing: None, and two of pandas'."""
+    return cls is type(None) or cls.__name__ in ("NAType", "NaTType")
+
+
+def is_number_type(cls: type) -> bool:
+    """Whether objects of a type are numbers, which truth values here are not."""
+    is_date = issubclass(cls, np.timedelta64)  # to NumPy an integer
+    return issubclass(cls, Real | Decimal) and not (is_date or issubclass(cls, bool))
+
+
+def is_truth_type(cls: type) -> bool:
+    return issubclass(cls, bool | np.bool_)
+
+
+def types_of(name: str, values: Iterable[Any]) -> set[type]:
+    """Return the types of all objects that are not missing, if they are text or numbers.
+
+    Raises
+    ------
+    TypeError
+        If one is neither.
+    """
+    types = {cls for cls in set(map(type, values)) if not is_missing_type(cls)}
+    for cls in sorted(types, key=lambda cls: cls.__name__):
+        if not (issubclass(cls, str) or is_number_type(cls) or is_truth_type(cls)):
+            refuse(name, cls)
+    return types
+
+
+def plain_level(level: Any) -> Any:
+    """Return a level as Python's str, bool, int or float, or None if it is missing.
+
+    The same level may come as text of NumPy's, or as a whole number among floats.
+    """
+    if isinstance(level, np.generic):
+        level = level.item()
+    if isinstance(level, str | bool | int):
+        return level
+    if is_missing_type(type(level)) or level != level:
+        return None
+    level = float(level)
+    return int(level) if level.is_integer() else level
+
+
+def factorized_objects(name: str, values: Sequence[Any]) -> Factorized:
+    """Give objects numbers, in the order in which they come."""
+    types_of(name, values)
+    index: defaultdict[Any, int] = defaultdict()
+    index.default_factory = index.__len__
+    codes = np.fromiter(map(index.__getitem__, values), np.int64, len(values))
+    return Factorized(codes, list(map(plain_level, index)))
+
+
+class ArrayColumn(Column):
+    """One that NumPy holds."""
+
+    def __init__(self, name: str, values: npt.NDArray[Any]) -> None:
+        super().__init__(name)
+        kind = values.dtype.kind
+        if kind == "T":  # text of any length
+            values, kind = values.astype(object), "O"
+        if kind not in "biufUO":
+            refuse(name, values.dtype.type)
+        self.values = values
+
+    def is_category(self) -> bool:
+        """Whether it holds text or truth values; of objects, all that is not missing is asked."""
+        kind = self.values.dtype.kind
+        if kind != "O":
+            return kind in "bU"
+        types = types_of(self.name, self.values.tolist())
+        all_true_or_false = all(map(is_truth_type, types))
+        return bool(types) and (all_true_or_false or any(issubclass(cls, str) for cls in types))
+
+    def numbers(self, rows: slice) -> npt.NDArray[Any]:
+        """Return some rows; text that is written as a number is one."""
+        values = self.values[rows]
+        if values.dtype.kind not in "OU":
+            return values
+        if values.dtype.kind == "O":
+            objects = values.tolist()
+            types_of(self.name, objects)
+            if any(map(is_missing_type, set(map(type, objects)))):
+                known = [np.nan if is_missing_type(type(value)) else value for value in objects]
+                values = np.array(known, dtype=object)
+        try:
+            return values.astype(np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            self.refuse_as_numbers(error)
+
+    def factorized(self) -> Factorized:
+        """Return levels that are sorted if they are numbers, else in the order of the rows."""
+        values = self.values
+        kind = values.dtype.kind
+        if kind in "OU":
+            return factorized_objects(self.name, values.tolist())
+        missing = np.isnan(values) if kind == "f" else None
+        levels = np.unique(values if missing is None else values[~missing])
+        codes = np.searchsorted(levels, values)
+        if missing is not None:
+            codes[missing] = UNKNOWN
+        return Factorized(codes, list(map(plain_level, levels)))
+
+
+class PandasColumn(Column):
+    """One that an extension array of pandas holds."""
+
+    def __init__(self, name: str, array: Any) -> None:
+        super().__init__(name)
+        cls = array.dtype.type
+        # Also that of arrow's dictionaries.
+        self.is_categorical = cls.__name__ == "CategoricalDtypeType"
+        self.is_text = issubclass(cls, str)
+        readable = self.is_categorical or self.is_text or is_number_type(cls)
+        if not (readable or is_truth_type(cls) or is_missing_type(cls)):
+            refuse(name, cls)
+        self.array = array
+
+    def is_category(self) -> bool:
+        """Whether it is of a type for categories, text or truth values."""
+        return self.is_categorical or self.is_text or is_truth_type(self.array.dtype.type)
+
+    def numbers(self, rows: slice) -> npt.NDArray[Any]:
+        """Return some rows; categories that are numbers are read as these."""
+        try:
+            values = self.array[rows].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError, OverflowError) as error:
+            self.refuse_as_numbers(error)
+        return np.asarray(values)
+
+    def factorized(self) -> Factorized:
+        """Return what pandas makes of it; categories that are intervals or the like become text."""
+        codes, levels = self.array.factorize()
+        listed = list(levels)
+        if self.is_categorical:
+            kept = (str, Real, Decimal, type(None))
+            listed = [level if isinstance(level, kept) else str(level) for level in listed]
+        return Factorized(codes, list(map(plain_level, listed)))
+
+
+class PolarsColumn(Column):
+    """One that polars holds in a way that NumPy cannot share."""
+
+    def __init__(self, name: str, series: Any) -> None:
+        super().__init__(name)
+        polars = self.polars = sys.modules["polars"]
+        dtype = series.dtype
+        self.is_text = any(
+            dtype == text for text in (polars.String, polars.Categorical, polars.Enum)
+        )
+        if dtype.is_temporal():
+            refuse(name, date)
+        if dtype.is_nested():
+            refuse(name, list)
+        if dtype == polars.Binary:
+            refuse(name, bytes)
+        self.series = series
+
+    def is_category(self) -> bool:
+        """Whether it is of a type for categories, text or truth values."""
+        return self.is_text or self.series.dtype == self.polars.Boolean
+
+    def numbers(self, rows: slice) -> npt.NDArray[Any]:
+        """Return some rows; text that is written as a number is one."""
+        values = self.series[rows]
+        try:
+            if self.is_text:
+                values = values.cast(self.polars.String)
+            return np.asarray(values.cast(self.polars.Float64).to_numpy())
+        except self.polars.exceptions.PolarsError as error:
+            self.refuse_as_numbers(error)
+
+    def factorized(self) -> Factorized:
+        """Return levels that are sorted if they are numbers, else in the order of the rows."""
+        series = self.series
+        known = series.drop_nulls()
+        if known.is_empty():
+            return Factorized(np.full(len(series), UNKNOWN), [])
+        if self.is_text:
+            text = series.cast(self.polars.String)
+            levels = text.drop_nulls().unique(maintain_order=True)
+            numbered = text.cast(self.polars.Enum(levels)).to_physical()
+            codes = numbered.cast(self.polars.Int64).fill_null(UNKNOWN).to_numpy()
+            return Factorized(codes, levels.to_list())
+        filled = ArrayColumn(self.name, series.fill_null(known[0]).to_numpy()).factorized()
+        codes = np.where(series.is_null().to_numpy(), UNKNOWN, filled.codes)
+        return Factorized(codes, filled.levels)
+
+
+class Table(NamedTuple):
+    """Columns of equal length.
+
+    Attributes
+    ----------
+    n_rows : int
+    columns : list of Column
+    names : list or None
+        What a frame calls them.
+    """
+
+    n_rows: int
+    columns: list[Column]
+    names: list[Any] | None
+
+
+def is_frame_of(library: str, X: Any) -> bool:
+    """Whether X is a data frame of a library, which then is imported already."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(X, module.DataFrame)
+
+
+def read_table(estimator: Any, X: Any, *, used: Sequence[int] | None = None) -> Table:
+    """Check a table as scikit-learn does, and return its columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It learns, or compares, number and names of columns.
+    X : array-like or data frame
+        The table.
+    used : sequence of int, default=None
+        Numbers of the columns to return, after a fit. None is all, in a fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no table with rows, lacks columns, or has one that cannot be read.
+    """
+    reset = used is None
+    is_pandas = is_frame_of("pandas", X)
+    if is_pandas or is_frame_of("polars", X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if 0 in X.shape:
+            raise ValueError(
+                f"X has {X.shape[0]} sample(s) and {X.shape[1]} feature(s), while a minimum of 1 "
+                "of each is required. Pass a table with rows and columns."
+            )
+        names = list(X.columns)
+        numbers = range(X.shape[1]) if used is None else used
+        of_frame = pandas_column if is_pandas else polars_column
+        columns = [of_frame(X, number, str(names[number])) for number in numbers]
+        return Table(X.shape[0], columns, names)
+    X = validate_data(estimator, as_array_like(X), reset=reset, dtype=None, ensure_all_finite=False)
+    numbers = range(X.shape[1]) if used is None else used
+    names = list(getattr(estimator, "feature_names_in_", [])) or [
+        f"x{k}" for k in range(X.shape[1])
+    ]
+    return Table(len(X), [ArrayColumn(names[k], X[:, k]) for k in numbers], None)
+
+
+def as_array_like(X: Any) -> Any:
+    """Refuse what is no array, and keep numbers apart from text in lists.
+
+    Raises
+    ------
+    TypeError
+        If X is sparse, or a table of a library that is not known here.
+    """
+    if scipy.sparse.issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but a table has dense columns. Use X.toarray(), or "
+            "scale X by sklearn.preprocessing.MaxAbsScaler instead."
+        )
+    if hasattr(X, "__dataframe__") or type(X).__name__ == "LazyFrame":
+        raise TypeError(
+            f"X is a {type(X).__module__}.{type(X).__name__}, which is not read here. Pass a data "
+            "frame of pandas or polars (X.to_pandas(), X.collect()), or an array."
+        )
+    if isinstance(X, list | tuple) and np.asarray(X).dtype.kind == "U":
+        return np.asarray(X, dtype=object)
+    return X
+
+
+def pandas_column(frame: Any, number: int, name: str) -> Column:
+    """Return a column of pandas', as one of NumPy's if that is what holds it."""
+    series = frame.iloc[:, number]
+    if isinstance(series.dtype, np.dtype):
+        return ArrayColumn(name, series.to_numpy())
+    return PandasColumn(name, series.array)
+
+
+def polars_column(frame: Any, number: int, name: str) -> Column:
+    """Return a column of polars', as one of NumPy's where that takes no copy."""
+    polars = sys.modules["polars"]
+    series = frame.to_series(number)
+    if series.dtype == polars.Object:
+        return ArrayColumn(name, np.fromiter(series.to_list(), object, len(series)))
+    shared = series.dtype.is_numeric() and series.dtype not in (polars.Decimal, polars.Int128)
+    if shared and not series.null_count():
+        return ArrayColumn(name, series.to_numpy())
+    return PolarsColumn(name, series)
