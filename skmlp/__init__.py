@@ -16,6 +16,7 @@ from skmlp._regressor import MLPRegressor
 from skmlp._saving import load
 from skmlp._skl2onnx import register_if_imported, register_skl2onnx
 from skmlp._table_encoder import TableEncoder
+from skmlp._tabular import TabularMLPClassifier, TabularMLPRegressor
 from skmlp._trusted import TRUSTED_TYPES
 from skmlp._warmup import warmup
 
@@ -27,6 +28,8 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "TableEncoder",
+    "TabularMLPClassifier",
+    "TabularMLPRegressor",
     "__version__",
     "find_learning_rate",
     "from_sklearn",

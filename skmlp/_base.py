@@ -173,6 +173,8 @@ class BaseMLP(
     device_reason_: str
     # What runs the epochs; a learning-rate range test takes another one.
     _make_trainer: Any = Trainer
+    # ``_learner(draft, work, resumes=...)`` fits several networks in a way of its own.
+    _learner: Any = None
     _network: NetworkSpec
     _custom: tuple[CustomChoice, ...]
 
@@ -475,8 +477,10 @@ class BaseMLP(
             *(engine, network, optimizer, schedule, data, dtype),
             *(X, X_norm, targets, incremental, watched),
         )
-        if self._makes_ensemble:
-            return self._fit_several(work, resumes=resumes)
+        if self._learner is not None:
+            return self._learner(self, work, resumes=resumes)
+        if self.n_estimators > 1:
+            return fit_members(self, work, resumes=resumes)
         start, bounds = self._begin(work, X, resumes=resumes)
         if optimizer is None:
             report = print if self.verbose and not draws_bar(self) else None
@@ -485,14 +489,6 @@ class BaseMLP(
             parameters, remarks = self._fit_stochastic(work, start, bounds)
         self._end(work, parameters)
         return remarks
-
-    @property
-    def _makes_ensemble(self) -> bool:
-        return self.n_estimators > 1
-
-    def _fit_several(self, work: Work, *, resumes: bool) -> Sequence[Remark]:
-        """Fit the networks of an ensemble."""
-        return fit_members(self, work, resumes=resumes)
 
     def _begin(self, work: Work, X: Any, *, resumes: bool) -> tuple[Start, Bounds | None]:
         """Return where the training of one network starts, and what its parameters may be.

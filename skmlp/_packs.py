@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._classifier import MLPClassifier
 from skmlp._drafts import draft_of
 from skmlp._endings import OVERFLOWED
-from skmlp._held_out import HeldOut, outputs_of
+from skmlp._held_out import HeldOut, Score, outputs_of
 from skmlp._members import ALONE, NOT_SHARED
 from skmlp._networks import attributes_of, describe_network
-from skmlp._regressor import MLPRegressor
-from skmlp._selection import Candidate, Criterion, LogLoss, Selection, SquaredError
+from skmlp._selection import Candidate, Criterion, LogLoss, Scored, Selection, SquaredError
 from skmlp._sklearn_compat import without_callbacks
 from skmlp._solvers import optimizer_spec, schedule_of
 from skmlp._validation import check_hidden_layer_sizes
@@ -23,14 +21,15 @@ from skmlp._warning import Remark
 from skmlp._work import Part, Training, Work
 from skmlp.engines.base import IndexArray, Run
 from skmlp.network.parameters import FloatArray
+from skmlp.training.loop import Outcome, train
 from skmlp.training.rounds import train_in_rounds
 from skmlp.training.stopping import StopReason
 
 # Parameters of a plain estimator, by name.
 Recipe = Mapping[str, Any]
 
-# Picks of the greedy choice, at most.
-MOST_PICKS = 24
+# Attributes of an ensemble's draft that its networks do not have.
+OF_PACKS = ("_learner",)
 
 
 @dataclass
@@ -43,8 +42,13 @@ class Course:
         What makes each network unlike the others.
     patience : int
         Rounds in which the ensemble has not become better, after which all end.
+    most_picks : int
+        Of the greedy choice.
     deadline : float or None
         When training has to be over, by `time.monotonic`.
+    scorer : callable or None
+        ``scorer(outputs)``: a score of predictions for the held-out samples, the higher the better,
+        by which the ensemble is chosen in the end. None for the loss.
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds, those with
         the lowest losses; those that have ended count too. None for all.
@@ -54,15 +58,40 @@ class Course:
         When that was, since the training began.
     n_networks : list of int
         How many networks the ensemble had then.
+    report : list of dict
+        What is to be told of each network, in the order of the recipes.
+    chosen : list of Pick
+        What the ensemble consists of.
     """
 
     recipes: Sequence[Recipe]
     patience: int
-    deadline: float | None
+    most_picks: int
+    deadline: float | None = None
+    scorer: Callable[[FloatArray], float] | None = None
     shortlist: Callable[[int, int], int] | None = None
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     n_networks: list[int] = field(default_factory=list)
+    report: list[dict[str, Any]] = field(default_factory=list)
+    chosen: "list[Pick]" = field(default_factory=list)
+
+
+class Pick(NamedTuple):
+    """A network that was chosen.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    n_epochs : int
+        After how many epochs.
+    times : int
+        How often.
+    """
+
+    recipe: Recipe
+    n_epochs: int
+    times: int
 
 
 class Member(NamedTuple):
@@ -88,19 +117,28 @@ class Watcher:
 
     Parameters
     ----------
+    criterion : Criterion
+
+    Attributes
+    ----------
     outputs : callable
         ``outputs(parameters)``.
-    criterion : Criterion
+    relevant : ndarray or None
+        What the criterion has to know of the last predictions, None if these were not finite.
+    loss : float
+        The lowest one so far.
     """
 
-    def __init__(self, outputs: Callable[[FloatArray], FloatArray], criterion: Criterion) -> None:
-        self._outputs, self._criterion = outputs, criterion
+    outputs: Callable[[FloatArray], FloatArray]
+
+    def __init__(self, criterion: Criterion) -> None:
+        self._criterion = criterion
         self.relevant: npt.NDArray[np.float64] | None = None
         self.loss = np.inf
 
     def __call__(self, parameters: FloatArray) -> float:
         """Return the score of parameters: minus the loss, NaN if it is not finite."""
-        outputs = self._outputs(parameters)
+        outputs = self.outputs(parameters)
         self.relevant = None
         if not np.isfinite(outputs).all():
             return float("nan")
@@ -110,43 +148,101 @@ class Watcher:
         return -loss
 
 
-def fit_pack(ensemble: Any, work: Work, course: Course) -> Sequence[Remark]:
+def fit_pack(
+    ensemble: Any, work: Work, *, course: Course, resumes: bool = False
+) -> Sequence[Remark]:
     """Train unlike networks, and make the best ensemble of them, on the draft of one.
 
     Each of `course.recipes` is a network: what is not in it is as in the ensemble. Those that are
     chosen become `estimators_`, in which a network stands as often as it was picked; after other
     epochs it is another one.
     """
-    begun = time.monotonic()
+    began = time.monotonic()
     rows: IndexArray = np.arange(len(work.targets.matrix))
     held_out = held_out_of(ensemble, work)
     criterion = criterion_of(work, held_out)
-    members = [make_member(ensemble, work, recipe, rows, held_out, criterion)
-               for recipe in course.recipes]  # fmt: skip
-    selection = Selection(criterion, MOST_PICKS)
-    conductor = Conductor(members, selection, course, begun)
+    members = [
+        make_member(ensemble, work, recipe, rows, held_out, criterion) for recipe in course.recipes
+    ]
+    selection = Selection(criterion, course.most_picks)
+    conductor = Conductor(members, selection, course, began)
     trainers = [member.training.trainer for member in members]
     outcomes = train_in_rounds(work.engine, trainers, conductor.choose, conductor.look)
     if not selection.chosen:
         raise ValueError(f"{OVERFLOWED} No network has learned anything.")
-    remarks: list[Remark] = []
+    if course.scorer is not None:
+        selection = chosen_by_score(selection, members, outcomes, held_out, course)
     for member, outcome in zip(members, outcomes, strict=True):
         if member.training.trainer.n_epochs:
             member.estimator._remember(member.training.trainer, outcome)
     chosen = sorted(selection.chosen.items(), key=lambda item: (item[0].member, item[0].epoch))
-    ensemble.estimators_ = [
-        network
-        for candidate, count in chosen
-        for network in [finished(members[candidate.member], candidate)] * count
-    ]
-    first = ensemble.estimators_[0]
-    ensemble.n_iter_ = max(member.training.trainer.n_epochs for member in members)
-    ensemble.loss_ = np.float64(selection.loss)
+    course.chosen = [Pick(course.recipes[one.member], one.epoch, count) for one, count in chosen]
+    course.report = report_of(members, selection)
+    networks = [finished(members[candidate.member], candidate) for candidate, _ in chosen]
+    take_networks(ensemble, networks, course, len(rows))
+    ensemble.loss_ = np.float64(course.losses[-1])
+    return []
+
+
+def take_networks(ensemble: Any, networks: Sequence[Any], course: Course, n_rows: int) -> None:
+    """Make the members of an ensemble of the networks that were chosen."""
+    pairs = zip(networks, course.chosen, strict=True)
+    ensemble.estimators_ = [network for network, pick in pairs for _ in range(pick.times)]
+    first = networks[0]
+    ensemble.n_iter_ = max(network.n_iter_ for network in networks)
     ensemble._network = first._network
     vars(ensemble).update(attributes_of(first._network))
-    ensemble._drawn_from = False, len(rows)
-    ensemble.pack_ = report_of(members, selection)
-    return remarks
+    ensemble._drawn_from = False, n_rows
+
+
+def chosen_by_score(
+    selection: Selection,
+    members: "Sequence[Member]",
+    outcomes: Sequence[Outcome],
+    held_out: HeldOut,
+    course: Course,
+) -> Selection:
+    """Choose by a score, of the ensemble so far and what each network was at its best."""
+    assert course.scorer is not None
+    by_score = Selection(Scored(course.scorer), course.most_picks)
+    pool = [(one.member, one.epoch, one.parameters) for one in selection.chosen]
+    for index, (member, outcome) in enumerate(zip(members, outcomes, strict=True)):
+        trainer = member.training.trainer
+        if trainer.best is not None:
+            scores = trainer.history.validation_scores
+            pool.append((index, int(np.nanargmax(scores)) + 1, outcome.parameters))
+    candidates = []
+    for index, epoch, parameters in pool:
+        own = members[index].work
+        outputs = outputs_of(own.engine, own.network, held_out)(parameters)
+        candidates.append(Candidate(index, epoch, parameters, outputs.astype(np.float64)))
+    by_score.consider(candidates)
+    return by_score
+
+
+def refit_pack(
+    ensemble: Any, work: Work, *, course: Course, resumes: bool = False
+) -> Sequence[Remark]:
+    """Train the networks that were chosen on other samples, for as many epochs each."""
+    rows: IndexArray = np.arange(len(work.targets.matrix))
+    trained = []
+    for pick in course.chosen:
+        parameters = {
+            **pick.recipe,
+            "max_iter": pick.n_epochs,
+            "n_iter_no_change": pick.n_epochs,
+            "early_stopping": False,
+        }
+        trained.append(begun_member(ensemble, work, parameters, rows, None, None))
+    outcomes = train(work.engine, [training.trainer for _, _, training in trained])
+    networks = []
+    for (estimator, own, training), outcome in zip(trained, outcomes, strict=True):
+        estimator._remember(training.trainer, outcome)
+        estimator._end(own, outcome.parameters)
+        networks.append(estimator)
+    take_networks(ensemble, networks, course, len(rows))
+    ensemble.loss_ = np.float64(course.losses[-1])
+    return []
 
 
 def held_out_of(ensemble: Any, work: Work) -> HeldOut:
@@ -174,10 +270,25 @@ def make_member(
     held_out: HeldOut,
     criterion: Criterion,
 ) -> Member:
-    """Return one network about to be trained, of which the ensemble knows parameters and data."""
+    """Return one network about to be trained, and watched."""
+    watcher = Watcher(criterion)
+    begun = begun_member(ensemble, work, recipe, rows, held_out, watcher)
+    watcher.outputs = outputs_of(work.engine, begun[1].network, held_out)
+    return Member(*begun, watcher)
+
+
+def begun_member(
+    ensemble: Any,
+    work: Work,
+    recipe: Recipe,
+    rows: IndexArray,
+    held_out: HeldOut | None,
+    score: Score | None,
+) -> tuple[Any, Work, Training]:
+    """Return a draft of one network that knows the ensemble's data, and its training."""
     estimator = without_callbacks(draft_of(ensemble))
     vars(estimator).update(ALONE)
-    for name in NOT_SHARED & vars(estimator).keys():
+    for name in {*NOT_SHARED, *OF_PACKS} & vars(estimator).keys():
         delattr(estimator, name)
     vars(estimator).update(recipe)
     hidden = check_hidden_layer_sizes(estimator.hidden_layer_sizes)
@@ -185,10 +296,9 @@ def make_member(
     optimizer, schedule = optimizer_spec(estimator), schedule_of(estimator)
     own = replace(work, network=network, optimizer=optimizer, schedule=schedule)
     start, bounds = estimator._begin(own, work.X, resumes=False)
-    batch_size = estimator._effective_batch_size(len(rows))
-    watcher = Watcher(outputs_of(work.engine, network, held_out), criterion)
-    part = Part(rows, held_out, batch_size, None, None, watcher)
-    return Member(estimator, own, estimator._training(own, start, bounds, part), watcher)
+    batch_size = min(estimator.batch_size, len(rows))
+    part = Part(rows, held_out, batch_size, None, None, score)
+    return estimator, own, estimator._training(own, start, bounds, part)
 
 
 class Conductor:
@@ -237,6 +347,7 @@ class Conductor:
         An epoch takes as long as those before; all of them together as long as the last round,
         in which they shared the cores.
         """
+
         def seconds(index: int) -> float:
             trainer = self._members[index].training.trainer
             return trainer.seconds / max(1, trainer.n_epochs)
@@ -297,25 +408,3 @@ def report_of(members: Sequence[Member], selection: Selection) -> list[dict[str,
         }
         for index, member in enumerate(members)
     ]
-
-
-class Packing:
-    """Makes of an ensemble one of unlike networks."""
-
-    n_estimators: int
-    _course: Course
-
-    @property
-    def _makes_ensemble(self) -> bool:
-        return True  # be it of a single network
-
-    def _fit_several(self, work: Work, *, resumes: bool) -> Sequence[Remark]:
-        return fit_pack(self, work, self._course)
-
-
-class PackOfClassifiers(Packing, MLPClassifier):
-    """An ensemble of unlike networks that classify."""
-
-
-class PackOfRegressors(Packing, MLPRegressor):
-    """An ensemble of unlike networks that predict numbers."""

@@ -1,6 +1,6 @@
 """What a preset of `TabularMLPClassifier` and `TabularMLPRegressor` stands for: which networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +45,9 @@ class Preset:
         Epochs of each at most.
     patience : int
         Epochs without improvement after which a member leaves.
+    most_picks : int
+        How many networks are averaged at most; one after several epochs counts as several, and may
+        be picked several times.
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds.
     """
@@ -53,6 +56,7 @@ class Preset:
     draw: Callable[[Table, int, np.random.RandomState], Recipe]
     max_iter: int
     patience: int
+    most_picks: int
     shortlist: Callable[[int, int], int] | None = None
 
 
@@ -109,6 +113,6 @@ def halving(round_number: int, n_members: int) -> int:
 
 
 PRESETS: dict[str, Preset] = {
-    "pack": Preset(16, drawn, max_iter=100, patience=16, shortlist=halving),
-    "plain": Preset(1, fixed, max_iter=200, patience=16),
+    "pack": Preset(16, drawn, max_iter=100, patience=16, most_picks=24, shortlist=halving),
+    "plain": Preset(1, fixed, max_iter=200, patience=16, most_picks=1),
 }

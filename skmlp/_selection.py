@@ -5,7 +5,7 @@ Caruana, Niculescu-Mizil, Crew & Ksikes (2004), "Ensemble selection from librari
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,27 @@ class SquaredError(Criterion):
 
     def _losses(self, means: Numbers) -> Numbers:
         return np.asarray(np.einsum("kij,kij->ki", means, means))
+
+
+class Scored(Criterion):
+    """Minus a score of predictions.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(outputs)``, the higher the better.
+    """
+
+    def __init__(self, score: Callable[[Numbers], float]) -> None:
+        super().__init__(None)
+        self._score = score
+
+    def relevant(self, outputs: FloatArray) -> Numbers:
+        """Return all outputs."""
+        return np.asarray(outputs, dtype=np.float64)
+
+    def _losses(self, means: Numbers) -> Numbers:
+        return np.array([[-self._score(mean)] for mean in means])
 
 
 @dataclass(frozen=True, eq=False)

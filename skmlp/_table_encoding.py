@@ -84,6 +84,16 @@ class Encoding:
         )
 
     @property
+    def sources(self) -> list[int]:
+        """Which column of the table each column of the matrix comes from."""
+        return [
+            *self.numbers.columns.tolist(),
+            *(category.column for category in self.flagged for _ in range(category.width)),
+            *self.indicators.tolist(),
+            *(category.column for category in self.coded),
+        ]
+
+    @property
     def read_as_numbers(self) -> list[int]:
         """Numbers of the columns to be read: those of `numbers`, then those only indicated."""
         own = self.numbers.columns.tolist()

@@ -2,23 +2,29 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_array, check_is_fitted, column_or_1d
 
-from skmlp._class_weight import class_weights
+from skmlp._choices import same
 from skmlp._classifier import MLPClassifier
 from skmlp._drafts import draft_of, take_over
-from skmlp._packs import Course, PackOfClassifiers, PackOfRegressors
+from skmlp._held_out import ScoringOptions, checked_score, takes_weights
+from skmlp._importances import MOST_ROWS, importances_by_permutation
+from skmlp._packs import Course, fit_pack, refit_pack
 from skmlp._presets import PRESETS, Table
 from skmlp._regressor import MLPRegressor
+from skmlp._selection import Criterion, LogLoss, SquaredError
 from skmlp._sklearn_compat import (
     CheckedParameters,
     Interval,
@@ -27,16 +33,19 @@ from skmlp._sklearn_compat import (
     safe_indexing,
 )
 from skmlp._splitting import SplitterOptions, held_out_by_splitter, is_splitter, whole_groups
+from skmlp._table_columns import as_array_like
 from skmlp._table_encoder import TableEncoder
-from skmlp._held_out import ScoringOptions
+from skmlp._target_scale import scaling_of
+from skmlp._targets import both_columns
 from skmlp._validation import check_sample_weight
 from skmlp._warning import Remark, warn
 from skmlp.engines.base import IndexArray
 
 # Of the seconds that a fit may take, what is kept for what follows the training.
 SHARE_KEPT = 0.02
-# Between these the temperature is looked for; see `skmlp._temperature`.
-COLDEST, HOTTEST = 0.05, 20.0
+# What is known of a temperature before any sample is seen: its logarithm is about zero, give or
+# take this. A few samples that are all predicted well are no reason for probabilities of zero.
+DEVIATION_OF_LOG_TEMPERATURE = 0.3
 
 
 class Parts(NamedTuple):
@@ -71,6 +80,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "refit": ["boolean"],
+        "n_permutations": [Interval(Integral, 0, None, closed="left")],
         "dtype": [StrOptions({"float32", "float64"})],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -78,6 +88,8 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
     }
     ensemble_: Any
     encoder_: TableEncoder
+    classes_: npt.NDArray[Any]
+    feature_importances_: npt.NDArray[np.float64]
 
     @abstractmethod
     def __init__(
@@ -92,6 +104,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         n_iter_no_change: int | None,
         max_time: float | None,
         refit: bool,
+        n_permutations: int,
         dtype: str,
         n_jobs: int | None,
         random_state: Any,
@@ -106,6 +119,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         self.n_iter_no_change = n_iter_no_change
         self.max_time = max_time
         self.refit = refit
+        self.n_permutations = n_permutations
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -119,13 +133,25 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
 
     @abstractmethod
     def _pack(self, **parameters: Any) -> Any:
-        """Return an ensemble of unlike networks that is yet to be fitted."""
+        """Return what is going to be an ensemble of unlike networks."""
 
     @abstractmethod
-    def _plain(self) -> Any:
-        """Return an ensemble that is saved, exported and asked like any other."""
+    def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
+        """Return an estimator whose predictions are known already, for scorers."""
 
-    def _calibrate(self, parts: Parts, encoded: npt.NDArray[Any]) -> None:
+    @abstractmethod
+    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what a criterion takes of predictions for an encoded table."""
+
+    @abstractmethod
+    def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
+        """Return what predictions for samples with these encoded targets are compared by."""
+
+    def _labels(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return encoded targets as users know them."""
+        return y
+
+    def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
         """Learn from held-out samples what is not trained."""
 
     # Fitting
@@ -186,6 +212,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         self, X: Any, y: Any, sample_weight: Any, given: tuple[Any, ...], begun: float
     ) -> list[Remark]:
         random_state = check_random_state(self.random_state)
+        X = as_rows(X)
         targets = self._encoded_targets(y, reset=True)
         check_lengths(X, targets)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
@@ -195,7 +222,8 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         )
         encoded = self.encoder_.fit_transform(parts.X)
         for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
             if hasattr(self.encoder_, name):
                 setattr(self, name, getattr(self.encoder_, name))
         watched = self.encoder_.transform(parts.X_val)
@@ -213,7 +241,9 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         course = Course(
             [{**recipe, "random_state": seed} for recipe, seed in zip(recipes, seeds, strict=True)],
             patience=2 * (self.n_iter_no_change or preset.patience),
+            most_picks=preset.most_picks,
             deadline=left,
+            scorer=self._scorer(parts),
             shortlist=preset.shortlist,
         )
         pack = self._pack(
@@ -226,19 +256,23 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
-        pack._course = course
+        pack._learner = partial(fit_pack, course=course)
         pack.fit(
             *(encoded, parts.y, parts.weight),
-            **dict(X_val=watched, y_val=parts.y_val, sample_weight_val=parts.weight_val),
+            X_val=watched,
+            y_val=parts.y_val,
+            sample_weight_val=parts.weight_val,
         )
-        self.ensemble_ = self._plain()
-        known = dict(vars(pack))
-        report = known.pop("pack_")
-        del known["_course"]
-        vars(self.ensemble_).update(known)
+        self._calibrate(pack, parts, watched)
+        if self.refit and given[0] is None:
+            pack = clone(pack).set_params(early_stopping=False)
+            pack._learner = partial(refit_pack, course=course)
+            pack.fit(self.encoder_.transform(X), targets, weight)
+        del pack._learner
+        self.ensemble_ = pack
         self.validation_report_ = {
             "members": [
-                {**recipe, **own} for recipe, own in zip(course.recipes, report, strict=True)
+                {**recipe, **own} for recipe, own in zip(course.recipes, course.report, strict=True)
             ],
             "rounds": {
                 "loss": course.losses,
@@ -247,8 +281,44 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             },
         }
         self.n_iter_ = len(course.losses)
-        self._calibrate(parts, watched)
+        if hasattr(self, "feature_importances_"):
+            del self.feature_importances_
+        if self.n_permutations:
+            self.feature_importances_ = self._importances(parts, watched, random_state)
         return []
+
+    def _importances(
+        self, parts: Parts, encoded: npt.NDArray[Any], random_state: np.random.RandomState
+    ) -> npt.NDArray[np.float64]:
+        rows = np.arange(len(encoded))
+        if len(rows) > MOST_ROWS:
+            rows = np.sort(random_state.permutation(rows)[:MOST_ROWS])
+        weight = None if parts.weight_val is None else parts.weight_val[rows]
+        return importances_by_permutation(
+            self._raw_outputs,
+            encoded[rows],
+            self._criterion(parts.y_val[rows], weight),
+            self.encoder_._encoding.sources,
+            self.n_features_in_,
+            self.n_permutations,
+            random_state,
+        )
+
+    def _scorer(self, parts: Parts) -> Callable[[npt.NDArray[Any]], float] | None:
+        """Return what scores predictions for the samples that are watched; None for the loss."""
+        if self.scoring is None or same(self.scoring, "loss"):
+            return None
+        scorer = get_scorer(self.scoring)
+        options = {}
+        if parts.weight_val is not None and takes_weights(scorer):
+            options["sample_weight"] = parts.weight_val
+
+        def score(outputs: npt.NDArray[Any]) -> float:
+            known = self._known(outputs, parts)
+            value = scorer(known, np.zeros((len(outputs), 1)), self._labels(parts.y_val), **options)
+            return checked_score(value, self.scoring)
+
+        return score
 
     def _parts(
         self,
@@ -270,6 +340,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
                     "provided, so that none are. Leave one of them out."
                 )
             y_val = self._encoded_targets(y_val, reset=False)
+            X_val = as_rows(X_val)
             check_lengths(X_val, y_val)
             if weight_val is not None:
                 weight_val = check_sample_weight(weight_val, y_val, "sample_weight_val")
@@ -311,6 +382,11 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def as_rows(X: Any) -> Any:
+    """Return a table whose rows can be chosen: a data frame as it is, all else as an array."""
+    return X if hasattr(X, "columns") else np.asarray(as_array_like(X))
 
 
 def check_lengths(X: Any, y: npt.NDArray[Any]) -> None:
@@ -404,6 +480,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         part of the same training: more time never leads to a higher loss on the held-out samples.
     refit : bool, default=False
         Whether the chosen networks are trained again on all samples, for as many epochs.
+    n_permutations : int, default=0
+        How often each column is permuted for `feature_importances_`; 0 leaves them out.
     class_weight : dict, 'balanced' or None, default=None
         Weights of classes, as those of `MLPClassifier`.
     calibrate : bool, default=True
@@ -431,8 +509,12 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         What the logarithms of probabilities are divided by.
     validation_report_ : dict
         ``"members"``: for each network its settings, lowest ``"loss"``, ``"n_epochs"``,
-        ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the ``"loss"``
-        of the ensemble, the ``"seconds"`` since the training began, and ``"n_networks"`` in it.
+        ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the
+        ``"loss"`` of the ensemble, the ``"seconds"`` since the training began, and ``"n_networks"``
+        in it.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        By how much the loss of up to 2000 held-out samples rises when a column is permuted, with
+        `n_permutations` only.
     n_iter_ : int
         Rounds: epochs of the networks that stayed longest.
     n_features_in_ : int
@@ -474,6 +556,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         n_iter_no_change: int | None = None,
         max_time: float | None = None,
         refit: bool = False,
+        n_permutations: int = 0,
         class_weight: Any = None,
         calibrate: bool = True,
         dtype: str = "float32",
@@ -491,6 +574,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             n_iter_no_change=n_iter_no_change,
             max_time=max_time,
             refit=refit,
+            n_permutations=n_permutations,
             dtype=dtype,
             n_jobs=n_jobs,
             random_state=random_state,
@@ -508,7 +592,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
                     f"y_val has classes that y has not: {sorted(unknown)}. Give samples of them to "
                     "train on, or leave them out."
                 )
-            return np.searchsorted(self.classes_, y)
+            return np.asarray(np.searchsorted(self.classes_, y))
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         return numbers
@@ -518,16 +602,25 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         if isinstance(weights, dict):
             places = {label: number for number, label in enumerate(self.classes_.tolist())}
             weights = {places.get(label, label): weight for label, weight in weights.items()}
-        return PackOfClassifiers(**parameters, class_weight=weights)
+        return MLPClassifier(**parameters, class_weight=weights)
 
-    def _plain(self) -> Any:
-        return MLPClassifier()
-
-    def _calibrate(self, parts: Parts, encoded: npt.NDArray[Any]) -> None:
+    def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
         self.temperature_ = 1.0
         if self.calibrate:
-            probabilities = self.ensemble_.predict_proba(encoded)
+            probabilities = ensemble.predict_proba(encoded)
             self.temperature_ = temperature_of(probabilities, parts.y_val, parts.weight_val)
+
+    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.ensemble_.predict_proba(encoded))
+
+    def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
+        return LogLoss(y, weight)
+
+    def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
+        return KnownProbabilities(both_columns(outputs), self.classes_)
+
+    def _labels(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.classes_[y])
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Predict class labels.
@@ -542,7 +635,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         y : ndarray of shape (n_samples,)
             The most probable class.
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        numbers = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[numbers])
 
     def predict_proba(self, X: Any, return_std: bool = False) -> Any:
         """Predict class probabilities.
@@ -613,6 +707,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Seconds that a fit may take, encoding included.
     refit : bool, default=False
         Whether the chosen networks are trained again on all samples, for as many epochs.
+    n_permutations : int, default=0
+        How often each column is permuted for `feature_importances_`; 0 leaves them out.
     dtype : {'float32', 'float64'}, default='float32'
         Precision of the networks.
     n_jobs : int, default=None
@@ -631,6 +727,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         often as it counts.
     validation_report_ : dict
         As that of `TabularMLPClassifier`.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        By how much the loss of up to 2000 held-out samples rises when a column is permuted, with
+        `n_permutations` only.
     n_iter_ : int
         Rounds: epochs of the networks that stayed longest.
     n_features_in_ : int
@@ -664,6 +763,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         n_iter_no_change: int | None = None,
         max_time: float | None = None,
         refit: bool = False,
+        n_permutations: int = 0,
         dtype: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -679,6 +779,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
             n_iter_no_change=n_iter_no_change,
             max_time=max_time,
             refit=refit,
+            n_permutations=n_permutations,
             dtype=dtype,
             n_jobs=n_jobs,
             random_state=random_state,
@@ -690,10 +791,17 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         return np.asarray(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"))
 
     def _pack(self, **parameters: Any) -> Any:
-        return PackOfRegressors(**parameters, y_scale="standard")
+        return MLPRegressor(**parameters, y_scale="standard")
 
-    def _plain(self) -> Any:
-        return MLPRegressor()
+    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.ensemble_.predict(encoded))[:, np.newaxis]
+
+    def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
+        return SquaredError(y[:, np.newaxis], weight)
+
+    def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
+        scaling = scaling_of(parts.y[:, np.newaxis], parts.weight)
+        return KnownValues(scaling.undone(outputs))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict target values.
@@ -712,7 +820,35 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         y_std : ndarray of shape (n_samples,)
             Standard deviation of the networks' predictions, with `return_std` only.
         """
-        return self.ensemble_.predict(self._encoded(X), return_std=return_std)
+        encoded = self._encoded(X)
+        return self.ensemble_.predict(encoded, return_std=return_std)
+
+
+class KnownProbabilities(ClassifierMixin, BaseEstimator):
+    """A classifier whose probabilities are known, whatever X is."""
+
+    def __init__(self, probabilities: npt.NDArray[Any], classes: npt.NDArray[Any]) -> None:
+        self.probabilities, self.classes = probabilities, classes
+        self.classes_ = classes
+
+    def predict_proba(self, X: Any) -> npt.NDArray[Any]:
+        """Return the probabilities."""
+        return self.probabilities
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the most probable classes."""
+        return np.asarray(self.classes_[self.probabilities.argmax(axis=1)])
+
+
+class KnownValues(RegressorMixin, BaseEstimator):
+    """A regressor whose predictions are known, whatever X is."""
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self.values = values
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the predictions."""
+        return np.ravel(self.values)
 
 
 def at_temperature(probabilities: Any, temperature: float) -> Any:
@@ -744,9 +880,11 @@ def temperature_of(
         return float(-np.sum(np.log(np.maximum(right, 1e-7)) * weights[part]))
 
     def best(part: Any) -> float:
-        bounds = np.log(COLDEST), np.log(HOTTEST)
-        found = minimize_scalar(lambda u: loss(np.exp(u), part), bounds=bounds, method="bounded")
-        return float(np.exp(found.x))
+        def cost(logarithm: float) -> float:
+            surprise = 0.5 * (logarithm / DEVIATION_OF_LOG_TEMPERATURE) ** 2
+            return loss(np.exp(logarithm), part) + surprise
+
+        return float(np.exp(minimize_scalar(cost, bounds=(-2.0, 2.0), method="bounded").x))
 
     crossed = loss(best(half), ~half) + loss(best(~half), half)
     everything = np.ones(len(labels), dtype=bool)

@@ -65,9 +65,7 @@ def train_in_rounds(
         for index, trainer in under_way.items():
             trainer.stop_reason = trainer.stop_reason or StopReason.MAX_TIME
             outcomes[index] = finish(trainer, run, index)
-    return [
-        outcomes.get(index) or unchanged(trainer) for index, trainer in enumerate(trainers)
-    ]
+    return [outcomes.get(index) or unchanged(trainer) for index, trainer in enumerate(trainers)]
 
 
 def carry_out_round(run: Run, trainers: dict[int, Trainer], chosen: Sequence[int]) -> None:
