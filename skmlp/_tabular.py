@@ -12,9 +12,15 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.metrics import get_scorer
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_array, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    _num_samples,
+    check_array,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from skmlp._choices import same
 from skmlp._classifier import MLPClassifier
@@ -43,6 +49,8 @@ from skmlp.engines.base import IndexArray
 
 # Of the seconds that a fit may take, what is kept for what follows the training.
 SHARE_KEPT = 0.02
+# What a class counts at least that no sample is of, so that nothing is divided by zero.
+SMALLEST_TOTAL = 1e-12
 # What is known of a temperature before any sample is seen: its logarithm is about zero, give or
 # take this. A few samples that are all predicted well are no reason for probabilities of zero.
 DEVIATION_OF_LOG_TEMPERATURE = 0.3
@@ -147,6 +155,10 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         """Return what predictions for samples with these encoded targets are compared by."""
 
+    def _weighed(self, parts: Parts) -> Parts:
+        """Return the same with what samples weigh by their targets."""
+        return parts
+
     def _labels(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return encoded targets as users know them."""
         return y
@@ -216,7 +228,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         targets = self._encoded_targets(y, reset=True)
         check_lengths(X, targets)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
-        parts = self._parts(X, targets, weight, given, random_state)
+        parts = self._weighed(self._parts(X, targets, weight, given, random_state))
         self.encoder_ = TableEncoder(
             categorical_features=self.categorical_features, dtype=np.dtype(self.dtype)
         )
@@ -251,6 +263,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             max_iter=self.max_iter or preset.max_iter,
             n_iter_no_change=self.n_iter_no_change or preset.patience,
             early_stopping=True,
+            scoring="loss",
             tol=0.0,
             dtype=self.dtype,
             n_jobs=self.n_jobs,
@@ -267,7 +280,8 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         if self.refit and given[0] is None:
             pack = clone(pack).set_params(early_stopping=False)
             pack._learner = partial(refit_pack, course=course)
-            pack.fit(self.encoder_.transform(X), targets, weight)
+            everything = self._weighed(Parts(X, targets, weight, X, targets, weight))
+            pack.fit(self.encoder_.transform(X), targets, everything.weight)
         del pack._learner
         self.ensemble_ = pack
         self.validation_report_ = {
@@ -586,23 +600,43 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     def _encoded_targets(self, y: Any, *, reset: bool) -> npt.NDArray[Any]:
         y = column_or_1d(y, warn=reset)
         if not reset:
-            unknown = set(np.unique(y)) - set(self.classes_)
+            unknown = sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist()))
             if unknown:
                 raise ValueError(
-                    f"y_val has classes that y has not: {sorted(unknown)}. Give samples of them to "
+                    f"y_val has classes that y has not: {unknown}. Give samples of them to "
                     "train on, or leave them out."
                 )
             return np.asarray(np.searchsorted(self.classes_, y))
+        assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         return numbers
 
     def _pack(self, **parameters: Any) -> Any:
-        weights = self.class_weight
-        if isinstance(weights, dict):
-            places = {label: number for number, label in enumerate(self.classes_.tolist())}
-            weights = {places.get(label, label): weight for label, weight in weights.items()}
-        return MLPClassifier(**parameters, class_weight=weights)
+        return MLPClassifier(**parameters)
+
+    def _weighed(self, parts: Parts) -> Parts:
+        if not self.class_weight:
+            return parts
+        if same(self.class_weight, "balanced"):
+            totals = np.bincount(parts.y, parts.weight, len(self.classes_))
+            factors = totals.sum() / (len(totals) * np.maximum(totals, SMALLEST_TOTAL))
+        else:
+            factors = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=self.classes_[parts.y]
+            )
+        weights = {}
+        for name, y, weight in (
+            ("weight", parts.y, parts.weight),
+            ("weight_val", parts.y_val, parts.weight_val),
+        ):
+            weights[name] = factors[y] if weight is None else weight * factors[y]
+            if not weights[name].any() or weights[name].min() < 0:
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} leaves no sample any weight, or some a "
+                    "negative one. Give a class that y has a positive one."
+                )
+        return parts._replace(**weights)
 
     def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
         self.temperature_ = 1.0

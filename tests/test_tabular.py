@@ -1,0 +1,554 @@
+"""Packs: members are plain fits, the ensemble is the greedy choice, and tables go through."""
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.metrics import get_scorer, log_loss
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
+from skmlp import _packs as packs
+from skmlp import _presets as presets
+from skmlp._importances import importances_by_permutation
+from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
+from skmlp._tabular import at_temperature, split_of, temperature_of
+from skmlp.training import rounds
+from skmlp.training.interrupts import InterruptPolicy
+
+SMALL = {"n_members": 4, "max_iter": 6, "random_state": 3}
+MODELS = {
+    "classifier": (TabularMLPClassifier, MLPClassifier, load_breast_cancer),
+    "regressor": (TabularMLPRegressor, MLPRegressor, load_diabetes),
+}
+NOT_EQUIVALENT = {
+    "check_sample_weight_equivalence_on_dense_data": "rows that are held out are drawn by number",
+    "check_sample_weight_equivalence_on_sparse_data": "rows that are held out are drawn by number",
+}
+
+
+@pytest.fixture(params=MODELS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def data(kind):
+    X, y = MODELS[kind][2](return_X_y=True, as_frame=True)
+    return X.iloc[:300], y.iloc[:300]
+
+
+def make(kind, **parameters):
+    return MODELS[kind][0](**{**SMALL, **parameters})
+
+
+def outputs(model, X):
+    return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
+
+
+def of_recipe(member):
+    """Return the parameters of a network from what the report says of it."""
+    told = {"loss", "n_epochs", "seconds", "weight"}
+    return {name: value for name, value in member.items() if name not in told}
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    """Note what the ensemble is chosen from, round after round."""
+    considered = []
+
+    class Noting(Selection):
+        def consider(self, candidates):
+            considered.append(list(candidates))
+            return super().consider(candidates)
+
+    monkeypatch.setattr(packs, "Selection", Noting)
+    return considered
+
+
+# Members
+
+
+def test_members_are_plain_fits(kind, data, noted):
+    """Bit by bit: those that others fit one after the other, with the same samples to watch."""
+    X, y = data
+    X, X_val, y, y_val = train_test_split(X, y, random_state=0)
+    model = make(kind).fit(X, y, X_val=X_val, y_val=y_val)
+    encoded, watched = model.encoder_.transform(X), model.encoder_.transform(X_val)
+    own = {} if kind == "classifier" else {"y_scale": "standard"}
+    seen = set()
+    for candidate in (candidate for candidates in noted for candidate in candidates):
+        if candidate.epoch not in (1, 6):
+            continue
+        seen.add((candidate.member, candidate.epoch))
+        plain = MODELS[kind][1](
+            **of_recipe(model.validation_report_["members"][candidate.member]),
+            **own,
+            early_stopping=True,
+            scoring="loss",
+            restore_best=False,
+            n_iter_no_change=100,
+            max_iter=candidate.epoch,
+            dtype="float32",
+        )
+        with pytest.warns(UserWarning, match="Maximum iterations"):
+            plain.fit(encoded, y, X_val=watched, y_val=y_val)
+        own_parameters = np.concatenate([*map(np.ravel, plain.coefs_), *plain.intercepts_])
+        assert_array_equal(candidate.parameters[: own_parameters.size], own_parameters)
+    assert len(seen) >= 4
+    for network in model.ensemble_.estimators_:
+        assert type(network) is MODELS[kind][1]
+
+
+def test_ensemble_is_the_greedy_choice(kind, data, noted):
+    X, y = data
+    X, X_val, y, y_val = train_test_split(X, y, random_state=0)
+    model = make(kind, calibrate=False) if kind == "classifier" else make(kind)
+    model.fit(X, y, X_val=X_val, y_val=y_val)
+    best, chosen = np.inf, Counter()
+    losses = []
+    for candidates in noted:
+        pool = [*chosen, *candidates]
+        loss, picks = literal_choice(pool, kind)
+        if loss < best:
+            best, chosen = loss, Counter(picks)
+        losses.append(best)
+    assert_allclose(model.validation_report_["rounds"]["loss"], losses, rtol=1e-12)
+    weights = Counter()
+    for candidate, times in chosen.items():
+        weights[candidate.member] += times / chosen.total()
+    told = [member["weight"] for member in model.validation_report_["members"]]
+    assert_allclose(told, [weights[i] for i in range(4)])
+    assert len(model.ensemble_.estimators_) == chosen.total()
+    # What users are given is their mean.
+    encoded = model.encoder_.transform(X_val)
+    mean = np.mean([outputs(one, encoded) for one in model.ensemble_.estimators_], axis=0)
+    assert_allclose(outputs(model, X_val), mean, rtol=1e-5, atol=1e-6)
+    if kind == "classifier":
+        assert log_loss(y_val, outputs(model, X_val)) == pytest.approx(best, rel=1e-5)
+
+
+def literal_choice(pool, kind):
+    """Return the lowest loss of a forward choice with replacement, and what was picked."""
+    best, best_picks = np.inf, []
+    picks = []
+    for _ in range(presets.PRESETS["pack"].most_picks):
+        trials = []
+        for candidate in pool:
+            mean = np.mean([one.relevant for one in [*picks, candidate]], axis=0)
+            loss = (
+                -np.log(np.maximum(mean, 1e-7)).mean() if kind == "classifier" else (mean**2).mean()
+            )
+            trials.append(loss)
+        picks = [*picks, pool[int(np.argmin(trials))]]
+        if min(trials) < best - 1e-15:
+            best, best_picks = min(trials), picks
+    return best, best_picks
+
+
+def test_results_do_not_depend_on_threads(kind, data):
+    one, two = (make(kind, n_jobs=n_jobs).fit(*data) for n_jobs in (1, 2))
+    assert one.validation_report_["rounds"]["loss"] == two.validation_report_["rounds"]["loss"]
+    assert_array_equal(outputs(one, data[0]), outputs(two, data[0]))
+
+
+def test_time_cuts_training_short(kind, data):
+    """What is done in time is the beginning of what is done without a limit."""
+    whole, cut = make(kind).fit(*data), make(kind, max_time=1e-6).fit(*data)
+    losses = [model.validation_report_["rounds"]["loss"] for model in (whole, cut)]
+    assert len(losses[1]) == 1
+    assert losses[1][0] == losses[0][0] >= losses[0][-1]
+    assert np.isfinite(outputs(cut, data[0])).all()
+
+
+class At:
+    """A member whose epochs take so many seconds, and whose loss is so low."""
+
+    def __init__(self, seconds, loss):
+        trainer = type("Trainer", (), {"seconds": 2 * seconds, "n_epochs": 2})
+        self.training = type("Training", (), {"trainer": trainer})
+        self.watcher = type("Watcher", (), {"loss": loss})
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [(9.0, [0, 1, 2]), (2.9, [1, 2]), (1.4, [2]), (0.9, [])]
+)
+def test_the_best_go_on_where_time_is_short(left, expected):
+    """Two cores, which the last round of six seconds of work has kept busy for three."""
+    members = [At(3.0, 0.3), At(2.0, 0.2), At(1.0, 0.1)]
+    conductor = packs.Conductor(members, None, packs.Course([], 1, 1), 0.0)
+    conductor._last, conductor._seconds_of_round = [0, 1, 2], 3.0
+    assert conductor._in_time([0, 1, 2], left) == expected
+
+
+def test_those_that_fall_behind_leave(data, kind, monkeypatch):
+    monkeypatch.setitem(
+        presets.PRESETS,
+        "pack",
+        presets.Preset(
+            4, presets.drawn, 6, 16, 8, lambda number, count: count if number < 2 else 2
+        ),
+    )
+    report = make(kind).fit(*data).validation_report_["members"]
+    assert sorted(member["n_epochs"] for member in report) == [2, 2, 6, 6]
+
+
+def test_an_interrupt_keeps_what_was_learned(data, kind, monkeypatch):
+    monkeypatch.setattr(rounds, "POLICY", InterruptPolicy())  # nobody has insisted yet
+    n_rounds = []
+
+    def interrupted(self, numbers, run, look=packs.Conductor.look):
+        look(self, numbers, run)
+        n_rounds.append(1)
+        if len(n_rounds) == 3:
+            raise KeyboardInterrupt
+
+    whole = make(kind).fit(*data)
+    monkeypatch.setattr(packs.Conductor, "look", interrupted)
+    model = make(kind).fit(*data)
+    losses = model.validation_report_["rounds"]["loss"]
+    assert losses == whole.validation_report_["rounds"]["loss"][:3]
+    assert np.isfinite(outputs(model, data[0])).all()
+
+
+def test_refit_trains_the_chosen_on_all_samples(kind, data):
+    X, y = data
+    model, refitted = make(kind).fit(X, y), make(kind, refit=True).fit(X, y)
+    assert (
+        refitted.validation_report_["rounds"]["loss"] == model.validation_report_["rounds"]["loss"]
+    )
+    encoded = refitted.encoder_.transform(X)
+    own = {} if kind == "classifier" else {"y_scale": "standard"}
+    by_seed = {
+        member["random_state"]: of_recipe(member) for member in model.validation_report_["members"]
+    }
+    assert len(refitted.ensemble_.estimators_) == len(model.ensemble_.estimators_)
+    for one, before in zip(
+        refitted.ensemble_.estimators_, model.ensemble_.estimators_, strict=True
+    ):
+        plain = MODELS[kind][1](
+            **by_seed[one.random_state], **own, max_iter=before.n_iter_, dtype="float32", tol=0.0
+        )
+        with pytest.warns(UserWarning, match="Maximum iterations"):
+            plain.fit(encoded, y)
+        assert_array_equal(outputs(one, encoded), outputs(plain, encoded))
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [
+        ("classifier", "roc_auc"),
+        ("classifier", "accuracy"),
+        ("regressor", "neg_mean_absolute_error"),
+    ],
+)
+def test_scoring_decides_in_the_end(data, kind, scoring):
+    X, X_val, y, y_val = train_test_split(*data, random_state=0)
+    scorer = get_scorer(scoring)
+    models = [
+        make(kind, scoring=s, **({"calibrate": False} if kind == "classifier" else {})).fit(
+            X, y, X_val=X_val, y_val=y_val
+        )
+        for s in (None, scoring)
+    ]
+    by_loss, by_score = (scorer(model, X_val, y_val) for model in models)
+    assert by_score >= by_loss
+
+
+# What is chosen, and by what
+
+
+def candidates_of(relevant):
+    return [Candidate(i, 1, np.empty(0), one) for i, one in enumerate(relevant)]
+
+
+def test_selection_never_becomes_worse():
+    rng = np.random.default_rng(0)
+    selection = Selection(LogLoss(np.zeros(50, dtype=int), None), 10)
+    losses = []
+    for _ in range(5):
+        selection.consider(candidates_of(rng.uniform(0.1, 0.9, (3, 50))))
+        losses.append(selection.loss)
+    assert losses == sorted(losses, reverse=True)
+    assert not selection.consider(candidates_of(np.full((2, 50), 0.01)))
+    assert selection.loss == losses[-1]
+
+
+def test_criteria():
+    rng = np.random.default_rng(1)
+    labels, weight = rng.integers(0, 3, 40), rng.uniform(0.5, 2.0, 40)
+    probabilities = rng.dirichlet([1, 1, 1], 40)
+    criterion = LogLoss(labels, weight)
+    value = criterion.of(criterion.relevant(probabilities)[np.newaxis])[0]
+    assert_allclose(value, log_loss(labels, probabilities, sample_weight=weight))
+    binary = LogLoss(labels % 2, None)
+    assert_allclose(
+        binary.of(binary.relevant(probabilities[:, :1])[np.newaxis])[0],
+        log_loss(labels % 2, probabilities[:, 0]),
+    )
+    y, predicted = rng.normal(2.0, 3.0, (40, 2)), rng.normal(size=(40, 2))
+    squared = SquaredError(y, weight)
+    expected = np.average((((predicted - y) / y.std(axis=0)) ** 2).sum(axis=1), weights=weight)
+    assert_allclose(squared.of(squared.relevant(predicted)[np.newaxis])[0], expected)
+    scored = Scored(lambda means: float(means.sum()))
+    assert_allclose(scored.of(scored.relevant(y)[np.newaxis])[0], -y.sum())
+
+
+@pytest.mark.parametrize("sharpness", [0.4, 1.0, 3.0])
+def test_temperature(sharpness):
+    """Probabilities that are too sure, or not sure enough, by a known power."""
+    rng = np.random.default_rng(2)
+    true = rng.dirichlet([1, 1, 1], 20_000)
+    labels = (true.cumsum(axis=1) > rng.uniform(size=(len(true), 1))).argmax(axis=1)
+    shown = at_temperature(true, 1 / sharpness)
+    temperature = temperature_of(shown, labels, None)
+    assert temperature == pytest.approx(sharpness, rel=0.06)
+    assert_allclose(at_temperature(shown, temperature).sum(axis=1), 1.0)
+    losses = [log_loss(labels, p) for p in (shown, at_temperature(shown, temperature))]
+    assert losses[1] <= losses[0]
+
+
+def test_few_samples_are_no_reason_to_be_sure():
+    probabilities = np.tile([[0.9, 0.1], [0.1, 0.9]], (6, 1))
+    temperature = temperature_of(probabilities, np.tile([0, 1], 6), None)
+    assert 0.5 < temperature < 1.0
+
+
+def test_importances_are_those_of_one_column_after_the_other():
+    rng = np.random.default_rng(3)
+    encoded = rng.normal(size=(40, 5))
+    y = encoded[:, 0] + 2.0 * encoded[:, 2] * encoded[:, 3]
+    sources = [0, 2, 3, 3, 1]
+    criterion = SquaredError(y[:, np.newaxis], None)
+
+    def predict(rows):
+        return (rows[:, 0] + 2.0 * rows[:, 2] * rows[:, 3])[:, np.newaxis]
+
+    def loss(rows):
+        return float(criterion.of(criterion.relevant(predict(rows))[np.newaxis])[0])
+
+    found = importances_by_permutation(
+        predict, encoded, criterion, sources, 5, 3, np.random.RandomState(0)
+    )
+    random_state, expected = np.random.RandomState(0), np.zeros(5)
+    for column in range(4):
+        for _ in range(3):
+            order = random_state.permutation(40)
+            rows = encoded.copy()
+            own = np.array(sources) == column
+            rows[:, own] = encoded[order][:, own]
+            expected[column] += (loss(rows) - loss(encoded)) / 3
+    assert_allclose(found, expected, atol=1e-12)
+    assert found[3] > found[0] > found[2] == found[4] == 0.0
+
+
+def test_feature_importances(kind, data):
+    X, y = data
+    model = make(kind, n_permutations=2, max_iter=20).fit(X, y)
+    assert model.feature_importances_.shape == (X.shape[1],)
+    assert model.feature_importances_.max() > 0.01
+    model.set_params(n_permutations=0).fit(X, y)
+    assert not hasattr(model, "feature_importances_")
+
+
+# Samples held out
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_split(seed):
+    random_state = np.random.RandomState(seed)
+    counts = random_state.randint(1, 40, size=random_state.randint(2, 6))
+    labels = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
+    fraction = random_state.uniform(0.1, 0.4)
+    rows, held_out = split_of(len(labels), fraction, labels, random_state)
+    assert_array_equal(np.sort(np.concatenate([rows, held_out])), np.arange(len(labels)))
+    assert len(held_out) <= np.ceil(fraction * len(labels))
+    assert set(labels[rows]) == set(labels)
+    shares = np.bincount(labels[held_out], minlength=len(counts)) / counts
+    large = counts >= 10
+    assert np.abs(shares[large] - fraction).max(initial=0.0) < 0.25
+
+
+def test_groups_and_splitters(data, kind):
+    X, y = data
+    groups = np.arange(len(y)) // 10
+    seen = []
+
+    class Noting(GroupShuffleSplit):
+        def split(self, X, y=None, groups=None):
+            for train, test in super().split(X, y, groups):
+                seen.append((train, test))
+                yield train, test
+
+    splitter = Noting(1, test_size=0.3, random_state=0)
+    make(kind, validation_fraction=splitter).fit(X, y, groups=groups)
+    ((train, test),) = seen
+    assert not set(groups[train]) & set(groups[test])
+    make(kind).fit(X, y, groups=groups)
+
+
+# Tables
+
+
+def make_table(n_rows=240):
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(4)
+    color = rng.choice(["red", "green", "blue"], n_rows)
+    town = rng.choice([f"town {i}" for i in range(20)], n_rows)
+    size = rng.normal(size=n_rows)
+    effect = {f"town {i}": rng.normal() for i in range(20)}
+    score = size + (color == "red") + np.array([effect[name] for name in town])
+    size[rng.uniform(size=n_rows) < 0.1] = np.nan
+    X = pd.DataFrame({"color": pd.Categorical(color), "size": size, "town": town, "same": 1.0})
+    return X, score
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_frames_with_categories_and_missing_numbers(kind):
+    X, score = make_table()
+    y = np.where(score > 0, "high", "low") if kind == "classifier" else score
+    model = make(kind, max_iter=40).fit(X, y)
+    assert model.score(X, y) > (0.8 if kind == "classifier" else 0.5)
+    assert_array_equal(model.feature_names_in_, X.columns)
+    if kind == "classifier":
+        assert_array_equal(model.classes_, ["high", "low"])
+        assert set(model.predict(X)) == {"high", "low"}
+    strange = X.head(3).assign(town=["nowhere", None, "town 1"], color=["pink", None, "red"])
+    assert np.isfinite(outputs(model, strange)).all()
+    # One pickle has all, and none of the data.
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(outputs(again, X), outputs(model, X))
+    large = make(kind).fit(
+        *(np.tile(part, (40,) + (1,) * (part.ndim - 1)) for part in (X.to_numpy(), y))
+    )
+    assert len(pickle.dumps(large)) < 3 * len(pickle.dumps(make(kind).fit(X.to_numpy(), y)))
+
+
+def holds(model, column):
+    """Whether a model has as many numbers in a row, somewhere, as there are samples."""
+    seen, left = set(), [model]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, np.ndarray) and len(column) in one.shape:
+            return True
+        inner = one.values() if isinstance(one, dict) else one
+        left += (
+            inner
+            if isinstance(one, list | tuple | dict)
+            else vars(one).values()
+            if hasattr(one, "__dict__")
+            else []
+        )
+    return False
+
+
+def test_spread(kind, data):
+    X, y = data
+    model = make(kind).fit(X, y)
+    predict = model.predict_proba if kind == "classifier" else model.predict
+    mean, spread = predict(X, return_std=True)
+    assert_array_equal(mean, predict(X))
+    encoded = model.encoder_.transform(X)
+    members = np.stack([outputs(one, encoded) for one in model.ensemble_.estimators_])
+    assert_allclose(spread, members.std(axis=0), rtol=1e-3, atol=1e-5 * np.abs(members).max())
+
+
+def test_weights_of_samples_count(kind, data):
+    X, y = data
+    weight = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
+    X_val, y_val = X.iloc[:60], y.iloc[:60]
+    weighted = make(kind).fit(X, y, weight, X_val=X_val, y_val=y_val)
+    plain = make(kind).fit(X, y, X_val=X_val, y_val=y_val)
+    assert np.abs(outputs(weighted, X) - outputs(plain, X)).max() > 1e-4
+    without = make(kind).fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=weight[:60])
+    losses = [m.validation_report_["rounds"]["loss"][0] for m in (plain, without)]
+    assert losses[0] != losses[1]
+
+
+def test_class_weight_goes_by_labels():
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["a", "b", "c"])[y]
+    by_name = make("classifier", class_weight={"a": 1.0, "b": 5.0, "c": 1.0}).fit(X, names)
+    by_number = make("classifier", class_weight={0: 1.0, 1: 5.0, 2: 1.0}).fit(X, y)
+    assert_array_equal(by_name.predict_proba(X), by_number.predict_proba(X))
+    plain = make("classifier").fit(X, y)
+    assert by_name.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+
+
+def test_in_searches_and_pipelines(kind, data):
+    X, y = data
+    pipeline = make_pipeline(FunctionTransformer(), make(kind, max_iter=2))
+    name = pipeline.steps[-1][0]
+    search = GridSearchCV(pipeline, {f"{name}__preset": ["pack", "plain"]}, cv=2).fit(X, y)
+    assert search.best_params_[f"{name}__preset"] in presets.PRESETS
+    assert clone(make(kind)).get_params() == make(kind).get_params()
+
+
+def test_a_failed_fit_changes_nothing(kind, data):
+    X, y = data
+    model = make(kind).fit(X, y)
+    before = outputs(model, X)
+    with pytest.raises(ValueError, match="y has 3"):
+        model.fit(X, y.iloc[:3])
+    assert_array_equal(outputs(model, X), before)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"X_val": True}, "y_val was not provided"),
+        ({"y_val": True}, "X_val was not provided"),
+        ({"X_val": True, "y_val": True, "groups": True}, "groups says which"),
+        ({"sample_weight_val": True}, "X_val and y_val were not provided"),
+    ],
+)
+def test_what_does_not_belong_together(kind, data, given, message):
+    X, y = data
+    values = {"X_val": X, "y_val": y, "groups": np.arange(len(y)), "sample_weight_val": y}
+    with pytest.raises(ValueError, match=message):
+        make(kind).fit(X, y, **{name: values[name] for name in given})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"preset": "best"}, "'preset' parameter"),
+        ({"n_members": 0}, "'n_members' parameter"),
+        ({"max_time": 0.0}, "'max_time' parameter"),
+        ({"scoring": "beauty"}, "'scoring' parameter"),
+        ({"validation_fraction": 1e-9}, None),
+        ({"validation_fraction": 0.999}, "leaves 0 sample"),
+    ],
+)
+def test_parameters(parameters, message):
+    X, y = load_diabetes(return_X_y=True)
+    model = make("regressor", **parameters)
+    if message is None:
+        model.fit(X, y)
+    else:
+        with pytest.raises(ValueError, match=message):
+            model.fit(X[:30], y[:30])
+
+
+def test_classes_that_are_unknown():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=r"y_val has classes that y has not: \[2\]"):
+        make("classifier").fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+
+
+@parametrize_with_checks(
+    [TabularMLPClassifier(**SMALL), TabularMLPRegressor(**SMALL)],
+    expected_failed_checks=lambda _: NOT_EQUIVALENT,
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
