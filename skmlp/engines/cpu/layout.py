@@ -294,7 +294,8 @@ def list_embeddings(
 ) -> tuple[Integers, npt.NDArray[np.float64]]:
     """Return the table of embeddings, and the constants that it refers to."""
     places = places_of(inputs)
-    table = np.zeros((max(len(places), inputs.is_changed), EMBED_FIELDS), dtype=np.int64)
+    n_rows = max(len(places), int(inputs.is_changed))
+    table = np.zeros((n_rows, EMBED_FIELDS), dtype=np.int64)
     n_constants = max((len(place.constants) for place in places), default=0)
     # Each row has a number more than it needs, so that it has an address.
     constants = np.zeros((len(places), n_constants + 1))
