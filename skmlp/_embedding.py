@@ -1,4 +1,4 @@
-"""The parameter `embedding`: which blocks of columns it makes of X, and what it does not go with."""
+"""The parameter `embedding`: which blocks of columns it makes of X, and what it goes with."""
 
 from itertools import groupby
 from typing import Any

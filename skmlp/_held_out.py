@@ -330,8 +330,7 @@ class Watching(ABC):
         return estimator
 
     def _set_trained(self, network: NetworkSpec, parameters: FloatArray) -> None:
-        """Take over a network as it was trained, with its batch normalization, and the scale of inputs, in the
-        weights.
+        """Take over a network as it was trained, with what can be folded in the weights.
 
         So those who read `coefs_` and `intercepts_` alone compute what it does. What it was before
         is what a later fit goes on from.

@@ -156,9 +156,7 @@ def extras_of_inputs(
     own, extras = vectors_of(layout, parameters), weights.extras
     theirs = {name: extras[INPUTS, name] for name in own if (INPUTS, name) in extras}
     return {
-        name: (own[name], array)
-        for name, array in theirs.items()
-        if array.shape == own[name].shape
+        name: (own[name], array) for name, array in theirs.items() if array.shape == own[name].shape
     }
 
 

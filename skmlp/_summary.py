@@ -30,14 +30,16 @@ class LayerSummary:
     Attributes
     ----------
     name : str
-        "inputs", where features are embedded or scaled, "hidden 0", "hidden 1", ..., and "output", or "output 0", ... where there are several
-        targets with outputs of their own.
+        "inputs", where features are embedded or scaled, "hidden 0", "hidden 1", ..., and
+        "output", or "output 0", ... where there are several targets with outputs of their own.
     shape : tuple of (int, int)
-        Of its weights: the inputs of each unit, and the columns of the product.
+        Of its weights: the inputs of each unit, and the columns of the product. Of the inputs: the
+        features, and the numbers that they become.
     units : int
         What it puts out; fewer than columns where each unit takes the largest of several.
     activation : str
-        Its activation, with the values of its constants; of outputs their activation.
+        Its activation, with the values of its constants; of outputs their activation, of inputs
+        the names of embeddings.
     normalization : str or None
     n_parameters : int
         Numbers that are learned: weights, intercepts, and those of activation and normalization.

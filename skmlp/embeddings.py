@@ -87,7 +87,7 @@ class PBLD(EmbeddingChoice):
     >>> from skmlp.embeddings import PBLD
     >>> model = MLPClassifier(embedding=PBLD(sigma=0.3)).set_params(embedding__units=8)
     >>> model
-    MLPClassifier(embedding=PBLD(sigma=0.3, units=8))
+    MLPClassifier(embedding=PBLD(units=8, sigma=0.3))
     """
 
     _name = "pbld"
@@ -178,7 +178,7 @@ class Categories(EmbeddingChoice):
 
     Parameters
     ----------
-    levels : int
+    levels : int, default=2
         How many categories there are, the unknown ones counted as one.
     width : int, default=8
         How many numbers become of a category.
@@ -198,7 +198,7 @@ class Categories(EmbeddingChoice):
     _name = "categories"
     _parameter_constraints = ranges(EMBEDDINGS[_name].constants)
 
-    def __init__(self, levels: int, width: int = 8) -> None:
+    def __init__(self, levels: int = 2, width: int = 8) -> None:
         self.levels = levels
         self.width = width
 

@@ -57,9 +57,7 @@ def periodic(x, rows, numbers, given, out, ld, room, units, width, deviation):
             out[i * ld + o] = 0.0 if z < 0.0 else z
 
 
-def periodic_gradient(
-    x, rows, numbers, given, out, delta, ld, sums, room, units, width, deviation
-):
+def periodic_gradient(x, rows, numbers, given, out, delta, ld, sums, room, units, width, deviation):
     n_units, n_outputs = int(units), int(width)
     shifts = n_units + 2 * n_units * n_outputs
     for o in range(n_outputs):

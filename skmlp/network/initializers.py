@@ -330,10 +330,10 @@ def inputs_of(
 
 
 def draw_uniform(
-    network: NetworkSpec, random_state: np.random.RandomState, dtype: npt.DTypeLike
+    network: NetworkSpec, random_state: np.random.RandomState, dtype: npt.DTypeLike, X: Any = None
 ) -> FloatArray:
     """Draw all parameters as scikit-learn does."""
-    return draw_parameters(network, Formula("glorot_uniform"), random_state, dtype)
+    return draw_parameters(network, Formula("glorot_uniform"), random_state, dtype, X=X)
 
 
 def no_sample() -> FloatArray:

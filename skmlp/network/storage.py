@@ -49,6 +49,7 @@ def from_plain(state: Any) -> NetworkSpec:
 
 
 def with_blocks(state: dict[str, Any]) -> dict[str, Any]:
+    state = dict(state)
     blocks = (dict(block) for block in state.get("embedding", ()))
     return {**state, "embedding": tuple(Block(**with_formula(b, "formula")) for b in blocks)}
 

@@ -143,7 +143,9 @@ def mix_inputs(layers, source, work, slab, first, last, threads):
     )
     place = (batch, slab.batch_rows, slab.first + first, others)
     share = (slab.seed, slab.step, float64_pointer(layers[0, CONCENTRATION]))
-    call_kernel(layers[0, MIX], (rows, ld, last - first, layers[0, X_UNITS], *dense, *place, *share))
+    call_kernel(
+        layers[0, MIX], (rows, ld, last - first, layers[0, X_UNITS], *dense, *place, *share)
+    )
 
 
 @separate()
@@ -178,7 +180,9 @@ def disturb(task, slab, thread, threads):
         ld = layers[0, X_LD]
         rows = pointer(work.buffer, layers[0, X_ROWS] + first * ld)
         nothing = np.int64(0)
-        drop(layers, nothing, rows, rows, ld, last - first, nothing, layers[0, X_UNITS], first, share)
+        drop(
+            layers, nothing, rows, rows, ld, last - first, nothing, layers[0, X_UNITS], first, share
+        )
 
 
 @jit(inline="always")
