@@ -188,7 +188,7 @@ def cosine_gradient(x, rows, numbers, given, out, delta, ld, sums, room, width, 
         sums[3 * n_units + k] += of_shift
 
 
-# Pieces of lines. Given are where each bin begins, and then by how much of its width a unit of x is.
+# Pieces of lines. Given are where each bin begins, and then which part of it a unit of x is.
 
 
 def number_bins(x, rows, given, room, n_bins):
@@ -256,7 +256,7 @@ def piecewise_gradient(x, rows, numbers, given, out, delta, ld, sums, room, bins
 
 def level_of(code, levels):
     """Return a code as a row of the table; zero stands for whatever is none."""
-    level = int(code) if 0.0 <= code and code < levels else 0
+    level = int(code) if code >= 0.0 and code < levels else 0
     return level if level == code else 0
 
 
