@@ -26,6 +26,7 @@ from skmlp._target_scale import fitted_scaling
 from skmlp._targets import check_decodable
 from skmlp._temperature import fitted_temperature
 from skmlp._validation import DEVICES
+from skmlp.network.folding import is_foldable
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
@@ -267,7 +268,7 @@ def assembled(
         check_binarizer(model)
         model.classes_ = classes_of(binarizer)
     network, coefs, intercepts, extras = checked_network(model)
-    if network.normalizes_batches:
+    if is_foldable(network):
         vector = layout_of(network).pack(coefs, intercepts, coefs[0].dtype, extras)
         model._set_trained(network, vector)
     return model

@@ -22,6 +22,7 @@ from skmlp._constraints import (
     with_frozen,
 )
 from skmlp._drafts import draft_of, take_over
+from skmlp._embedding import check_input
 from skmlp._endings import (
     DIVERGED,
     OVERFLOWED,
@@ -238,6 +239,8 @@ class BaseMLP(
         n_estimators: int,
         bootstrap: bool,
         oob_score: bool,
+        embedding: Any,
+        input_scale: bool,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -291,6 +294,8 @@ class BaseMLP(
         self.n_estimators = n_estimators
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.embedding = embedding
+        self.input_scale = input_scale
 
     # What the two estimators do differently
 
@@ -457,6 +462,7 @@ class BaseMLP(
                 f"mixup={self.mixup} cannot mix rows of sparse X. Use X.toarray(), or "
                 "input_dropout instead."
             )
+        check_input(self, network, X)
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
         n_vectors = 5 if optimizer is None else 3 + optimizer.n_vectors
@@ -762,6 +768,11 @@ class BaseMLP(
             raise ValueError(
                 f"coefs_[0] has shape {trained.coefs[0].shape}, but X has {X.shape[1]} features. "
                 "Assign weights that fit X, or fit again."
+            )
+        if issparse(X) and trained.network.inputs.embedding:
+            raise ValueError(
+                "X is sparse, but the network embeds its features, which takes dense rows. Use "
+                "X.toarray()."
             )
         return X, trained
 

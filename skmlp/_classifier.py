@@ -422,6 +422,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     oob_score : bool, default=False
         Whether to predict each sample by the networks that were not trained on it, and to score
         that, without weights. Needs `bootstrap`. No effect with ``n_estimators=1``.
+    embedding : str, object of `skmlp.embeddings`, tuple of them and None, or None, default=None
+        What each feature becomes before the first layer: several numbers, by a formula whose
+        numbers are learned, 'piecewise', 'pbld', 'cosine' or 'periodic', with their parameters as
+        `PiecewiseLinear`, `PBLD`, `Cosine` and `Periodic`, or a row of a table for codes of
+        categories, `Categories`. A tuple or list has one for each feature, with None for those that
+        stay what they are. `coefs_[0]` has a row for each number. Dropout, noise and mixtures of
+        inputs come before. Needs dense X, and is computed on the CPU only. See
+        ``docs/guide/embeddings.md``.
+    input_scale : bool, default=False
+        Whether each number that the first layer reads is multiplied by one that is learned and
+        starts with one. After the fit it is part of `coefs_[0]`. Training needs dense X, and is
+        computed on the CPU only.
 
     Attributes
     ----------
@@ -612,6 +624,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_estimators: int = 1,
         bootstrap: bool = False,
         oob_score: bool = False,
+        embedding: Any = None,
+        input_scale: bool = False,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -666,6 +680,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             n_estimators=n_estimators,
             bootstrap=bootstrap,
             oob_score=oob_score,
+            embedding=embedding,
+            input_scale=input_scale,
         )
         self.loss = loss
         self.label_smoothing = label_smoothing

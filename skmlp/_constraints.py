@@ -183,6 +183,11 @@ def check_can_be_monotone(estimator: Any, network: NetworkSpec) -> None:
             "two classes, or several labels or targets. Use monotonic_cst=None, or one classifier "
             "for each class, as in sklearn.multiclass.OneVsRestClassifier."
         )
+    if network.inputs.embedding:
+        raise ValueError(
+            f"monotonic_cst does not go with embedding={text_of(estimator.embedding)}, of which "
+            "it is not known whether it rises. Use embedding=None."
+        )
     for layer in network.layers:
         if not layer.entry.never_falls(*layer.activation.constants):
             known = [

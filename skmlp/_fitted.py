@@ -255,6 +255,11 @@ def fitted_network(estimator: Any, units: tuple[int, ...]) -> NetworkSpec:
     """
     network = vars(estimator).get("_network")
     if network is None:
+        if estimator.embedding is not None:
+            raise ValueError(
+                f"coefs_ and intercepts_ tell nothing of embedding={estimator.embedding!r}, which "
+                "is learned, too. Fit first, or use embedding=None."
+            )
         link: Any = getattr(estimator, "out_activation_", None)
         head = assumed_head(estimator.loss, units[-1], link)
         return describe_network(estimator, units[0], units[1:-1], (head,), drops=False)
@@ -327,6 +332,11 @@ def check_outputs(trained: Trained, outputs: npt.NDArray[Any]) -> None:
     """
     if not any(map(math.isnan, outputs.tolist())):
         return
+    if np.isnan(trained.extras).any():
+        raise ValueError(
+            "_extras holds NaN, so the network has no outputs. Restore what was fitted, or fit "
+            "again."
+        )
     for name, arrays in (("coefs_", trained.coefs), ("intercepts_", trained.intercepts)):
         for layer, array in enumerate(arrays):
             if array.dtype.kind == "f" and np.isnan(array).any():

@@ -18,7 +18,7 @@ from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
 from skmlp._warning import Remark
 from skmlp.engines.base import Engine, IndexArray
-from skmlp.network.folding import folded_vector
+from skmlp.network.folding import folded_vector, is_foldable
 from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
 
@@ -330,13 +330,13 @@ class Watching(ABC):
         return estimator
 
     def _set_trained(self, network: NetworkSpec, parameters: FloatArray) -> None:
-        """Take over a network as it was trained, with its batch normalization in the weights.
+        """Take over a network as it was trained, with what can be folded in the weights.
 
         So those who read `coefs_` and `intercepts_` alone compute what it does. What it was before
         is what a later fit goes on from.
         """
         plain, packed = network, parameters
-        if network.normalizes_batches:
+        if is_foldable(network):
             plain, packed = folded_vector(network, parameters)
         vars(self).pop("_trained", None)
         if plain is not network:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 from skmlp._choices import OneOf
 from skmlp._fitted import shown
 from skmlp.initializers import CLASSES, From, Weights, ZeroLast, init_formula
+from skmlp.network.embedded import enter_initial, vectors_of
 from skmlp.network.folding import NAMES, folded_layer
 from skmlp.network.initializers import INITIALIZERS, draw_parameters
-from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
+from skmlp.network.parameters import INPUTS, SCALE, FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import Formula, NetworkSpec
 
 # So many rows of X are shown to an initializer that looks at data, as data_driven's text says.
@@ -58,7 +59,7 @@ def initial_parameters(
 ) -> FloatArray:
     """Return the parameters that a fit starts from, as a vector of its own.
 
-    Nothing is drawn where they are given.
+    No weights are drawn where they are given.
 
     Raises
     ------
@@ -66,7 +67,9 @@ def initial_parameters(
         If what is given does not fit the network, or is not finite.
     """
     if is_given(init):
-        return given_parameters(init, network, dtype)
+        parameters = given_parameters(init, network, dtype)
+        enter_initial(network, parameters, random_state, X)
+        return parameters
     drawn = init.init if isinstance(init, ZeroLast) else init
     drawn = init.rest if isinstance(init, From) else drawn
     parameters = draw_parameters(
@@ -77,6 +80,7 @@ def initial_parameters(
         output_activation=output_activation,
         sample=lambda: sample_of(X),
         arriving=partial(values_arriving, network),
+        X=X,
     )
     if isinstance(init, ZeroLast):
         for arrays in layout_of(network).views(parameters):
@@ -122,8 +126,10 @@ def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray)
         extras = {
             extra.name: (parameters[end - extra.size : end], weights.extras[layer, extra.name])
             for extra, end in zip(layout.extras, layout.extra_offsets[1:], strict=True)
-            if extra.layer == layer and (layer, extra.name) in weights.extras
+            if extra.layer == layer >= 0 and (layer, extra.name) in weights.extras
         }
+        if layer == 0:
+            extras |= extras_of_inputs(weights, layout, parameters)
         pairs = [*zip(own, given, strict=True), *extras.values()]
         with np.errstate(over="ignore"):
             for target, source in pairs:
@@ -140,14 +146,31 @@ def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray)
         )
 
 
+def extras_of_inputs(
+    weights: Weights, layout: ParameterLayout, parameters: FloatArray
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Return what inputs have learned, as views of the parameters, each with what is copied there.
+
+    Nothing is copied of what the inputs of the other network have not learned, or not as much.
+    """
+    own, extras = vectors_of(layout, parameters), weights.extras
+    theirs = {name: extras[INPUTS, name] for name in own if (INPUTS, name) in extras}
+    return {
+        name: (own[name], array) for name, array in theirs.items() if array.shape == own[name].shape
+    }
+
+
 def given_layer(
     weights: Weights, layer: int, layout: ParameterLayout
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return coefficients and intercepts for a layer of a network of this layout.
 
-    Batch normalization is in them if the layer has none.
+    Batch normalization is in them if the layer has none, and so is the scale of inputs.
     """
     given = weights.coefs[layer], weights.intercepts[layer]
+    is_scaled = layer == 0 and (INPUTS, SCALE) in weights.extras
+    if is_scaled and not any(extra.name == SCALE for extra in layout.extras):
+        given = given[0] * weights.extras[INPUTS, SCALE][:, np.newaxis], given[1]
     has_own = any(extra.layer == layer and extra.name == "mean" for extra in layout.extras)
     if has_own or (layer, "mean") not in weights.extras:
         return given

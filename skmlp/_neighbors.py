@@ -287,6 +287,8 @@ def what_sklearn_lacks(name: str, estimator: Any, network: NetworkSpec) -> list[
     lacking = []
     if type(estimator) is not own(name):
         lacking.append(f"{type(estimator).__name__}, a subclass with code of its own")
+    if network.inputs.embedding:
+        lacking.append("embedding")
     used = list(dict.fromkeys(layer.activation for layer in network.layers))
     others = [activation for activation in used if activation.name not in ACTIVATIONS]
     lacking += [f"activation={written(activation)}" for activation in others]

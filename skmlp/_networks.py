@@ -7,6 +7,7 @@ from typing import Any
 
 from skmlp import activations, losses
 from skmlp._choices import Choice, text_of
+from skmlp._embedding import blocks_of, check_undisturbed
 from skmlp._solvers import uses_lbfgs
 from skmlp.activations import activation_formula
 from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
@@ -34,7 +35,8 @@ def describe_network(
         Units of the hidden layers.
     heads : sequence of HeadSpec
     drops : bool
-        Whether dropout, noise and mixtures, of which predictions know nothing, are looked at.
+        Whether dropout, noise and mixtures, of which predictions know nothing, are looked at, and
+        what columns of X become, of which assigned weights do not tell.
 
     Raises
     ------
@@ -50,12 +52,15 @@ def describe_network(
         shares = each_layer("dropout", estimator.dropout, len(hidden))
         dropouts = [float(share) * factor for share in shares]
         disturbances = [float(getattr(estimator, name)) * factor for name in DISTURBANCES]
+    blocks = blocks_of(estimator.embedding, n_features) if drops else ()
+    check_undisturbed(blocks, dict(zip(DISTURBANCES, disturbances, strict=True)))
+    inputs = n_features, *disturbances, blocks, bool(estimator.input_scale) and drops
     parts = tuple(activations), tuple(normalizations), tuple(dropouts)
     # Constants that are equal need not be the same: 0.0 and -0.0.
     has_constants = any(head.loss.constants for head in heads)
     is_named = all(isinstance(activation, str) for activation in activations)
     make = network_made_of if is_named and not has_constants else network_made_of.__wrapped__
-    network = make((n_features, *disturbances), hidden, *parts, tuple(heads))
+    network = make(inputs, hidden, *parts, tuple(heads))
     if drops and uses_lbfgs(estimator):
         check_derivatives(network.layers)
     return network

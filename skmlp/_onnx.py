@@ -17,6 +17,7 @@ from skmlp._onnx_formulas import (
     Graph,
     Value,
     activated,
+    embedded,
     normalized,
     product,
 )
@@ -211,7 +212,7 @@ def raw_predictions(X: Value, trained: Trained) -> Value:
     """
     trained = Trained(*folded(*trained))
     named = named_extras(trained.network, trained.extras)
-    values = X
+    values = embedded(X, trained.network, named) if trained.network.inputs.embedding else X
     for number, layer in enumerate(trained.network.layers):
         own = {
             name: X.graph.floats(array, f"{name} of hidden layer {number}")

@@ -8,14 +8,18 @@ of operators are of single precision: constants are not given as such.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from skmlp.network.activations import blended_by
-from skmlp.network.parts import Trained
-from skmlp.network.specs import LayerSpec
+from skmlp.network.embedded import places_of
+from skmlp.network.embedding_formulas import TURN
+from skmlp.network.embeddings import FAR
+from skmlp.network.parameters import EMBEDDING, GIVEN, INPUTS
+from skmlp.network.parts import Pieces, Trained
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
 OPSET = 18
 
@@ -270,6 +274,117 @@ def increasing(raw: Value, n_targets: int, n_units: int) -> Value:
     steps = means(raw, n_targets).beside(softplus(raw.columns(n_targets, n_units)))
     blocks = steps.shaped(n_units // n_targets, n_targets)
     return blocks.do("CumSum", raw.graph.constant(np.array(1, np.int64))).shaped(n_units)
+
+
+class Columns(NamedTuple):
+    """Columns of X that are embedded alike, and what belongs to them.
+
+    Attributes
+    ----------
+    x : Value of shape (n_samples, columns, 1)
+    learned, given : ndarray of shape (columns, numbers of each)
+    """
+
+    x: Value
+    learned: npt.NDArray[Any]
+    given: npt.NDArray[Any]
+
+    def numbers(self, array: npt.NDArray[Any]) -> Value:
+        return self.x.graph.floats(array, "_extras")
+
+    def mapped(self, values: Value, width: int, start: int) -> Value:
+        """Return ``V values + c`` for each column; both matrices stand from `start` on.
+
+        `values` are of shape (n_samples, columns, units).
+        """
+        columns, rest = len(self.learned), self.learned[:, start:]
+        matrices = rest[:, :-width].reshape(columns, width, -1).swapaxes(1, 2)
+        products = values.do("Transpose", perm=(1, 0, 2)).do("MatMul", self.numbers(matrices))
+        return products.do("Transpose", perm=(1, 0, 2)) + self.numbers(rest[:, -width:])
+
+    def angles(self, units: int, *, has_phases: bool) -> Value:
+        """Return ``2 pi (w x + b)``, shape (n_samples, columns, units)."""
+        turns = self.x * self.numbers(self.learned[:, :units])
+        if has_phases:
+            turns = turns + self.numbers(self.learned[:, units : 2 * units])
+        return TURN * turns
+
+
+def periodic(own: Columns, units: float, width: float, sigma: float) -> Value:
+    angles = own.angles(int(units), has_phases=False)
+    both = angles.do("Sin").do("Concat", angles.do("Cos"), axis=2)
+    return own.mapped(both, int(width), int(units)).do("Relu")
+
+
+def pbld(own: Columns, units: float, width: float, sigma: float) -> Value:
+    waves = own.angles(int(units), has_phases=True).do("Cos")
+    return own.x.do("Concat", own.mapped(waves, int(width), 2 * int(units)), axis=2)
+
+
+def cosine(own: Columns, width: float, sigma: float) -> Value:
+    _, _, factors, shifts = np.split(own.learned, 4, axis=1)
+    waves = own.angles(int(width), has_phases=True).do("Cos")
+    changed = own.numbers(factors) * waves + own.numbers(shifts)
+    return own.x.do("Concat", changed, axis=2)
+
+
+def piecewise(own: Columns, bins: float, width: float) -> Value:
+    starts, slopes = np.split(own.given, 2, axis=1)
+    is_last = np.arange(int(bins)) == np.maximum((slopes > 0.0).sum(axis=1, keepdims=True) - 1, 0)
+    highest, lowest = np.where(is_last, FAR, 1.0), np.where(np.arange(int(bins)) == 0, -FAR, 0.0)
+    fractions = (own.x - own.numbers(starts)) * own.numbers(slopes)
+    z = fractions.do("Min", own.numbers(highest)).do("Max", own.numbers(lowest))
+    weights, shifts, steps = np.split(own.learned, [int(width), 2 * int(width)], axis=1)
+    line = own.x * own.numbers(weights)
+    with_shifts = own._replace(learned=np.hstack([as_rows(steps, int(width)), shifts]))
+    return line + with_shifts.mapped(z, int(width), 0)
+
+
+def as_rows(steps: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Return matrices of each column the other way round."""
+    columns = len(steps)
+    return steps.reshape(columns, -1, width).swapaxes(1, 2).reshape(columns, -1)
+
+
+def categories(own: Columns, levels: float, width: float) -> Value:
+    x, columns = own.x, len(own.learned)
+    is_code = x.do("Equal", x.do("Floor"))
+    for is_in in (x.do("GreaterOrEqual", 0.0), x.do("Less", levels)):
+        is_code = is_code.do("And", is_in)
+    first_rows = np.arange(columns)[:, np.newaxis] * int(levels)
+    codes = is_code.do("Where", x, x.graph.number(0.0)).cast(np.int64)
+    rows = codes.do("Add", x.graph.constant(first_rows)).shaped(columns)
+    return own.numbers(own.learned.reshape(-1, int(width))).do("Gather", rows, axis=0)
+
+
+# By names of the registry: ``expression(own, *constants)``, of shape (n_samples, columns, width).
+EMBEDDING_EXPRESSIONS: dict[str, Callable[..., Value]] = {
+    "identity": lambda own: own.x,
+    "periodic": periodic,
+    "pbld": pbld,
+    "cosine": cosine,
+    "piecewise": piecewise,
+    "categories": categories,
+}
+
+
+def embedded(X: Value, network: NetworkSpec, extras: Pieces) -> Value:
+    """Return what columns of X become."""
+    parts = []
+    learned, given = (extras.get((INPUTS, name), np.empty(0)) for name in (EMBEDDING, GIVEN))
+    for place in places_of(network.inputs):
+        columns, name = place.columns, place.entry.name
+        numbers = [
+            array[first : first + columns * size].reshape(columns, size)
+            for array, first, size in (
+                (learned, place.first_learned, place.learned),
+                (given, place.first_given, place.given),
+            )
+        ]
+        x = X.columns(place.first, place.first + columns).shaped(columns, 1)
+        values = EMBEDDING_EXPRESSIONS[name](Columns(x, *numbers), *place.constants)
+        parts.append(values.shaped(columns * place.width))
+    return parts[0].beside(*parts[1:]) if len(parts) > 1 else parts[0]
 
 
 # By names of the registry: ``expression(raw, n_targets, n_units)``, both of a head. What is not

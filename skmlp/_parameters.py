@@ -28,6 +28,7 @@ from skmlp._validation import (
 )
 from skmlp._vocabulary import Synonyms
 from skmlp._warning import Remark
+from skmlp.embeddings import EmbeddingOptions
 from skmlp.network.activations import ALIASES
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.optimizers import OPTIMIZERS
@@ -889,6 +890,24 @@ PARAMETERS: dict[str, Parameter] = {
             "score that",
             applies_to=(not_with("n_estimators", 1),),
             synonyms=(Synonyms("oob out_of_bag compute_oob"),),
+            is_added=True,
+        ),
+        Parameter(
+            "embedding",
+            None,
+            "str, object of `skmlp.embeddings`, tuple of them and None, or None",
+            [EmbeddingOptions(), None],
+            "What each feature becomes before the first layer",
+            synonyms=(Synonyms("num_embeddings numerical_embeddings num_emb_type"),),
+            is_added=True,
+        ),
+        Parameter(
+            "input_scale",
+            False,
+            "bool",
+            ["boolean"],
+            "Whether each number that the first layer reads is multiplied by one that is learned",
+            synonyms=(Synonyms("add_front_scale scaling_layer front_scale"),),
             is_added=True,
         ),
     )

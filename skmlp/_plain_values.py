@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from skmlp import activations, initializers, losses, optimizers, schedules
+from skmlp import activations, embeddings, initializers, losses, optimizers, schedules
 from skmlp._choices import Choice
 from skmlp._fitted import shown
 from skmlp._tensor_file import can_be_written
@@ -26,6 +26,7 @@ CHOICES: dict[str, type[Choice]] = {
     f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}": cls
     for cls in (
         *activations.OBJECTS,
+        *embeddings.CLASSES,
         *initializers.CLASSES,
         *losses.CLASSES,
         *losses.CLASSIFIER_CLASSES,

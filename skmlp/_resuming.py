@@ -128,6 +128,13 @@ class Resuming:
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} with these data asks for "
                 f"{network.layer_units}. Use warm_start=False, or a clone of the estimator."
             )
+        fitted = vars(self).get("_network")
+        known = fitted.inputs.embedding if type(fitted) is NetworkSpec else ()
+        if known != network.inputs.embedding:
+            raise ValueError(
+                "Cannot resume: embedding makes other numbers of the features than in the fit "
+                "before. Leave it as it was, or use warm_start=False, or a clone of the estimator."
+            )
         layout = layout_of(network)
         state = self._resumed_state(layout)
         with np.errstate(over="ignore"):

@@ -126,8 +126,19 @@ class ForwardPass:
         return delta
 
 
-def in_doubles(trained: Trained) -> Trained:
-    """Return the same network without batch normalization, in double precision."""
+def in_doubles(trained: Trained, what: str) -> Trained:
+    """Return the same network without batch normalization, in double precision.
+
+    Raises
+    ------
+    ValueError
+        If it embeds features, of which `what` is asked knows nothing.
+    """
+    if trained.network.inputs.embedding:
+        raise ValueError(
+            f"{what} does not know how an embedding changes with its feature. It is for networks "
+            "that were fitted with embedding=None."
+        )
     network, coefs, intercepts, extras = folded(*trained)
     return Trained(
         network,
@@ -157,7 +168,7 @@ def units_without_slope(trained: Trained, X: Any) -> list[npt.NDArray[np.bool_]]
 
     None has whose activation is no function of one number, as those of maxout and softmax.
     """
-    trained = in_doubles(trained)
+    trained = in_doubles(trained, "dead_units")
     layers = trained.network.layers
     dead = [np.full(layer.units, layer.entry.is_elementwise) for layer in layers]
     with np.errstate(all="ignore"):
@@ -251,7 +262,7 @@ def input_gradients(
     check_method(method, baseline, n_steps, noise)
     origin = baseline_of(baseline, X.shape)
     around = Around(int(n_steps), float(noise), check_random_state(random_state))
-    trained = in_doubles(trained)
+    trained = in_doubles(trained, "input_gradients")
     n_draws = around.n_steps if method == "smoothgrad" else 1
     parts = []
     with np.errstate(all="ignore"):

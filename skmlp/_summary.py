@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
-from skmlp.network.parameters import layout_of
+from skmlp.network.parameters import INPUTS, layout_of
 from skmlp.network.parts import Trained, named_extras
 from skmlp.network.specs import Formula
 
@@ -30,14 +30,16 @@ class LayerSummary:
     Attributes
     ----------
     name : str
-        "hidden 0", "hidden 1", ..., and "output", or "output 0", ... where there are several
-        targets with outputs of their own.
+        "inputs", where features are embedded or scaled, "hidden 0", "hidden 1", ..., and
+        "output", or "output 0", ... where there are several targets with outputs of their own.
     shape : tuple of (int, int)
-        Of its weights: the inputs of each unit, and the columns of the product.
+        Of its weights: the inputs of each unit, and the columns of the product. Of the inputs: the
+        features, and the numbers that they become.
     units : int
         What it puts out; fewer than columns where each unit takes the largest of several.
     activation : str
-        Its activation, with the values of its constants; of outputs their activation.
+        Its activation, with the values of its constants; of outputs their activation, of inputs
+        the names of embeddings.
     normalization : str or None
     n_parameters : int
         Numbers that are learned: weights, intercepts, and those of activation and normalization.
@@ -138,7 +140,27 @@ def shown(layer: LayerSummary, name: str) -> str:
 
 def summary_of(title: str, trained: Trained) -> Summary:
     """Return what a network consists of."""
-    return Summary(title, (*hidden_layers(trained), *outputs(trained)))
+    return Summary(title, (*inputs(trained), *hidden_layers(trained), *outputs(trained)))
+
+
+def inputs(trained: Trained) -> Iterator[LayerSummary]:
+    """Yield what features become before the first layer, if that is anything else."""
+    spec, layout = trained.network.inputs, layout_of(trained.network)
+    if not spec.is_changed:
+        return
+    pieces = named_extras(trained.network, trained.extras)
+    own = [extra for extra in layout.extras if extra.layer == INPUTS]
+    names = dict.fromkeys(block.formula.name for block in spec.embedding)
+    yield LayerSummary(
+        "inputs",
+        (spec.n_features, spec.width),
+        spec.width,
+        ", ".join([*names, *["scale"] * spec.scaled]),
+        None,
+        sum(extra.size for extra in own if extra.trained),
+        sum(pieces[INPUTS, extra.name].nbytes for extra in own),
+        0,
+    )
 
 
 def hidden_layers(trained: Trained) -> Iterator[LayerSummary]:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmlp._fitted import as_trained, refuse_ensemble
 from skmlp._optional import needed
 from skmlp.network.activations import CUSTOM_ACTIVATIONS, activation_entry, blended_by
+from skmlp.network.folding import scale_folded
 from skmlp.network.normalization import EPSILON, MOMENTUM
 from skmlp.network.parts import named_extras
 from skmlp.network.specs import LayerSpec
@@ -107,7 +108,7 @@ class InTorch:
         ImportError
             If PyTorch is not installed.
         ValueError
-            If an activation is made of functions of your own.
+            If an activation is made of functions of your own, or features are embedded.
 
         Examples
         --------
@@ -123,9 +124,15 @@ class InTorch:
         refuse_ensemble(self, "to_torch")
         torch = needed("torch", "to_torch", install=INSTALL)
         check_is_fitted(self, "coefs_")
-        network, coefs, intercepts, extras = as_trained(self)
+        trained = as_trained(self)
+        if trained.network.inputs.embedding:
+            raise ValueError(
+                "to_torch has no modules for embedding. Fit with embedding=None, or export by "
+                "to_onnx."
+            )
+        is_single = trained.coefs[0].dtype == np.float32
+        network, coefs, intercepts, extras = scale_folded(trained)
         pieces = named_extras(network, extras)
-        is_single = coefs[0].dtype == np.float32
         maker = Maker(torch, torch.float32 if is_single else torch.float64)
         modules = []
         if network.inputs.dropout > 0.0:

@@ -91,6 +91,8 @@ TOLERANCE = {"float64": 1e-11, "float32": 2e-4}
 def make_problem(network, n_samples, seed=0, *, density=None):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_samples, network.n_features))
+    is_code = codes_in(network)
+    X[:, is_code] = rng.integers(-1, 6, size=(n_samples, is_code.sum()))  # also what is none
     if density is not None:
         X = sparse.csr_array(np.where(rng.uniform(size=X.shape) < density, X, 0.0))
     columns = []
@@ -100,6 +102,15 @@ def make_problem(network, n_samples, seed=0, *, density=None):
         columns.append(first + rng.integers(n_values, size=(n_samples, head.target_columns)))
     targets = np.hstack(columns).astype(float)
     return X, targets, rng.uniform(0.2, 2.0, size=n_samples)
+
+
+def codes_in(network):
+    """Return which columns of X hold codes."""
+    blocks = network.inputs.embedding or [None] * network.n_features
+    return np.repeat(
+        [block is not None and block.entry.takes_codes for block in blocks],
+        [1 if block is None else block.columns for block in blocks],
+    )
 
 
 def head_of(key, n_targets):
@@ -138,7 +149,7 @@ def make_task(
     data = engine.load(X, targets, weight, network, dtype)
     layout = layout_of(network)
     generator = np.random.RandomState(seed)
-    parameters = draw_uniform(network, generator, np.float64)
+    parameters = draw_uniform(network, generator, np.float64, X)
     if error:
         signs = np.random.default_rng(error_seed).choice([-1.0, 1.0], layout.size)
         parameters *= 1.0 + error * signs
@@ -165,14 +176,16 @@ def make_task(
 def make_bounds(network, bounded):
     """Return bounds of these kinds, of all connections and features some."""
     rng = np.random.RandomState(3)
-    bounds = [] if bounded else [None]
+    bounds = []
     if "connections" in bounded:
         shapes = zip(network.layer_units, network.layer_units[1:], strict=False)
         masks = [draw_connections(shape, 0.5, rng) for shape in shapes]
         bounds.append(connection_bounds(network, [*masks[:-1], None]))
-    if "signs" in bounded:
+    if "signs" in bounded and not network.inputs.embedding:
         bounds.append(monotone_bounds(network, rng.randint(-1, 2, network.n_features)))
-    return bounds[0] if len(bounds) == 1 else bounds[0].within(bounds[1])
+    if len(bounds) == 2:
+        return bounds[0].within(bounds[1])
+    return bounds[0] if bounds else None
 
 
 # What batches of every optimizer may have of their own.
@@ -326,7 +339,10 @@ def assume_well_conditioned(network, problem, plan, expected, dtype, options):
         limit = part * TOLERANCE[dtype]
         error = size * np.finfo(dtype).eps
         for draw in range(n_draws):
-            changed = X + X * (error * rng.choice([-1.0, 1.0], size=X.shape)), targets, weight
+            changes = error * rng.choice([-1.0, 1.0], size=X.shape)
+            if network.inputs.embedding:
+                changes[:, codes_in(network)] = 0.0
+            changed = X + X * changes, targets, weight
             beside = {**options, "dtype": dtype, "error": error, "error_seed": draw}
             try:
                 with patch("skmlp.engines.reference.EPSILON", float(np.finfo(dtype).eps)):
@@ -360,7 +376,7 @@ def check_against_reference(
     """
     # Rounding decides on the signs of small numbers.
     assume(dtype == "float64" or solver not in BY_SIGNS)
-    if network.inputs.noise > 0.0 or network.inputs.mixup > 0.0:
+    if network.inputs.noise > 0.0 or network.inputs.mixup > 0.0 or network.inputs.is_changed:
         density = None
     X, targets, weight = make_problem(network, n_samples, density=density)
     problem = X, targets, weight if weighted else None

@@ -2,8 +2,9 @@
 
 from parameter_table import PAGE, TABLE
 
-from skmlp import initializers, schedules
+from skmlp import embeddings, initializers, schedules
 from skmlp._formulas import FormulaChoice
+from skmlp.network.embeddings import EMBEDDINGS
 from skmlp.network.initializers import INITIALIZERS
 from skmlp.training.schedules import SCHEDULES
 
@@ -40,7 +41,20 @@ def rows_of_initializers():
         yield written(entry, objects), entry.coefs, entry.intercepts, entry.reference
 
 
-PAGES = {"schedules.md": rows_of_schedules, "initial-weights.md": rows_of_initializers}
+def rows_of_embeddings():
+    yield "name, object with its defaults", "numbers", "formula", "start", "source"
+    objects = objects_of(embeddings)
+    for entry in EMBEDDINGS.values():
+        if entry.name in objects:
+            width = entry.width(*(constant.default for constant in entry.constants))
+            yield written(entry, objects), str(width), entry.formula, entry.start, entry.reference
+
+
+PAGES = {
+    "schedules.md": rows_of_schedules,
+    "initial-weights.md": rows_of_initializers,
+    "embeddings.md": rows_of_embeddings,
+}
 
 
 def table(rows):

@@ -18,7 +18,7 @@ from skmlp.network.folding import folded
 from skmlp.network.normalization import GROUP_ROWS
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.permutation import permutation
-from skmlp.network.specs import InputSpec, NetworkSpec, OptimizerSpec
+from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
 IndexArray = npt.NDArray[np.intp]
 
@@ -498,7 +498,7 @@ class Engine(ABC):
 def undisturbed(network: NetworkSpec) -> NetworkSpec:
     """Return the network as predictions have it, which drop nothing and add no noise."""
     layers = tuple(replace(layer, dropout=0.0) for layer in network.layers)
-    return replace(network, inputs=InputSpec(network.n_features), layers=layers)
+    return replace(network, inputs=network.inputs.undisturbed, layers=layers)
 
 
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
@@ -506,7 +506,11 @@ def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
 
     Depends on sizes only, never on the machine, so that results do not either.
     """
-    row_bytes = itemsize * (network.n_features + 2 * sum(network.product_units))
+    inputs = network.inputs
+    units = inputs.n_features + 2 * sum(network.product_units)
+    if inputs.is_changed:  # embedded, then scaled, and the way back
+        units += 3 * inputs.width
+    row_bytes = itemsize * units
     affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
     if network.normalizes_batches:
         affordable -= affordable % GROUP_ROWS  # whole groups of rows

@@ -24,6 +24,7 @@ from skmlp.engines.base import (
     batch_bounds,
 )
 from skmlp.network.constraints import limit_norms, trained_from
+from skmlp.network.embedded import add_gradient, embedded
 from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
 from skmlp.network.mixing import mixture
@@ -37,10 +38,10 @@ from skmlp.network.normalization import (
 )
 from skmlp.network.optimizers import GROUPS
 from skmlp.network.orthogonal import orthogonalize
-from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parameters import INPUTS, SCALE, FloatArray, layout_of
 from skmlp.network.parts import Pieces, named_extras
 from skmlp.network.penalties import PENALTIES
-from skmlp.network.specs import L2, Formula, HeadSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import L2, Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
 # Stands where the word that masks are keyed by would.
 NO_DROPOUT = -1
@@ -128,7 +129,9 @@ class ReferenceEngine(Engine):
         X = X * dropped(mask_word, 0, X.shape, share)
         batch = Batch(mask_word, weight, updates_statistics, dropout_factor, frozen_layers)
         extras = named_extras(network, layout.extras_of(parameters))
-        layers, raw = forward(network, coefs, intercepts, extras, X, batch)
+        columns = embedded(network.inputs, extras, X)
+        arriving = scaled(network.inputs, extras, columns)
+        layers, raw = forward(network, coefs, intercepts, extras, arriving, batch)
         output = apply_links(network, raw)
 
         loss, delta = 0.0, np.zeros_like(raw)
@@ -145,12 +148,13 @@ class ReferenceEngine(Engine):
         coef_gradients, intercept_gradients = layout.views(gradient)
         extra_gradients = named_extras(network, layout.extras_of(gradient))
         for number in reversed(range(network.n_connections)):
-            before = layers[number - 1].outputs if number > 0 else X
+            before = layers[number - 1].outputs if number > 0 else arriving
             coef_gradients[number][...] = before.T @ delta
             intercept_gradients[number][...] = delta.sum(axis=0)
+            delta = delta @ coefs[number].T
             if number > 0:
-                delta = delta @ coefs[number].T
                 delta = layers[number - 1].backward(delta, extra_gradients)
+        add_gradient(network.inputs, extras, X, columns, delta, extra_gradients)
         slopes = elementwise(entry.gradient)(all_coefs, *penalty.constants)
         gradient[: len(slopes)] += alpha * slopes
         return float(loss), gradient / np.sum(weight)
@@ -168,7 +172,8 @@ class ReferenceEngine(Engine):
         layout = layout_of(network)
         parameters = layout.pack(coefs, intercepts, np.float64, extras)
         named = named_extras(network, layout.extras_of(parameters))
-        _, raw = forward(network, *layout.views(parameters), named, X, None)
+        values = scaled(network.inputs, named, embedded(network.inputs, named, X))
+        _, raw = forward(network, *layout.views(parameters), named, values, None)
         return apply_links(network, raw)
 
 
@@ -554,17 +559,21 @@ def forward(
     coefs: Sequence[FloatArray],
     intercepts: Sequence[FloatArray],
     extras: Pieces,
-    X: FloatArray,
+    values: FloatArray,
     batch: Batch | None,
 ) -> tuple[list[HiddenLayer], FloatArray]:
-    """Return the hidden layers and the raw prediction."""
+    """Return the hidden layers and the raw prediction for what the first layer reads."""
     layers: list[HiddenLayer] = []
-    values = X
     for number, layer in enumerate(network.layers):
         z = values @ coefs[number] + intercepts[number]
         layers.append(HiddenLayer(number, layer, z, extras, batch))
         values = layers[-1].outputs
     return layers, values @ coefs[-1] + intercepts[-1]
+
+
+def scaled(inputs: InputSpec, extras: Pieces, values: FloatArray) -> FloatArray:
+    """Return the numbers that the first layer reads."""
+    return values * extras[INPUTS, SCALE] if inputs.scaled else values
 
 
 def values_arriving(
@@ -578,7 +587,7 @@ def values_arriving(
     coefs, intercepts = layout.views(parameters)
     extras = named_extras(network, layout.extras_of(parameters))
     batch = Batch(NO_DROPOUT, np.ones(len(rows)), updates_statistics=False)
-    values = rows
+    values = scaled(network.inputs, extras, embedded(network.inputs, extras, rows))
     for i, layer in enumerate(network.layers[:number]):
         z = product(values, coefs[i]) + intercepts[i]
         values = HiddenLayer(i, layer, z, extras, batch).outputs

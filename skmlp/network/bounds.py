@@ -51,8 +51,14 @@ def cannot_overflow(
     dtype : {"float32", "float64"}
         Precision of the computation.
     """
+    if network.inputs.embedding:  # of which no bound is known
+        return False
     largest = float(np.finfo(dtype).max)
     norm = input_norm
+    if network.inputs.scaled:
+        norm *= parameter_norm
+        if not norm < SAFE_SHARE * largest:
+            return False
     for layer in network.layers:
         raw_norm = parameter_norm * (norm + 1.0)
         if layer.entry.growth is None or layer.normalization is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
+from skmlp.network.parameters import INPUTS, FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import LayerSpec, NetworkSpec
 
 BoolArray = npt.NDArray[np.bool_]
@@ -77,7 +77,8 @@ def trained_from(network: NetworkSpec, first: int) -> BoolArray:
     trained[layout.coef_offsets[first] : layout.coef_offsets[-1]] = True
     trained[layout.intercept_offsets[first] : layout.intercept_offsets[-1]] = True
     for extra, start in zip(layout.extras, layout.extra_offsets, strict=False):
-        trained[start : start + extra.size] = extra.layer >= first
+        # Those of the inputs come before all layers.
+        trained[start : start + extra.size] = extra.layer >= first or first == 0
     return trained
 
 
@@ -159,7 +160,8 @@ def monotone_bounds(network: NetworkSpec, features: npt.NDArray[np.int8]) -> Bou
     the sign of their product, one from a unit with a direction to one without is zero, all others
     are free, and activations never fall. Units that fall are what makes such networks able to
     learn more than convex functions with rectifiers: with weights of the other sign they are
-    concave. Gains of normalization and learned numbers of activations must not be negative.
+    concave. Scales of inputs, gains of normalization and learned numbers of activations must not be
+    negative.
 
     Parameters
     ----------
@@ -178,8 +180,13 @@ def monotone_bounds(network: NetworkSpec, features: npt.NDArray[np.int8]) -> Bou
     """
     bounds, layout = unbounded(network), layout_of(network)
     before = features
+    if network.inputs.embedding:
+        raise ValueError("Columns of X that are embedded have no directions.")
     lower, upper = (layout.views(vector)[0] for vector in (bounds.lower, bounds.upper))
     places = list(zip(layout.extras, layout.extra_offsets, strict=False))
+    for extra, start in places:
+        if extra.layer == INPUTS:  # the scale
+            bounds.lower[start : start + extra.size] = 0.0
     for number, layer in enumerate(network.layers):
         own = np.tile(directions_of_units(before, layer.units), layer.pieces)
         bound_signs(before, own, lower[number], upper[number])

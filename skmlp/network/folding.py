@@ -1,4 +1,7 @@
-"""Folding of batch normalization into weights: afterwards a layer is a product and a map."""
+"""Folding of the scale of inputs, and of batch normalization, into weights.
+
+Afterwards a layer is a product and a map.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from skmlp.network.normalization import EPSILON
-from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.parts import named_extras
+from skmlp.network.parameters import INPUTS, SCALE, FloatArray, layout_of
+from skmlp.network.parts import Pieces, Trained, named_extras
 from skmlp.network.specs import NetworkSpec
 
 # What batch normalization learns of each column of a layer.
@@ -16,14 +19,25 @@ NAMES = ("gain", "shift", "mean", "variance")
 Folded = tuple[NetworkSpec, Sequence[FloatArray], Sequence[FloatArray], FloatArray]
 
 
+def is_foldable(network: NetworkSpec) -> bool:
+    """Whether a network has anything that can be part of its weights."""
+    return network.normalizes_batches or network.inputs.scaled
+
+
+@lru_cache(maxsize=256)
+def without_scale(network: NetworkSpec) -> NetworkSpec:
+    """Return a network whose inputs have no scale."""
+    return replace(network, inputs=replace(network.inputs, scaled=False))
+
+
 @lru_cache(maxsize=256)
 def without_batches(network: NetworkSpec) -> NetworkSpec:
-    """Return a network with no batch normalization in place of its own."""
+    """Return a network with no batch normalization, and no scale of inputs, in place of its own."""
     layers = tuple(
         replace(layer, normalization=None) if layer.normalization == "batch" else layer
         for layer in network.layers
     )
-    return replace(network, layers=layers)
+    return replace(without_scale(network), layers=layers)
 
 
 def folded_layer(
@@ -42,6 +56,24 @@ def folded_layer(
     return coefs * scale, (intercepts - mean) * scale + shift
 
 
+def scale_folded(trained: Trained) -> Trained:
+    """Return the same network with the scale of its inputs in the weights of the first layer."""
+    network, coefs, intercepts, extras = trained
+    if not network.inputs.scaled:
+        return trained
+    pieces = named_extras(network, extras)
+    scale = pieces[INPUTS, SCALE].astype(np.float64)
+    coefs = [coefs[0] * scale[:, np.newaxis], *coefs[1:]]
+    plain = without_scale(network)
+    return Trained(plain, coefs, intercepts, extras_for(plain, pieces, extras))
+
+
+def extras_for(network: NetworkSpec, pieces: Pieces, like: FloatArray) -> FloatArray:
+    """Return the extras of a network that are among the pieces of another one's."""
+    kept = [pieces[extra.layer, extra.name] for extra in layout_of(network).extras]
+    return np.concatenate([like[:0], *kept])
+
+
 def folded(
     network: NetworkSpec,
     coefs: Sequence[FloatArray],
@@ -50,7 +82,8 @@ def folded(
 ) -> Folded:
     """Return a network without batch normalization that predicts the same, and its parameters.
 
-    ``gain * (x @ W + b - mean) / sqrt(variance + epsilon) + shift`` is a product like any other.
+    ``gain * (x @ W + b - mean) / sqrt(variance + epsilon) + shift`` is a product like any other,
+    and so is ``(scale * x) @ W``.
 
     Parameters
     ----------
@@ -67,17 +100,20 @@ def folded(
         Those that change are new arrays in double precision.
     extras : ndarray
     """
-    if not network.normalizes_batches:
+    if not is_foldable(network):
         return network, coefs, intercepts, extras
+    scaled = Trained(network, coefs, intercepts, extras)
+    network, coefs, intercepts, extras = scale_folded(scaled)
     plain = without_batches(network)
+    if plain == network:
+        return network, coefs, intercepts, extras
     pieces = named_extras(network, extras)
     coefs, intercepts = list(coefs), list(intercepts)
     for number, layer in enumerate(network.layers):
         if layer.normalization == "batch":
             own = {name: pieces[number, name] for name in NAMES}
             coefs[number], intercepts[number] = folded_layer(coefs[number], intercepts[number], own)
-    kept = [pieces[extra.layer, extra.name] for extra in layout_of(plain).extras]
-    return plain, coefs, intercepts, np.concatenate([extras[:0], *kept])
+    return plain, coefs, intercepts, extras_for(plain, pieces, extras)
 
 
 def folded_vector(network: NetworkSpec, parameters: FloatArray) -> tuple[NetworkSpec, FloatArray]:

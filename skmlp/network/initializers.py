@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.constants import Constant, check_constants
+from skmlp.network.embedded import enter_initial
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import Formula, NetworkSpec
 
@@ -271,6 +272,7 @@ def draw_parameters(
     output_activation: Formula | None = None,
     sample: Callable[[], FloatArray] | None = None,
     arriving: Callable[[FloatArray, int, FloatArray], FloatArray] | None = None,
+    X: Any = None,
 ) -> FloatArray:
     """Draw all parameters of a network.
 
@@ -293,12 +295,16 @@ def draw_parameters(
     arriving : callable, optional
         ``arriving(parameters, number, rows)``: what layer `number` is given of rows of X by those
         before it. The parameters of others are not drawn yet.
+    X : ndarray of shape (n_samples, n_features), optional
+        The training rows, for embeddings that they give numbers to.
     """
     entry = INITIALIZERS[initializer.name]
     check_constants(entry.name, entry.constants, initializer.constants)
     layout = layout_of(network)
     parameters = np.empty(layout.size)
     layout.extras_of(parameters)[...] = layout.initial_extras()
+    # Before the weights, of which some are drawn by what the first layer reads.
+    enter_initial(network, parameters, random_state, X)
     hidden = [layer.activation for layer in network.layers]
     last = output_activation or (hidden[-1] if hidden else Formula("identity"))
     arrays: Any = zip(*layout.views(parameters), [*hidden, last], strict=True)
@@ -324,10 +330,10 @@ def inputs_of(
 
 
 def draw_uniform(
-    network: NetworkSpec, random_state: np.random.RandomState, dtype: npt.DTypeLike
+    network: NetworkSpec, random_state: np.random.RandomState, dtype: npt.DTypeLike, X: Any = None
 ) -> FloatArray:
     """Draw all parameters as scikit-learn does."""
-    return draw_parameters(network, Formula("glorot_uniform"), random_state, dtype)
+    return draw_parameters(network, Formula("glorot_uniform"), random_state, dtype, X=X)
 
 
 def no_sample() -> FloatArray:

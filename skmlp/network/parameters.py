@@ -16,22 +16,27 @@ from skmlp.network.specs import NetworkSpec
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+# What extras of the inputs have in the place of a number of their layer, and their names.
+INPUTS = -1
+EMBEDDING, GIVEN, SCALE = "embedding", "given", "scale"
+
 
 @dataclass(frozen=True)
 class Extra:
-    """A vector that a hidden layer has besides its coefficients and intercepts.
+    """A vector that a layer has besides its coefficients and intercepts.
 
     Parameters
     ----------
     layer : int
-        Number of the hidden layer, from zero.
+        Number of the hidden layer, from zero; `INPUTS` for those of the inputs.
     name : str
         What it is: the name of a learned number, "gain" and "shift" of a normalization, or
-        "mean" and "variance" of the batches it has seen.
+        "mean" and "variance" of the batches it has seen. Of the inputs `EMBEDDING`, what columns
+        of X have learned, `GIVEN`, what the data have given to them, and `SCALE`.
     size : int
-        One number for each column of the layer's product.
+        One number for each column of the layer's product, or of all columns of X together.
     initial : float
-        What each one starts with.
+        What each one starts with, if it is not drawn.
     trained : bool
         Whether optimizers see it. Those of all layers come before those that are not trained.
     """
@@ -155,6 +160,15 @@ class ParameterLayout:
 def layout_of(network: NetworkSpec) -> ParameterLayout:
     """Return where a network's parameters lie."""
     trained, untrained = [], []
+    inputs = network.inputs
+    n_learned = sum(block.columns * block.n_learned for block in inputs.embedding)
+    n_given = sum(block.columns * block.n_given for block in inputs.embedding)
+    if n_learned > 0:
+        trained.append(Extra(INPUTS, EMBEDDING, n_learned, 0.0))
+    if inputs.scaled:
+        trained.append(Extra(INPUTS, SCALE, inputs.width, 1.0))
+    if n_given > 0:
+        untrained.append(Extra(INPUTS, GIVEN, n_given, 0.0, trained=False))
     for number, layer in enumerate(network.layers):
         columns = layer.product_units
         for learned in layer.entry.learned:

@@ -9,7 +9,7 @@ import numpy as np
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import Formula, HeadSpec, LayerSpec, NetworkSpec
 
-# What a network has learned besides weights, by hidden layer and name.
+# What a network has learned besides weights, by number of the layer and name.
 Pieces = dict[tuple[int, str], FloatArray]
 
 

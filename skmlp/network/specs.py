@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from skmlp.network.activations import Activation, activation_entry
+from skmlp.network.embeddings import Embedding, embedding_entry
 from skmlp.network.losses import Loss, loss_entry
 from skmlp.network.optimizers import OPTIMIZERS, Optimizer
 from skmlp.network.penalties import PENALTIES, Penalty
@@ -35,12 +36,52 @@ class Formula:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Neighboring columns of X that are embedded alike, each by itself.
+
+    Parameters
+    ----------
+    columns : int
+    formula : Formula
+        An entry of the embeddings.
+    """
+
+    columns: int
+    formula: Formula
+
+    def __post_init__(self) -> None:
+        check_count("columns", self.columns)
+        check("formula", self.formula, type(self.formula) is Formula, "a Formula")
+        self.entry.check_constants(self.formula.constants)
+
+    @property
+    def entry(self) -> Embedding:
+        return embedding_entry(self.formula.name)
+
+    @property
+    def width(self) -> int:
+        """Numbers that one column becomes."""
+        return self.entry.width(*self.formula.constants)
+
+    @property
+    def n_learned(self) -> int:
+        """Numbers that one column learns."""
+        return self.entry.learned(*self.formula.constants)
+
+    @property
+    def n_given(self) -> int:
+        """Numbers that the data give to one column."""
+        return self.entry.given(*self.formula.constants)
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """What enters the network.
 
     Parameters
     ----------
     n_features : int
+        Columns of X.
     dropout : float
         Share of the inputs that training drops.
     noise : float
@@ -48,20 +89,51 @@ class InputSpec:
     mixup : float
         Concentration of the shares by which training mixes the rows of a batch, before it adds
         anything; zero for no mixtures.
+    embedding : tuple of Block
+        What columns of X become, in their order, after all that; none for what they are.
+    scaled : bool
+        Whether each of the numbers that the first layer reads is multiplied by a learned one.
     """
 
     n_features: int
     dropout: float = 0.0
     noise: float = 0.0
     mixup: float = 0.0
+    embedding: tuple[Block, ...] = ()
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         check_count("n_features", self.n_features)
         check_dropout(self.dropout)
+        blocks = self.embedding
+        check("embedding", blocks, is_tuple_of(blocks, Block), "a tuple of Block")
+        columns = sum(block.columns for block in blocks)
+        is_valid = not blocks or columns == self.n_features
+        check("embedding", blocks, is_valid, f"of {self.n_features} columns")
+        check("scaled", self.scaled, type(self.scaled) is bool, "a bool")
         for name in ("noise", "mixup"):
             value = getattr(self, name)
             is_valid = type(value) is float and 0.0 <= value < float("inf")
             check(name, value, is_valid, "a finite float, not negative")
+        has_codes = any(block.entry.takes_codes for block in blocks)
+        is_valid = not (has_codes and self.is_disturbed)
+        check("embedding", blocks, is_valid, "without codes where inputs are disturbed")
+
+    @property
+    def width(self) -> int:
+        """How many numbers the first layer reads."""
+        blocks = self.embedding
+        return sum(b.columns * b.width for b in blocks) if blocks else self.n_features
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the first layer reads anything else than X."""
+        return self.scaled or bool(self.embedding)
+
+    @property
+    def undisturbed(self) -> "InputSpec":
+        """The same as predictions have it."""
+        return replace(self, dropout=0.0, noise=0.0, mixup=0.0) if self.is_disturbed else self
 
     @property
     def is_disturbed(self) -> bool:
@@ -206,8 +278,8 @@ class NetworkSpec:
 
     @cached_property
     def layer_units(self) -> tuple[int, ...]:
-        """Units of every layer, input and output included."""
-        return (self.n_features, *(layer.units for layer in self.layers), self.n_outputs)
+        """Units of every layer, output and input included: what the first layer reads."""
+        return (self.inputs.width, *(layer.units for layer in self.layers), self.n_outputs)
 
     @property
     def n_connections(self) -> int:
@@ -257,10 +329,14 @@ class NetworkSpec:
         ------
         ValueError
             If there is none: the layers differ in more than their units, or there are several
-            heads.
+            heads, or columns of X are embedded.
         """
-        n_features, *hidden, n_outputs = layer_units
-        layers = self.layers
+        width, *hidden, n_outputs = layer_units
+        layers, inputs = self.layers, self.inputs
+        if not inputs.embedding:
+            inputs = replace(inputs, n_features=width)
+        elif inputs.width != width:
+            raise ValueError(f"its embedding makes {inputs.width} numbers of each row of X")
         if len(hidden) != len(layers):
             if len({replace(layer, units=1) for layer in layers}) != 1:
                 raise ValueError(f"the network has {len(layers)} hidden layers, each of its own")
@@ -268,7 +344,7 @@ class NetworkSpec:
         if len(self.heads) > 1 and n_outputs != self.n_outputs:
             raise ValueError(f"the network has {self.n_outputs} outputs of several targets")
         return NetworkSpec(
-            replace(self.inputs, n_features=n_features),
+            inputs,
             tuple(replace(layer, units=u) for layer, u in zip(layers, hidden, strict=True)),
             self.heads if len(self.heads) > 1 else (replace(self.head, units=n_outputs),),
         )

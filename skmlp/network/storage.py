@@ -4,18 +4,28 @@ Classes may gain fields; a dictionary from an earlier version then goes without 
 a later version is told by its format before anything of it is believed.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from skmlp.network.specs import Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import Block, Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
 
 # Raised whenever what earlier versions would make of a state is not what is meant.
 FORMAT = 1
+# Fields of `InputSpec` that networks of the first version did not have.
+ADDED = ("embedding", "scaled")
 
 
 def as_plain(network: NetworkSpec) -> dict[str, Any]:
-    """Return a network as nested dictionaries, tuples, strings and numbers."""
-    return asdict(network)
+    """Return a network as nested dictionaries, tuples, strings and numbers.
+
+    What inputs have gained is in them only where it is used: others are what they were.
+    """
+    plain = asdict(network)
+    defaults = {field.name: field.default for field in fields(InputSpec)}
+    for name in ADDED:
+        if plain["inputs"][name] == defaults[name]:
+            del plain["inputs"][name]
+    return plain
 
 
 def from_plain(state: Any) -> NetworkSpec:
@@ -30,12 +40,18 @@ def from_plain(state: Any) -> NetworkSpec:
         layers = (dict(layer) for layer in state["layers"])
         heads = (dict(head) for head in state["heads"])
         return NetworkSpec(
-            InputSpec(**state["inputs"]),
+            InputSpec(**with_blocks(state["inputs"])),
             tuple(LayerSpec(**with_formula(layer, "activation")) for layer in layers),
             tuple(HeadSpec(**with_formula(head, "loss")) for head in heads),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"This describes no network: {error!r}.") from error
+
+
+def with_blocks(state: dict[str, Any]) -> dict[str, Any]:
+    state = dict(state)
+    blocks = (dict(block) for block in state.get("embedding", ()))
+    return {**state, "embedding": tuple(Block(**with_formula(b, "formula")) for b in blocks)}
 
 
 def with_formula(state: dict[str, Any], name: str) -> dict[str, Any]:

@@ -9,6 +9,12 @@ from itertools import product
 import numpy as np
 
 from skmlp.engines.cpu.compilation import check_compiler
+from skmlp.engines.cpu.embedding_kernels import (
+    embed_back_kernel,
+    embed_kernel,
+    scale_back_kernel,
+    scale_kernel,
+)
 from skmlp.engines.cpu.formula_kernels import (
     average_kernel,
     carry_kernel,
@@ -27,6 +33,7 @@ from skmlp.engines.cpu.rows import load_rows
 from skmlp.engines.cpu.stages import stages_of
 from skmlp.engines.cpu.task import CpuTask
 from skmlp.network.activations import ACTIVATIONS, BLENDS
+from skmlp.network.embeddings import EMBEDDINGS
 from skmlp.network.losses import LOSSES
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.penalties import PENALTIES
@@ -65,6 +72,12 @@ def compile_all(dtype: str) -> None:
     noise_kernel(dtype)
     mix_kernel(dtype)
     blend_kernel(dtype)
+    for name, entry in EMBEDDINGS.items():
+        embed_kernel(name, dtype)
+        if entry.draw is not None:
+            embed_back_kernel(name, dtype)
+    scale_kernel(dtype)
+    scale_back_kernel(dtype)
 
 
 def smallest_task(dtype: str) -> CpuTask:

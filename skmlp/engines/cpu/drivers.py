@@ -13,6 +13,7 @@ from skmlp.engines.cpu.compilation import inner, jit, separate
 from skmlp.engines.cpu.crew import ALL, available_threads, lead
 from skmlp.engines.cpu.denormals import flush_denormals, restore_denormals
 from skmlp.engines.cpu.gate import enter, leave
+from skmlp.engines.cpu.inputs import embed_rows, go_back_columns
 from skmlp.engines.cpu.passes import (
     backward_layer,
     forward_layer,
@@ -47,9 +48,11 @@ from skmlp.engines.cpu.tables import (
     HEAD_UNITS,
     INTERCEPTS,
     LD,
+    N_EMBEDS,
     NORMALIZE,
     NORMALIZE_BACK,
     NORMALIZE_COLUMNS,
+    OUTPUT_LAYER,
     OUTPUTS,
     PACK,
     PANEL_ROWS,
@@ -60,13 +63,17 @@ from skmlp.engines.cpu.tables import (
     UNITS,
     UPDATE,
     WHOLE_ROWS,
+    X_LD,
+    X_ROWS,
+    X_UNITS,
     Share,
     Slab,
+    end_of_trained,
     input_table,
     list_packed,
     list_workspace,
     output_table,
-    rows_of_part,
+    rows_of_gradient,
     share_of_blocks,
     share_of_rows,
     workspace_of,
@@ -141,9 +148,9 @@ def batch_weight(source, orders, start, rows):
 @jit(inline="always")
 def gather_share(layers, source, work, order, first, last):
     """Copy a thread's share of the rows of X into the workspace."""
-    ld = layers[0, LD]
-    out = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
-    gather_rows(source, advance(order, first), last - first, layers[0, UNITS], out, ld)
+    ld = layers[0, X_LD]
+    out = pointer(work.buffer, layers[0, X_ROWS] + first * ld)
+    gather_rows(source, advance(order, first), last - first, layers[0, X_UNITS], out, ld)
 
 
 @jit(inline="always")
@@ -186,13 +193,15 @@ def propagate(task, slab, team, thread, meeting):
     is_disturbed = task.passes[DISTURB] != 0
     if is_disturbed:
         call_kernel(task.passes[DISTURB], (task, slab, thread, threads))
+    parameters = pointer(model.parameters, 0)
+    if layers[0, N_EMBEDS]:
+        embed_rows(layers, work, parameters, first, last, scratch)
     if by_columns and (gathers or is_disturbed):
         meeting += 1
         meet(team, meeting)
     table = input_table(layers, work, thread)
     list_inputs(layers, source, work, order, slab.rows, table)
-    parameters = pointer(model.parameters, 0)
-    output = layers.shape[0] - 1
+    output = layers[0, OUTPUT_LAYER]
     for layer in range(output - 1):
         forward_layer(layers, source, work, parameters, order, layer, table, share)
         kernel = layers[layer + 1, NORMALIZE]
@@ -232,7 +241,14 @@ def propagate(task, slab, team, thread, meeting):
                 call_kernel(task.passes[NORMALIZE_COLUMNS], own)
                 meeting += 1
                 meet(team, meeting)
-    if not by_columns and threads > 2:
+    if layers[0, N_EMBEDS] and model.first_layer == 0:
+        backward_layer(layers, work, parameters, np.int64(0), share)
+        meeting += 1
+        meet(team, meeting)
+        go_back_columns(layers, work, parameters, slab.rows, scratch, thread, threads)
+        meeting += 1
+        meet(team, meeting)
+    elif not by_columns and threads > 2:
         meeting += 1
         meet(team, meeting)
     return meeting
@@ -278,8 +294,8 @@ def add_gradient(task, slab, is_first, after, ahead_first, ahead_rows, thread, t
     ahead = (after, ahead_first, ahead_rows)
     order = pointer(slab.order, slab.position)
     for part in range(blocks.parts):
-        first, rows = rows_of_part(slab.rows, part, blocks.parts)
-        for layer in range(model.first_layer, layers.shape[0] - 1):
+        for layer in range(model.first_layer, end_of_trained(layers, model)):
+            first, rows = rows_of_gradient(layers, layer, slab.rows, part, blocks.parts)
             table = inputs_of(layers, work, layer, thread)
             begin, end = share_of_blocks(blocks.gradient_shares[part], layer, threads, thread)
             before = np.int64(-1)
@@ -347,7 +363,7 @@ def update(
     scaling = (inverse, is_complete)
     order = pointer(slab.order, slab.position)
     is_whole = is_there or not is_first
-    for layer in range(model.first_layer, layers.shape[0] - 1):
+    for layer in range(model.first_layer, end_of_trained(layers, model)):
         table = inputs_of(layers, work, layer, thread)
         begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
         before = np.int64(-1)
@@ -367,7 +383,7 @@ def update(
                     call_kernel(task.passes[PACK], own)
                 before = block
                 for part in range(blocks.parts):
-                    first, rows = rows_of_part(slab.rows, part, blocks.parts)
+                    first, rows = rows_of_gradient(layers, layer, slab.rows, part, blocks.parts)
                     out = gradient if part == 0 else other
                     gradient_of_block(
                         *(layers, source, work, blocks, layer, block, order, first, rows, table),
@@ -571,7 +587,7 @@ def exchange(layers, parameters, into_panels):
 @inner
 def predict_piece(layers, source, heads, work, parameters, order, out):
     """Write the outputs for the rows numbered in `order` to `out`, row after row."""
-    last = layers.shape[0] - 1
+    last = layers[0, OUTPUT_LAYER]
     columns = layers[last, UNITS]
     ld = layers[last, LD]
     scratch = pointer(work.scratch, 0)
@@ -585,6 +601,8 @@ def predict_piece(layers, source, heads, work, parameters, order, out):
         used = pointer(order, position)
         if not (source.is_direct or source.is_sparse):
             gather_share(layers, source, work, used, 0, rows)
+        if layers[0, N_EMBEDS]:
+            embed_rows(layers, work, panels, nothing, rows, scratch)
         table = input_table(layers, work, 0)
         list_inputs(layers, source, work, used, rows, table)
         share = Share(nothing, rows, nothing, one, scratch, nothing, nothing, nothing, 1.0)
@@ -636,7 +654,7 @@ def predict_rows(
         )
         return lead(work_for_all, board, threads)
     team = Team(board, threads)
-    columns = layers[layers.shape[0] - 1, UNITS]
+    columns = layers[layers[0, OUTPUT_LAYER], UNITS]
     own = refer(workspace_of(work, thread, threads))
     source = refer(source)
     done = 0.0

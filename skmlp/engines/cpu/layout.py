@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from skmlp.engines.cpu.embedding_kernels import (
+    embed_back_kernel,
+    embed_kernel,
+    scale_back_kernel,
+    scale_kernel,
+    scratch_for,
+)
 from skmlp.engines.cpu.loss_kernels import group_scratch_size
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.products import (
+    ROWS_AT_ONCE,
     columns_of_panel,
     lanes_of,
     leading_dimension,
@@ -35,19 +43,39 @@ from skmlp.engines.cpu.tables import (
     DEVIATION,
     DROP,
     DROPOUT,
+    EMBED_BACK,
+    EMBED_COLUMNS,
+    EMBED_CONSTANTS,
+    EMBED_FIELDS,
+    EMBED_FIRST,
+    EMBED_FIRST_GIVEN,
+    EMBED_FIRST_LEARNED,
+    EMBED_GIVEN,
+    EMBED_KERNEL,
+    EMBED_LEARNED,
+    EMBED_START,
+    EMBED_WIDTH,
+    EMBEDDED,
+    EMBEDS,
     EXTRA_SUMS,
     EXTRAS,
+    FACTOR_SUMS,
+    FACTORS,
     INNER_BACK,
     INNER_MAP,
     INTERCEPTS,
     KEPT,
     LAYER_FIELDS,
     LD,
+    LEARNED,
+    LEARNED_SUMS,
     MAP,
     MIX,
+    N_EMBEDS,
     NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
+    OUTPUT_LAYER,
     OUTPUTS,
     PACK_DELTAS,
     PACK_INPUTS,
@@ -58,17 +86,24 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    SCALE_BACK,
     SCALES,
     SECOND_RAW,
     STATISTICS,
     UNITS,
     WHOLE_ROWS,
+    X_LD,
+    X_ROWS,
+    X_UNITS,
     Integers,
     Workspace,
 )
+from skmlp.engines.cpu.tables import GIVEN as OF_GIVEN
+from skmlp.engines.cpu.tables import SCALE as OF_SCALE
+from skmlp.network.embedded import places_of
 from skmlp.network.normalization import group_bounds
-from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import LayerSpec, NetworkSpec
+from skmlp.network.parameters import EMBEDDING, GIVEN, INPUTS, Extra, FloatArray, layout_of
+from skmlp.network.specs import InputSpec, LayerSpec, NetworkSpec
 
 # A block of parameters is a whole number of register tiles high. Small ones would spend their
 # time on being called, large ones would not stay in cache from the gradient to the update.
@@ -106,14 +141,14 @@ class NetworkLayout:
         Elements that the outputs and deltas of a slab take.
     parameters_size : int
         Elements that the parameters take in panels.
-    constants : ndarray of shape (n_layers, n_constants)
+    referred : tuple of ndarray
         What the table refers to; it must live as long.
     """
 
     layers: Integers
     workspace_size: int
     parameters_size: int
-    constants: npt.NDArray[np.float64]
+    referred: tuple[npt.NDArray[Any], ...]
 
 
 class Arrays(NamedTuple):
@@ -140,7 +175,7 @@ def network_layout(
     needs no deltas, and the output layer's deltas take the place of its raw predictions.
     """
     units = network.layer_units
-    products = (network.n_features, *network.product_units)
+    products = (units[0], *network.product_units)
     layers = np.zeros((len(units), LAYER_FIELDS), dtype=np.int64)
     layers[:, UNITS], layers[:, PRODUCT_UNITS] = units, products
     layers[:, LD] = [leading_dimension(count, dtype) for count in units]
@@ -164,6 +199,21 @@ def network_layout(
         start, size = size, size + elements
         return start
 
+    layers[0, OUTPUT_LAYER] = len(units) - 1
+    layers[0, X_UNITS] = network.n_features
+    layers[0, X_LD] = leading_dimension(network.n_features, dtype)
+    layers[0, X_ROWS] = layers[0, OUTPUTS]
+    embeds, embed_constants = list_embeddings(network.inputs, dtype, backward=backward)
+    if network.inputs.is_changed:
+        if not gathers:
+            raise ValueError("Inputs that are embedded or scaled must be copied.")
+        layers[0, X_ROWS] = layers[0, EMBEDDED] = place(int(layers[0, X_LD]) * rows)
+        layers[0, EMBEDS], layers[0, N_EMBEDS] = address_of(embeds), len(embeds)
+        if network.inputs.embedding:
+            is_scaled = network.inputs.scaled
+            layers[0, EMBEDDED] = place(sizes[0]) if is_scaled else layers[0, OUTPUTS]
+        if backward:
+            layers[0, DELTAS], layers[0, WHOLE_ROWS] = place(sizes[0]), 1
     if backward and network.inputs.dropout > 0.0:
         layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
     if backward and network.inputs.noise > 0.0:
@@ -193,15 +243,81 @@ def network_layout(
                 own[PRODUCT_DELTAS] = place(product_size)
             own[EXTRA_SUMS] = place(product_size * len(trained_extras(network, layer - 1)))
             own[SCALES] = place(scale_count(spec, rows, int(own[PRODUCT_LD])))
-    panel_rows = panel_rows_of(network)
-    layers[:-1, PANEL_ROWS] = panel_rows
+    panel_rows, shapes = panel_rows_of(network), shapes_of(network)
     panel_sizes = [
         count * padded(fan_out, dtype)
-        for count, (_, fan_out) in zip(panel_rows, network.shapes, strict=True)
+        for count, (_, fan_out) in zip(panel_rows, shapes, strict=True)
     ]
     starts = list(accumulate(panel_sizes, initial=0))
+    for number, extra in rows_of_vectors(network).items():
+        own = np.zeros(LAYER_FIELDS, dtype=np.int64)
+        own[PRODUCT_UNITS], own[PRODUCT_LD] = extra.size, padded(extra.size, dtype)
+        own[PRODUCT_DELTAS] = place(padded(extra.size, dtype)) if backward else 0
+        if len(layers) == len(units):  # the first one is reached from a row of its own
+            layers = np.vstack([layers, np.zeros_like(own)])
+        layers = np.vstack([layers, own])
+        if extra.name == EMBEDDING:
+            layers[0, LEARNED], layers[0, LEARNED_SUMS] = starts[number], own[PRODUCT_DELTAS]
+        else:
+            layers[0, FACTORS], layers[0, FACTOR_SUMS] = starts[number], own[PRODUCT_DELTAS]
+            layers[0, OF_SCALE] = scale_kernel(dtype)
+            layers[0, SCALE_BACK] = scale_back_kernel(dtype) if backward else 0
+    layers[:-1, PANEL_ROWS] = panel_rows
     layers[:-1, PANELS] = starts[:-1]
-    return NetworkLayout(layers, size, starts[-1], constants)
+    return NetworkLayout(layers, size, starts[-1], (constants, embeds, embed_constants))
+
+
+def vectors_of_inputs(network: NetworkSpec) -> list[tuple[Extra, int]]:
+    """Return the vectors that inputs learn, and where they begin in the flat vector."""
+    layout = layout_of(network)
+    pairs = zip(layout.extras, layout.extra_offsets, strict=False)
+    return [(extra, start) for extra, start in pairs if extra.layer == INPUTS and extra.trained]
+
+
+def rows_of_vectors(network: NetworkSpec) -> dict[int, Extra]:
+    """Return by which row of the table of layers each vector that inputs learn is reached."""
+    first = network.n_connections + 1
+    return {first + k: extra for k, (extra, _) in enumerate(vectors_of_inputs(network))}
+
+
+def shapes_of(network: NetworkSpec) -> list[tuple[int, int]]:
+    """Return the shape of the coefficients in all panels, of which those of vectors have none.
+
+    Between the output layer and the first vector there is nothing.
+    """
+    sizes = [extra.size for extra, _ in vectors_of_inputs(network)]
+    return [*network.shapes, *((0, size) for size in [0, *sizes] if sizes)]
+
+
+def list_embeddings(
+    inputs: InputSpec, dtype: str, *, backward: bool
+) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Return the table of embeddings, and the constants that it refers to."""
+    places = places_of(inputs)
+    n_rows = max(len(places), int(inputs.is_changed))
+    table = np.zeros((n_rows, EMBED_FIELDS), dtype=np.int64)
+    n_constants = max((len(place.constants) for place in places), default=0)
+    # Each row has a number more than it needs, so that it has an address.
+    constants = np.zeros((len(places), n_constants + 1))
+    if inputs.is_changed and not places:  # all are read where they are
+        table[0, [EMBED_COLUMNS, EMBED_WIDTH]] = inputs.n_features, 1
+    for row, own, place in zip(table, constants, places, strict=bool(places)):
+        name = place.entry.name
+        own[: len(place.constants)] = place.constants
+        row[EMBED_KERNEL] = embed_kernel(name, dtype)
+        row[EMBED_BACK] = embed_back_kernel(name, dtype) if backward and place.learned else 0
+        row[[EMBED_FIRST, EMBED_COLUMNS]] = place.first, place.columns
+        row[[EMBED_START, EMBED_WIDTH]] = place.start, place.width
+        row[[EMBED_LEARNED, EMBED_FIRST_LEARNED]] = place.learned, place.first_learned
+        row[[EMBED_GIVEN, EMBED_FIRST_GIVEN]] = place.given, place.first_given
+        row[EMBED_CONSTANTS] = address_of(own)
+    return table, constants
+
+
+def scratch_of_inputs(inputs: InputSpec) -> int:
+    """Return how many elements of scratch memory a thread needs to embed columns."""
+    rooms = [place.entry.room(ROWS_AT_ONCE, *place.constants) for place in places_of(inputs)]
+    return scratch_for(max(rooms)) if rooms else 0
 
 
 def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
@@ -238,17 +354,25 @@ def trained_extras(network: NetworkSpec, number: int) -> list[int]:
 def panel_rows_of(network: NetworkSpec) -> list[int]:
     """Return how long the panels that lead to each layer are: with intercepts and extras."""
     tails = [len(trained_extras(network, number)) for number in range(network.n_connections)]
-    return [fan_in + 1 + n for (fan_in, _), n in zip(network.shapes, tails, strict=True)]
+    rows = [fan_in + 1 + n for (fan_in, _), n in zip(network.shapes, tails, strict=True)]
+    return rows + [min(size, 1) for _, size in shapes_of(network)[len(rows) :]]
 
 
 def set_addresses(layers: Integers, network: NetworkSpec, model: Arrays) -> None:
     """Enter the addresses of a model's parameters into a table of layers."""
-    layers[:-1, COEFS] = [address_of(coef) for coef in model.coefs]
-    layers[:-1, INTERCEPTS] = [address_of(intercept) for intercept in model.intercepts]
+    n = network.n_connections
+    layers[:n, COEFS] = [address_of(coef) for coef in model.coefs]
+    layers[:n, INTERCEPTS] = [address_of(intercept) for intercept in model.intercepts]
     layout = layout_of(network)
     if not layout.extras:
         return
     itemsize = model.extras.itemsize
+    begin = address_of(model.extras) - itemsize * layout.extra_offsets[0]
+    for row, (_, start) in zip(rows_of_vectors(network), vectors_of_inputs(network), strict=True):
+        layers[row, INTERCEPTS] = begin + itemsize * start
+    for extra, start in zip(layout.extras, layout.extra_offsets, strict=False):
+        if extra.name == GIVEN:
+            layers[0, OF_GIVEN] = begin + itemsize * start
     for number in range(len(network.layers)):
         for i in trained_extras(network, number)[:1]:
             offset = layout.extra_offsets[i] - layout.extra_offsets[0]
@@ -279,11 +403,13 @@ class FlatPlaces:
 def places_in_flat(network: NetworkSpec, dtype: str) -> FlatPlaces:
     """Return where the parameters of each layer lie in a flat vector."""
     layout, itemsize = layout_of(network), np.dtype(dtype).itemsize
-    shape = len(network.layer_units), LAYER_FIELDS
+    n, shape = network.n_connections, (len(shapes_of(network)) + 1, LAYER_FIELDS)
     offsets, is_place = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    offsets[:-1, COEFS] = layout.coef_offsets[:-1]
-    offsets[:-1, INTERCEPTS] = layout.intercept_offsets[:-1]
-    is_place[:-1, [COEFS, INTERCEPTS]] = 1
+    offsets[:n, COEFS] = layout.coef_offsets[:-1]
+    offsets[:n, INTERCEPTS] = layout.intercept_offsets[:-1]
+    is_place[:n, [COEFS, INTERCEPTS]] = 1
+    for row, (_, start) in zip(rows_of_vectors(network), vectors_of_inputs(network), strict=True):
+        offsets[row, INTERCEPTS], is_place[row, INTERCEPTS] = start, 1
     for number in range(len(network.layers)):
         for i in trained_extras(network, number)[:1]:
             offsets[number, EXTRAS], is_place[number, EXTRAS] = layout.extra_offsets[i], 1
@@ -291,12 +417,14 @@ def places_in_flat(network: NetworkSpec, dtype: str) -> FlatPlaces:
 
 
 def set_statistics(layers: Integers, network: NetworkSpec, statistics: FloatArray) -> None:
-    """Enter the addresses of running statistics, which lie as in the flat vector."""
+    """Enter the addresses of what is not trained, which lies as in the flat vector."""
     layout = layout_of(network)
     pairs = zip(layout.extras, layout.extra_offsets, strict=False)
     for extra, offset in pairs:
+        place = (offset - layout.trained_size) * statistics.itemsize
+        if extra.name == GIVEN:
+            layers[0, OF_GIVEN] = address_of(statistics) + place
         if extra.name == "mean":
-            place = (offset - layout.trained_size) * statistics.itemsize
             layers[extra.layer + 1, STATISTICS] = address_of(statistics) + place
 
 
@@ -322,6 +450,7 @@ def workspace_sizes(
     panel_width = TILE_VECTORS * lanes_of(dtype)
     packed_columns = max(GROUP_BYTES // np.dtype(dtype).itemsize, panel_width) if packs else 0
     scratch = max(scratch_size(dtype), group_scratch_size(network.n_outputs))
+    scratch = max(scratch, scratch_of_inputs(network.inputs))
     tables = (2 * len(layout.layers) + 2 * threads + 1) * rows
     scratch = padded(scratch, dtype)
     return WorkspaceSizes(layout.workspace_size, tables, scratch, packed_columns * rows)
@@ -389,7 +518,7 @@ def parts_of_slab(network: NetworkSpec, rows: int) -> int:
     What they exchange is the parameters in one case and the slab's numbers in the other.
     """
     n_parameters = network.n_coefs + sum(network.product_units)
-    return 2 if n_parameters <= rows * (network.n_features + sum(network.product_units)) else 1
+    return 2 if n_parameters <= rows * (network.inputs.width + sum(network.product_units)) else 1
 
 
 @lru_cache(maxsize=256)
@@ -397,12 +526,12 @@ def packing_of_layers(
     network: NetworkSpec, dtype: str, rows: int, *, is_sparse: bool
 ) -> tuple[int, ...]:
     """Return what is copied together in each layer's gradient, for slabs of `rows` rows."""
-    packing = [PACK_NOTHING] * network.n_connections
+    packing = [PACK_NOTHING] * len(shapes_of(network))
     if rows <= MAX_PACKED_ROWS:
         if parts_of_slab(network, rows) == 1:
             for layer, (fan_in, _) in enumerate(network.shapes):
                 packing[layer] = PACK_DELTAS if fan_in >= MIN_PACKED_UNITS else PACK_NOTHING
-        elif rows * network.n_features * np.dtype(dtype).itemsize <= MAX_PACKED_BYTES:
+        elif rows * network.inputs.width * np.dtype(dtype).itemsize <= MAX_PACKED_BYTES:
             fan_in, fan_out = network.shapes[0]
             is_read_often = fan_in >= MIN_PACKED_UNITS // 2 and fan_out >= MIN_PACKED_UNITS
             packing[0] = PACK_INPUTS if is_read_often else PACK_NOTHING
@@ -425,7 +554,7 @@ def block_layout(
     reached = np.clip(reached, 0.0, 1.0)
     largest = layer_offset = 0
     all_panel_rows = panel_rows_of(network)
-    layers = zip(packing, network.shapes, all_panel_rows, strict=True)
+    layers = zip(packing, shapes_of(network), all_panel_rows, strict=True)
     for kind, (fan_in, fan_out), panel_rows in layers:
         size = fan_in * padded(fan_out, dtype)
         wanted = min(max(size // BLOCKS_PER_LAYER, MIN_BLOCK_SIZE), MAX_BLOCK_SIZE)
@@ -438,7 +567,7 @@ def block_layout(
                 height = GROUP_BYTES // np.dtype(dtype).itemsize
             else:
                 height = max(1, round(wanted / width / BLOCK_ROWS)) * BLOCK_ROWS
-            for first in range(0, fan_in, height):
+            for first in range(0, max(fan_in, 1), height):
                 last = min(first + height, fan_in)
                 tail = panel_rows - fan_in if last == fan_in else 0
                 offset = layer_offset + panel_rows * column + first * width
@@ -451,7 +580,7 @@ def block_layout(
         costs = []
         for panel, first, last, _, _ in of_layer:
             vectors = columns_of_panel(panel, fan_out, lanes)[1]
-            costs.append(vectors * -(-(last - first) // BLOCK_ROWS))
+            costs.append(vectors * -(-max(last - first, 1) // BLOCK_ROWS))
         # A block belongs to the thread in whose share its middle lies.
         middles = np.cumsum(costs) - np.array(costs) / 2
         fractions = np.vstack([np.arange(threads + 1) / threads, reached])

@@ -70,6 +70,7 @@ from skmlp.engines.cpu.tables import (
     MAP,
     MIX,
     NOISE,
+    OUTPUT_LAYER,
     OUTPUTS,
     PANEL_ROWS,
     PANELS,
@@ -79,6 +80,9 @@ from skmlp.engines.cpu.tables import (
     SECOND_RAW,
     UNITS,
     WHOLE_ROWS,
+    X_LD,
+    X_ROWS,
+    X_UNITS,
     delta_table,
     others_table,
     share_by_rows,
@@ -129,8 +133,8 @@ def drop(layers, layer, values, kept, ld, rows, column, width, row, share):
 @inner
 def mix_inputs(layers, source, work, slab, first, last, threads):
     """Mix a thread's rows of X, which have been copied for that, with others of their batch."""
-    ld = layers[0, LD]
-    rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+    ld = layers[0, X_LD]
+    rows = pointer(work.buffer, layers[0, X_ROWS] + first * ld)
     others = advance(others_table(layers, work, threads), first)
     batch = pointer(slab.order, slab.position - slab.first)
     dense = (
@@ -139,7 +143,9 @@ def mix_inputs(layers, source, work, slab, first, last, threads):
     )
     place = (batch, slab.batch_rows, slab.first + first, others)
     share = (slab.seed, slab.step, float64_pointer(layers[0, CONCENTRATION]))
-    call_kernel(layers[0, MIX], (rows, ld, last - first, layers[0, UNITS], *dense, *place, *share))
+    call_kernel(
+        layers[0, MIX], (rows, ld, last - first, layers[0, X_UNITS], *dense, *place, *share)
+    )
 
 
 @separate()
@@ -153,11 +159,11 @@ def disturb(task, slab, thread, threads):
     if layers[0, MIX]:
         mix_inputs(layers, source, work, slab, first, last, threads)
     if layers[0, NOISE]:
-        ld = layers[0, LD]
-        rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+        ld = layers[0, X_LD]
+        rows = pointer(work.buffer, layers[0, X_ROWS] + first * ld)
         place = (share.first_in_batch + first, share.seed, share.step)
         deviation = float64_pointer(layers[0, DEVIATION])
-        arguments = (rows, ld, last - first, layers[0, UNITS], *place, deviation)
+        arguments = (rows, ld, last - first, layers[0, X_UNITS], *place, deviation)
         call_kernel(layers[0, NOISE], arguments)
     if not layers[0, DROP]:
         return
@@ -171,10 +177,12 @@ def disturb(task, slab, thread, threads):
         shares = (float64_pointer(layers[0, DROPOUT]), share.dropout)
         call_kernel(layers[0, DROP], (*csr, advance(order, first), last - first, *place, *shares))
     else:
-        ld = layers[0, LD]
-        rows = pointer(work.buffer, layers[0, OUTPUTS] + first * ld)
+        ld = layers[0, X_LD]
+        rows = pointer(work.buffer, layers[0, X_ROWS] + first * ld)
         nothing = np.int64(0)
-        drop(layers, nothing, rows, rows, ld, last - first, nothing, layers[0, UNITS], first, share)
+        drop(
+            layers, nothing, rows, rows, ld, last - first, nothing, layers[0, X_UNITS], first, share
+        )
 
 
 @jit(inline="always")
@@ -300,7 +308,7 @@ def forward_layer(layers, source, work, parameters, order, layer, table, share):
 @jit(inline="always")
 def forward_output(layers, source, work, parameters, order, table, first, last):
     """Compute the raw predictions of rows first to last."""
-    layer = layers.shape[0] - 2
+    layer = layers[0, OUTPUT_LAYER] - 1
     depth = layers[layer, UNITS]
     begin = np.int64(0)
     for panel in range(panel_count(layers[layer + 1, UNITS], lane_count(parameters))):
@@ -336,7 +344,7 @@ def loss_pass(layers, source, work, model, blocks, slab, first, last, scratch, t
 
     Where samples are mixed, both are also computed by the targets of the other rows.
     """
-    output = layers.shape[0] - 1
+    output = layers[0, OUTPUT_LAYER]
     ld = layers[output, LD]
     rows = last - first
     order = pointer(slab.order, slab.position + first)

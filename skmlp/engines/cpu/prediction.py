@@ -20,6 +20,7 @@ from skmlp.engines.cpu.layout import (
 )
 from skmlp.engines.cpu.products import leading_dimension
 from skmlp.engines.cpu.rows import CpuData
+from skmlp.engines.cpu.task import flops_of_inputs
 from skmlp.network.parameters import FloatArray
 from skmlp.network.specs import NetworkSpec
 
@@ -33,8 +34,8 @@ PIECE_ROWS = 4096
 PIECES_PER_CALL = 80
 # A thread that is given less work costs more than it saves.
 PIECES_PER_THREAD = 10
-# Memory for predictions by a network of so few coefficients is kept from call to call.
-KEPT_COEFS = 2**17
+# Memory for predictions by a network of so few parameters is kept from call to call.
+KEPT_NUMBERS = 2**17
 
 
 class Sizes(NamedTuple):
@@ -46,12 +47,14 @@ class Sizes(NamedTuple):
 
 @lru_cache(maxsize=256)
 def sizes_for(network: NetworkSpec, dtype: str) -> Sizes:
-    itemsize = np.dtype(dtype).itemsize
-    row_bytes = itemsize * sum(
-        leading_dimension(count, dtype) for count in (network.n_features, *network.product_units)
-    )
+    itemsize, inputs = np.dtype(dtype).itemsize, network.inputs
+    counts = [inputs.n_features, *network.product_units]
+    if inputs.embedding:
+        counts.append(inputs.width)
+    row_bytes = itemsize * sum(leading_dimension(count, dtype) for count in counts)
     slab_rows = min(max(SLAB_BYTES // row_bytes, 16), MAX_SLAB_ROWS)
-    piece_rows = min(max(int(PIECE_FLOPS / (2 * network.n_coefs)), slab_rows), PIECE_ROWS)
+    flops = 2 * network.n_coefs + flops_of_inputs(inputs) // 3
+    piece_rows = min(max(int(PIECE_FLOPS / flops), slab_rows), PIECE_ROWS)
     return Sizes(slab_rows, piece_rows)
 
 
@@ -97,7 +100,7 @@ def take_memory(network: NetworkSpec, dtype: str, *, gathers: bool) -> Memory:
 
 def keep_memory(memory: Memory, network: NetworkSpec, dtype: str, *, gathers: bool) -> None:
     """Put memory back for the next prediction, unless it is large."""
-    if network.n_coefs <= KEPT_COEFS:
+    if memory.packed.size <= KEPT_NUMBERS:
         _last_used.kept = (network, dtype, gathers), memory
 
 
@@ -113,6 +116,8 @@ def predict(
     Threads are not counted where one is enough: that takes longer than to predict a row.
     """
     dtype = data.dtype
+    if network.inputs.is_changed:
+        data = data.to_disturb()
     arrays = Arrays(
         [np.ascontiguousarray(coef, dtype=dtype) for coef in given.coefs],
         [np.ascontiguousarray(intercept, dtype=dtype) for intercept in given.intercepts],

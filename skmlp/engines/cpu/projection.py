@@ -15,7 +15,7 @@ from skmlp.engines.cpu.pointers import (
     pointer,
 )
 from skmlp.engines.cpu.products import columns_of_panel, panel_count
-from skmlp.engines.cpu.tables import PANEL_ROWS, PANELS, PRODUCT_UNITS, UNITS
+from skmlp.engines.cpu.tables import PANEL_ROWS, PANELS, PRODUCT_UNITS, UNITS, end_of_trained
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.constraints import SLACK
 
@@ -73,7 +73,7 @@ def project_share(task, thread, threads):
     upper = pointer(model.bounds, is_bounded * model.parameters.size)
     lanes = lane_count(parameters)
     number = 0
-    for layer in range(model.first_layer, layers.shape[0] - 1):
+    for layer in range(model.first_layer, end_of_trained(layers, model)):
         columns, rows = layers[layer + 1, PRODUCT_UNITS], layers[layer, PANEL_ROWS]
         for panel in range(panel_count(columns, lanes)):
             if number % threads == thread:

@@ -60,7 +60,42 @@ GROUP = 29  # of which group of parameters they are
 MIX = 30  # address of the kernel that mixes rows of X, or deltas and losses
 CONCENTRATION = 31  # address of the concentration of shares
 SECOND_RAW = 32  # a copy of the raw predictions (output layer)
-LAYER_FIELDS = 33
+# Of the inputs: rows of X that have been copied, which else are what the first layer reads.
+X_UNITS = 33
+X_LD = 34
+X_ROWS = 35
+# Where the first layer reads something else than X:
+EMBEDDED = 36  # embedded columns, which are not scaled yet
+EMBEDS = 37  # address of the table of embeddings
+N_EMBEDS = 38  # its rows; none if the first layer reads X
+LEARNED = 39  # what all columns have learned: offset in the vector of parameters
+LEARNED_SUMS = 40  # the gradient by it
+GIVEN = 41  # address of what the data have given to columns
+SCALE = 42  # address of the kernel that scales embedded columns
+SCALE_BACK = 43  # address of the kernel that goes back
+FACTORS = 44  # what they are scaled by: offset in the vector of parameters
+FACTOR_SUMS = 45  # the gradient by it
+# Of the whole network, in the row of the inputs:
+OUTPUT_LAYER = 46  # number of the output layer
+LAYER_FIELDS = 47
+
+# Rows behind that of the output layer are there for vectors that inputs have learned: each is the
+# row of intercepts of a connection without coefficients, from one of these rows to the next. So
+# updates treat it as they do all others; only its gradient comes as one row, and all of it at once.
+
+# Columns of the table of embeddings, whose rows are the blocks of columns of X.
+EMBED_KERNEL = 0  # address of the kernel, zero if values are read where they are
+EMBED_BACK = 1  # address of the kernel that goes back, zero if nothing is learned
+EMBED_FIRST = 2  # first column of X
+EMBED_COLUMNS = 3
+EMBED_START = 4  # first embedded column
+EMBED_WIDTH = 5  # embedded columns of each
+EMBED_LEARNED = 6  # numbers that each column learns
+EMBED_FIRST_LEARNED = 7  # the first of them, among those of all columns
+EMBED_GIVEN = 8  # numbers that the data give to each column
+EMBED_FIRST_GIVEN = 9
+EMBED_CONSTANTS = 10  # address of the formula's constants
+EMBED_FIELDS = 11
 
 # Columns of the table of heads, which describes the output layer.
 HEAD_KERNEL = 0  # address of the kernel of the loss in a fit, of the link in a prediction
@@ -341,6 +376,26 @@ def rows_of_part(rows, part, parts):
 
 
 @jit(inline="always")
+def rows_of_gradient(layers, layer, rows, part, parts):
+    """Return which rows of a part of a slab are summed up to the gradient of a layer's panels.
+
+    What inputs have learned has one row for both parts.
+    """
+    if layer > layers[0, OUTPUT_LAYER]:
+        return 0, 1 if part == 0 else 0
+    return rows_of_part(rows, part, parts)
+
+
+@jit(inline="always")
+def end_of_trained(layers, model):
+    """Return one past the last layer whose panels are trained.
+
+    What inputs have learned lies before all layers.
+    """
+    return layers.shape[0] - 1 if model.first_layer == 0 else layers[0, OUTPUT_LAYER]
+
+
+@jit(inline="always")
 def start_of_share(rows, thread, threads):
     """Return the first row of a thread's share: whole tiles of rows in each half."""
     half = 2 * thread // threads
@@ -432,7 +487,7 @@ def list_packed(layers, work, threads, thread):
 @jit(inline="always")
 def list_workspace(layers, work, rows):
     """Fill the tables of the first rows of the workspace."""
-    for layer in range(1, layers.shape[0]):
+    for layer in range(1, layers[0, OUTPUT_LAYER] + 1):
         outputs = pointer(work.buffer, layers[layer, OUTPUTS])
         deltas = pointer(work.buffer, layers[layer, PRODUCT_DELTAS])
         list_rows(outputs, layers[layer, LD], rows, output_table(work, layer))

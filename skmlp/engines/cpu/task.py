@@ -55,7 +55,7 @@ from skmlp.engines.pools import Pool, current_pool
 from skmlp.network.constraints import Bounds
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.parameters import FloatArray, layout_of
-from skmlp.network.specs import NetworkSpec, OptimizerSpec
+from skmlp.network.specs import InputSpec, NetworkSpec, OptimizerSpec
 
 # A call into compiled code should return after about this long, so that Python sees signals.
 SECONDS_PER_CALL = 0.05
@@ -63,6 +63,8 @@ SECONDS_PER_CALL = 0.05
 FLOPS_PER_THREAD = 5e5
 # Helpers that sleep are there some 50 us after they are called: so much work is worth a call.
 FLOPS_PER_CALL = 2e7
+# To embed a column takes about so many for each number that it becomes.
+FLOPS_PER_EMBEDDED = 128
 # Assumed speed until the first call has been timed; low, so that the first call is short.
 INITIAL_FLOPS_PER_SECOND = 2e9
 # Dense data sets smaller than this stay in cache from epoch to epoch.
@@ -72,6 +74,11 @@ CACHED_BYTES = 2**19
 NO_RATES = np.empty(0)
 # Before they have been asked for.
 NO_PASSES = np.zeros(PASSES, dtype=np.int64)
+
+
+def flops_of_inputs(inputs: InputSpec) -> int:
+    """Return about how many operations it takes to embed a row of X, and to go back."""
+    return FLOPS_PER_EMBEDDED * inputs.width if inputs.embedding else 0
 
 
 def flat(numbers: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
@@ -238,7 +245,7 @@ class CpuTask:
         pool: Pool | None = None,
     ) -> None:
         dtype = data.dtype
-        if network.inputs.is_disturbed:
+        if network.inputs.is_disturbed or network.inputs.is_changed:
             data = data.to_disturb()
         self.data = data
         self.batch_size = batch_size
@@ -246,7 +253,7 @@ class CpuTask:
         self.pool = current_pool() if pool is None else pool
         self._optimizer = optimizer
         is_sparse = bool(data.source.is_sparse)
-        self.flops_per_row = 6 * network.n_coefs
+        self.flops_per_row = 6 * network.n_coefs + flops_of_inputs(network.inputs)
         self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
         self.threads = self._useful_threads(threads)
         shape = Shape(

@@ -31,6 +31,7 @@ from skmlp.engines.cpu.tables import (
     ROW_CONSTANTS,
     ROW_DECAY,
     ROW_RATE,
+    end_of_trained,
     packed_table,
     share_of_blocks,
 )
@@ -265,7 +266,7 @@ def complete_share(task, inverse, thread, threads):
     is_bounded = np.int64(model.bounds.size > 0)
     upper = pointer(model.bounds, is_bounded * model.parameters.size)
     bounds = pointer(model.bounds, 0), upper, is_bounded, model.clip_value / inverse
-    for layer in range(model.first_layer, layers.shape[0] - 1):
+    for layer in range(model.first_layer, end_of_trained(layers, model)):
         begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
         gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
         places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end

@@ -51,7 +51,12 @@ HEEDED: dict[type, str] = {
     Group: "rate alpha decay",
 }
 # What the estimators call some of the others.
-PARAMETERS = {"penalty": "l1_ratio", "noise": "input_noise", "bounds": "bounds of parameters"}
+PARAMETERS = {
+    "penalty": "l1_ratio",
+    "noise": "input_noise",
+    "bounds": "bounds of parameters",
+    "scaled": "input_scale",
+}
 NORMALIZED = (None, "layer", "batch")
 
 
