@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skmlp.embeddings import Categories, Cosine, PiecewiseLinear
+
 Recipe = dict[str, Any]
 
 
@@ -65,54 +67,87 @@ def log_uniform(low: float, high: float, random_state: np.random.RandomState) ->
     return float(np.exp(random_state.uniform(np.log(low), np.log(high))))
 
 
+# Tables of more numbers, as those of pixels, are mostly of numbers of one kind, and would become
+# too wide if each was embedded.
+MOST_EMBEDDED = 64
+# What a level of a category becomes.
+WIDTH_OF_LEVELS = 8
+
+
 def batch_size_of(n_rows: int) -> int:
     """Return how many samples a step takes."""
-    for limit, size in ((2_800, 32), (4_500, 64), (16_000, 128), (108_000, 256)):
+    for limit, size in ((2_800, 64), (6_000, 128), (50_000, 256)):
         if n_rows < limit:
             return size
     return 512
 
 
+def embedding_of(table: Table, of_numbers: Any) -> list[Any] | None:
+    """Return what becomes of each column of an encoded table; None if all stay what they are."""
+    levels = [Categories(count, WIDTH_OF_LEVELS) for count in table.levels]
+    if of_numbers is None and not levels:
+        return None
+    return [of_numbers] * table.n_numbers + [None] * table.n_flags + levels
+
+
 def drawn(table: Table, number: int, random_state: np.random.RandomState) -> Recipe:
-    """Draw a network unlike the others."""
-    width = int(random_state.choice([96, 128, 192, 256]))
-    depth = int(random_state.choice([1, 2, 3], p=[0.2, 0.5, 0.3]))
+    """Draw a network unlike the others.
+
+    Muon learns most tables in fewer epochs than Adam, and better, but its steps take longer: where
+    layers are wide, several times as long.
+    """
+    is_wide = table.n_numbers > MOST_EMBEDDED
+    is_muon = not is_wide and random_state.uniform() < 0.6
+    of_numbers: Any = None
+    if not is_wide and table.n_numbers > 0:
+        width = int(random_state.choice([4, 8, 12]))
+        if random_state.uniform() < 0.65:
+            of_numbers = PiecewiseLinear(int(random_state.choice([16, 32, 48])), width)
+        else:
+            of_numbers = Cosine(width, log_uniform(0.1, 2.0, random_state))
+    units = int(random_state.choice([192, 256, 384] if is_wide else [96, 128, 192]))
+    depth = int(random_state.choice([1, 2, 3], p=[0.1, 0.5, 0.4]))
+    rates = (2e-3, 1e-2) if is_muon else (7e-4, 4e-3)
     return {
-        "hidden_layer_sizes": (width,) * depth,
-        "activation": str(random_state.choice(["relu", "gelu_tanh", "silu"])),
-        "solver": "adamw",
+        "hidden_layer_sizes": (units,) * depth,
+        "activation": str(random_state.choice(["relu", "silu"])),
+        "solver": "muon" if is_muon else "adamw",
         "alpha": 0.0,
-        "learning_rate_init": log_uniform(1e-3, 5e-3, random_state),
-        "weight_decay": log_uniform(1e-3, 1e-1, random_state),
+        "learning_rate_init": log_uniform(*rates, random_state),
+        "weight_decay": log_uniform(1e-2, 3e-1, random_state),
         "dropout": float(random_state.choice([0.0, 0.1, 0.2, 0.3])),
         "batch_size": batch_size_of(table.n_rows),
         "ema_decay": 0.99,
+        "embedding": embedding_of(table, of_numbers),
     }
 
 
 def fixed(table: Table, number: int, random_state: np.random.RandomState) -> Recipe:
     """Return one network's settings."""
+    is_wide = table.n_numbers > MOST_EMBEDDED
+    has_numbers = table.n_numbers > 0 and not is_wide
     return {
-        "hidden_layer_sizes": (256, 256),
-        "solver": "adamw",
+        "hidden_layer_sizes": (256, 256) if is_wide else (128, 128),
+        "solver": "adamw" if is_wide else "muon",
         "alpha": 0.0,
-        "learning_rate_init": 2e-3,
-        "weight_decay": 1e-2,
-        "dropout": 0.1,
+        "learning_rate_init": 1e-3 if is_wide else 5e-3,
+        "weight_decay": 0.1,
+        "dropout": 0.2,
         "batch_size": batch_size_of(table.n_rows),
         "ema_decay": 0.99,
+        "embedding": embedding_of(table, PiecewiseLinear(32, 8) if has_numbers else None),
     }
 
 
 def halving(round_number: int, n_members: int) -> int:
-    """Return how many go on: all at first, half of them after 8 rounds, a quarter after 16."""
-    for rounds, part in ((16, 4), (8, 2)):
+    """Return how many go on: all at first, half of them after 6 rounds, a quarter after 14."""
+    for rounds, part in ((14, 4), (6, 2)):
         if round_number >= rounds:
             return max(1, n_members // part)
     return n_members
 
 
 PRESETS: dict[str, Preset] = {
-    "pack": Preset(16, drawn, max_iter=100, patience=16, most_picks=24, shortlist=halving),
+    "pack": Preset(12, drawn, max_iter=80, patience=16, most_picks=24, shortlist=halving),
     "plain": Preset(1, fixed, max_iter=200, patience=16, most_picks=1),
 }

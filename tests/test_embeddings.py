@@ -31,7 +31,7 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.initializers import From
-from skmlp.network.embeddings import EMBEDDINGS
+from skmlp.network.embeddings import EMBEDDINGS, edges_of_bins
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import GIVEN, INPUTS, layout_of
 from skmlp.network.parts import before_activation, named_extras
@@ -206,6 +206,23 @@ def test_quantiles_of_training_rows_are_given():
         *([7.0, far, far, far], [0.0] * 4),
     ]
     assert_allclose(given.reshape(6, 4), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 8, 30])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.95])
+def test_frequent_values_leave_bins_to_the_others(bins, share):
+    rng = np.random.default_rng(0)
+    x = np.where(rng.uniform(size=400) < share, 0.0, rng.uniform(1.0, 2.0, size=400))
+    edges = edges_of_bins(x, bins)
+    assert 2 <= len(edges) <= bins + 1
+    assert_array_equal(edges, np.unique(edges))
+    if share > 0.0 and bins > 1:
+        assert edges[0] == 0.0
+        rows = np.histogram(x[x > 0], edges[1:])[0]
+        assert rows.sum() == np.count_nonzero(x)
+        assert np.ptp(rows) <= 2
+    few = rng.integers(0, bins + 1, size=400).astype(float)
+    assert_array_equal(edges_of_bins(few, bins), np.unique(few))
 
 
 # Engines

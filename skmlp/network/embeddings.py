@@ -132,19 +132,38 @@ def draw_piecewise(
     return np.hstack([lines, np.zeros((columns, int(bins * width)))])
 
 
-def measure_piecewise(x: Draws, bins: float, width: float) -> Draws:
-    """Return where bins begin, and the slopes in them: between quantiles, equal ones counted once.
+# More rows are not looked at to find quantiles.
+ROWS_FOR_BINS = 100_000
 
+
+def measure_piecewise(x: Draws, bins: float, width: float) -> Draws:
+    """Return where bins begin, and the slopes in them.
+
+    A value that many rows have begins one, and the others begin at quantiles of all other rows.
+    Were they quantiles of all rows, a column that is nearly always zero would have hardly any.
     There are no rows in bins that there are not. A constant column has one, in which nothing
     changes.
     """
-    edges = np.unique(np.quantile(x, np.linspace(0.0, 1.0, int(bins) + 1)))
+    edges = edges_of_bins(x[:: -(-len(x) // ROWS_FOR_BINS)], int(bins))
     starts, slopes = np.full(int(bins), FAR), np.zeros(int(bins))
     n_bins = len(edges) - 1
     starts[: max(n_bins, 1)] = edges[: max(n_bins, 1)]
     with np.errstate(divide="ignore", over="ignore"):
         slopes[:n_bins] = np.minimum(1.0 / np.diff(edges), FAR)
     return np.concatenate([starts, slopes])
+
+
+def edges_of_bins(x: Draws, bins: int) -> Draws:
+    """Return where up to so many bins begin, and the last one ends."""
+    values, counts = np.unique(x, return_counts=True)
+    if len(values) <= bins + 1:
+        return values
+    is_frequent = counts >= len(x) / bins
+    frequent = values[is_frequent]
+    others = np.repeat(values[~is_frequent], counts[~is_frequent])
+    # At least two: more frequent values would leave no other rows.
+    left = bins + 1 - len(frequent)
+    return np.unique(np.concatenate([frequent, np.quantile(others, np.linspace(0.0, 1.0, left))]))
 
 
 def draw_categories(
