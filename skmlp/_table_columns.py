@@ -22,6 +22,7 @@ from sklearn.utils.validation import validate_data
 Floats = npt.NDArray[np.float64]
 
 UNKNOWN = -1  # the code of what is missing
+MANY = 2**50  # whole numbers up to this one are exact as floats, and their differences small
 
 
 class Factorized(NamedTuple):
@@ -173,6 +174,22 @@ def factorized_objects(name: str, values: Sequence[Any]) -> Factorized:
     return Factorized(codes, list(map(plain_level, index)))
 
 
+def factorized_numbers(
+    values: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+    """Return the different numbers, sorted, and where each number stands among them."""
+    least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if -MANY <= least <= most <= MANY and most - least <= 2 * len(values):
+        offsets = values.astype(np.intp)
+        # Whole numbers that lie close together are told apart without a search.
+        if values.dtype.kind != "f" or (offsets == values).all():
+            offsets -= least
+            occurs = np.bincount(offsets) > 0
+            return np.flatnonzero(occurs) + least, (np.cumsum(occurs) - 1)[offsets]
+    levels = np.unique(values)
+    return levels, np.searchsorted(levels, values)
+
+
 class ArrayColumn(Column):
     """One that NumPy holds."""
 
@@ -216,12 +233,11 @@ class ArrayColumn(Column):
         kind = values.dtype.kind
         if kind in "OU":
             return factorized_objects(self.name, values.tolist())
-        missing = np.isnan(values) if kind == "f" else None
-        levels = np.unique(values if missing is None else values[~missing])
-        codes = np.searchsorted(levels, values)
-        if missing is not None:
-            codes[missing] = UNKNOWN
-        return Factorized(codes, list(map(plain_level, levels)))
+        missing = np.isnan(values) if kind == "f" else np.zeros(len(values), dtype=bool)
+        levels, codes = factorized_numbers(values if kind == "b" else values[~missing])
+        codes_of_all = np.full(len(values), UNKNOWN)
+        codes_of_all[~missing] = codes
+        return Factorized(codes_of_all, list(map(plain_level, levels)))
 
 
 class PandasColumn(Column):
@@ -252,12 +268,24 @@ class PandasColumn(Column):
 
     def factorized(self) -> Factorized:
         """Return what pandas makes of it; categories that are intervals or the like become text."""
-        codes, levels = self.array.factorize()
+        if hasattr(self.array, "codes"):
+            codes, levels = occurring(np.asarray(self.array.codes), self.array.categories)
+        else:
+            codes, levels = self.array.factorize()
         listed = list(levels)
         if self.is_categorical:
             kept = (str, Real, Decimal, type(None))
             listed = [level if isinstance(level, kept) else str(level) for level in listed]
         return Factorized(codes, list(map(plain_level, listed)))
+
+
+def occurring(
+    codes: npt.NDArray[np.integer[Any]], levels: Any
+) -> tuple[npt.NDArray[np.integer[Any]], Any]:
+    """Leave out levels that do not occur, and number the others anew."""
+    occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
+    new = np.append(np.cumsum(occurs) - 1, UNKNOWN)
+    return new[codes], levels[occurs]
 
 
 class PolarsColumn(Column):
@@ -359,8 +387,12 @@ def read_table(estimator: Any, X: Any, *, used: Sequence[int] | None = None) -> 
             )
         names = list(X.columns)
         numbers = range(X.shape[1]) if used is None else used
+        if is_pandas:
+            series = [column for _, column in X.items()]
+        else:
+            series = X.get_columns()
         of_frame = pandas_column if is_pandas else polars_column
-        columns = [of_frame(X, number, str(names[number])) for number in numbers]
+        columns = [of_frame(series[number], str(names[number])) for number in numbers]
         return Table(X.shape[0], columns, names)
     X = validate_data(estimator, as_array_like(X), reset=reset, dtype=None, ensure_all_finite=False)
     numbers = range(X.shape[1]) if used is None else used
@@ -393,18 +425,16 @@ def as_array_like(X: Any) -> Any:
     return X
 
 
-def pandas_column(frame: Any, number: int, name: str) -> Column:
+def pandas_column(series: Any, name: str) -> Column:
     """Return a column of pandas', as one of NumPy's if that is what holds it."""
-    series = frame.iloc[:, number]
     if isinstance(series.dtype, np.dtype):
         return ArrayColumn(name, series.to_numpy())
     return PandasColumn(name, series.array)
 
 
-def polars_column(frame: Any, number: int, name: str) -> Column:
+def polars_column(series: Any, name: str) -> Column:
     """Return a column of polars', as one of NumPy's where that takes no copy."""
     polars = sys.modules["polars"]
-    series = frame.to_series(number)
     if series.dtype == polars.Object:
         return ArrayColumn(name, np.fromiter(series.to_list(), object, len(series)))
     shared = series.dtype.is_numeric() and series.dtype not in (polars.Decimal, polars.Int128)
