@@ -22,6 +22,7 @@ from sklearn.utils.validation import validate_data
 Floats = npt.NDArray[np.float64]
 
 UNKNOWN = -1  # the code of what is missing
+FEW = 1000  # rows, which are read by Python in less time than polars needs to begin
 MANY = 2**50  # whole numbers up to this one are exact as floats, and their differences small
 
 
@@ -229,15 +230,16 @@ class ArrayColumn(Column):
 
     def factorized(self) -> Factorized:
         """Return levels that are sorted if they are numbers, else in the order of the rows."""
-        values = self.values
-        kind = values.dtype.kind
-        if kind in "OU":
-            return factorized_objects(self.name, values.tolist())
-        missing = np.isnan(values) if kind == "f" else np.zeros(len(values), dtype=bool)
-        levels, codes = factorized_numbers(values if kind == "b" else values[~missing])
-        codes_of_all = np.full(len(values), UNKNOWN)
-        codes_of_all[~missing] = codes
-        return Factorized(codes_of_all, list(map(plain_level, levels)))
+        if self.values.dtype.kind in "OU":
+            return factorized_objects(self.name, self.values.tolist())
+        values = np.ascontiguousarray(self.values)
+        missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
+        if not missing.any():
+            levels, codes = factorized_numbers(values)
+        else:
+            codes = np.full(len(values), UNKNOWN)
+            levels, codes[~missing] = factorized_numbers(values[~missing])
+        return Factorized(codes, list(map(plain_level, levels)))
 
 
 class PandasColumn(Column):
@@ -326,6 +328,8 @@ class PolarsColumn(Column):
         known = series.drop_nulls()
         if known.is_empty():
             return Factorized(np.full(len(series), UNKNOWN), [])
+        if self.is_text and len(series) < FEW:
+            return factorized_objects(self.name, series.cast(self.polars.String).to_list())
         if self.is_text:
             text = series.cast(self.polars.String)
             levels = text.drop_nulls().unique(maintain_order=True)
