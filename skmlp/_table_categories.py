@@ -113,7 +113,7 @@ def search(level: Any, levels: npt.NDArray[np.object_]) -> int:
     """Return the code of one level, 0 if it is not among the known ones."""
     if level is None:
         return 0
-    place = bisect_left(levels, order(level), key=order)  # type: ignore[call-overload]
+    place = bisect_left(levels, order(level), key=order)
     return place + 1 if place < len(levels) and levels[place] == level else 0
 
 

@@ -186,7 +186,8 @@ def factorized_numbers(
         if values.dtype.kind != "f" or (offsets == values).all():
             offsets -= least
             occurs = np.bincount(offsets) > 0
-            return np.flatnonzero(occurs) + least, (np.cumsum(occurs) - 1)[offsets]
+            levels = (np.flatnonzero(occurs) + least).astype(values.dtype)
+            return levels, (np.cumsum(occurs) - 1)[offsets]
     levels = np.unique(values)
     return levels, np.searchsorted(levels, values)
 
@@ -274,7 +275,7 @@ class PandasColumn(Column):
             codes, levels = occurring(np.asarray(self.array.codes), self.array.categories)
         else:
             codes, levels = self.array.factorize()
-        listed = list(levels)
+        listed = levels.tolist()
         if self.is_categorical:
             kept = (str, Real, Decimal, type(None))
             listed = [level if isinstance(level, kept) else str(level) for level in listed]

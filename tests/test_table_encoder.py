@@ -189,6 +189,14 @@ def test_against_the_slow_implementation(settings):
         assert len(set(encoder.get_feature_names_out())) == found.shape[1]
 
 
+def renamed(names, encoder):
+    """Return names of columns as they are where a frame has been fitted."""
+    if hasattr(encoder, "feature_names_in_"):
+        for k, name in enumerate(NAMES):
+            names = [text.replace(f"x{k}", name) for text in names]
+    return names
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_pass_a_table_gives_the_same_matrix(way):
     fit, new = drawn_table(0), drawn_table(1)
@@ -203,6 +211,7 @@ def test_every_way_to_pass_a_table_gives_the_same_matrix(way):
     assert_array_equal(ours.transform(WAYS[way](new)), of_new)
     assert ours.is_categorical_.tolist() == IS_CATEGORY
     assert ours.blocks_ == encoder.blocks_
+    assert_array_equal(ours.get_feature_names_out(), renamed(encoder.get_feature_names_out(), ours))
     assert hasattr(ours, "feature_names_in_") == ("," in way or way == "polars")
 
 
