@@ -179,11 +179,12 @@ def factorized_numbers(
     values: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
     """Return the different numbers, sorted, and where each number stands among them."""
-    least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    least, most = (values.min().item(), values.max().item()) if len(values) else (0, 0)
     if -MANY <= least <= most <= MANY and most - least <= 2 * len(values):
         offsets = values.astype(np.intp)
         # Whole numbers that lie close together are told apart without a search.
         if values.dtype.kind != "f" or (offsets == values).all():
+            least = int(least)
             offsets -= least
             occurs = np.bincount(offsets) > 0
             levels = (np.flatnonzero(occurs) + least).astype(values.dtype)
@@ -252,8 +253,8 @@ class PandasColumn(Column):
         # Also that of arrow's dictionaries.
         self.is_categorical = cls.__name__ == "CategoricalDtypeType"
         self.is_text = issubclass(cls, str)
-        readable = self.is_categorical or self.is_text or is_number_type(cls)
-        if not (readable or is_truth_type(cls) or is_missing_type(cls)):
+        readable = self.is_categorical or self.is_text or is_number_type(cls) or is_truth_type(cls)
+        if not (readable or str(array.dtype) == "null[pyarrow]"):
             refuse(name, cls)
         self.array = array
 
@@ -329,17 +330,15 @@ class PolarsColumn(Column):
         known = series.drop_nulls()
         if known.is_empty():
             return Factorized(np.full(len(series), UNKNOWN), [])
-        if self.is_text and len(series) < FEW:
-            return factorized_objects(self.name, series.cast(self.polars.String).to_list())
-        if self.is_text:
-            text = series.cast(self.polars.String)
-            levels = text.drop_nulls().unique(maintain_order=True)
-            numbered = text.cast(self.polars.Enum(levels)).to_physical()
-            codes = numbered.cast(self.polars.Int64).fill_null(UNKNOWN).to_numpy()
-            return Factorized(codes, levels.to_list())
-        filled = ArrayColumn(self.name, series.fill_null(known[0]).to_numpy()).factorized()
-        codes = np.where(series.is_null().to_numpy(), UNKNOWN, filled.codes)
-        return Factorized(codes, filled.levels)
+        if not self.is_text:
+            return factorized_objects(self.name, series.to_list())
+        text = series.cast(self.polars.String)
+        if len(text) < FEW:
+            return factorized_objects(self.name, text.to_list())
+        levels = known.cast(self.polars.String).unique(maintain_order=True)
+        numbered = text.cast(self.polars.Enum(levels)).to_physical()
+        codes = numbered.cast(self.polars.Int64).fill_null(UNKNOWN).to_numpy()
+        return Factorized(codes, levels.to_list())
 
 
 class Table(NamedTuple):
@@ -442,7 +441,8 @@ def polars_column(series: Any, name: str) -> Column:
     polars = sys.modules["polars"]
     if series.dtype == polars.Object:
         return ArrayColumn(name, np.fromiter(series.to_list(), object, len(series)))
-    shared = series.dtype.is_numeric() and series.dtype not in (polars.Decimal, polars.Int128)
-    if shared and not series.null_count():
+    dtype = series.dtype
+    is_shared = dtype.is_float() or (dtype.is_integer() and not str(dtype).endswith("128"))
+    if is_shared and not series.null_count():
         return ArrayColumn(name, series.to_numpy())
     return PolarsColumn(name, series)

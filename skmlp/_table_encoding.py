@@ -238,6 +238,7 @@ def is_consistent(encoding: Encoding, n_features: Any) -> bool:
     used = np.array(encoding.used)
     return (
         all(array.shape == shape and np.isfinite(array).all() for array, shape in floats)
+        and bool((numbers.scale > 0).all())
         and len(numbers.quantiles) in (0, n_numbers)
         and used.dtype.kind == "i"
         and bool(((used >= 0) & (used < n_features)).all())
