@@ -1,5 +1,6 @@
 """Categories of a table: their levels, and the numbers that stand for these."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -49,12 +50,17 @@ class Category:
         """
         if self.flags is None:
             return
-        other, own, unknown = self.flags
+        other, own, unknown = self.flags.astype(out.dtype)
         place = codes - (1 + len(self.levels) - self.width)
-        out[:] = other
         rows = np.flatnonzero(place >= 0)
-        out[rows, place[rows]] = own[place[rows]]
-        out[codes == 0] = unknown
+        place = place[rows]
+        flags = np.empty(out.shape, out.dtype)
+        flags[:] = other
+        flags.reshape(-1)[rows * self.width + place] = own[place]
+        missing = codes == 0
+        if missing.any():
+            flags[missing] = unknown
+        out[:] = flags
 
     def codes(self, read: Factorized) -> Codes:
         """Return the code of each row."""
@@ -87,12 +93,28 @@ def as_objects(levels: Iterable[Any]) -> npt.NDArray[np.object_]:
     return np.fromiter(listed, object, len(listed))
 
 
+def order(level: Any) -> tuple[bool, Any]:
+    """Return what levels are sorted by: numbers before text."""
+    return isinstance(level, str), level
+
+
 def look_up(read: Factorized, levels: npt.NDArray[np.object_]) -> Codes:
     """Return the code of each row, 0 for levels that are not among the known ones."""
-    index = {level: code for code, level in enumerate(levels.tolist(), start=1)}
+    if len(levels) > 50 * len(read.levels):  # of one row, perhaps
+        codes = [search(level, levels) for level in read.levels]
+    else:
+        index = {level: code for code, level in enumerate(levels.tolist(), start=1)}
+        codes = [index.get(level, 0) for level in read.levels]
     # The last entry is that of `UNKNOWN`.
-    known = np.array([*(index.get(level, 0) for level in read.levels), 0], dtype=np.int32)
-    return known[read.codes]
+    return np.array([*codes, 0], dtype=np.int32)[read.codes]
+
+
+def search(level: Any, levels: npt.NDArray[np.object_]) -> int:
+    """Return the code of one level, 0 if it is not among the known ones."""
+    if level is None:
+        return 0
+    place = bisect_left(levels, order(level), key=order)
+    return place + 1 if place < len(levels) and levels[place] == level else 0
 
 
 def learn_levels(read: Factorized, min_count: int, many: int) -> Levels:
@@ -108,7 +130,7 @@ def learn_levels(read: Factorized, min_count: int, many: int) -> Levels:
         What more levels are, counting the missing or unknown one.
     """
     found = set(read.levels) - {None}
-    levels = as_objects(sorted(found, key=lambda level: (isinstance(level, str), level)))
+    levels = as_objects(sorted(found, key=order))
     codes = look_up(read, levels)
     counts = np.bincount(codes, minlength=len(levels) + 1)
     frequent = counts[1:] >= (min_count if len(counts) > many else 1)

@@ -22,6 +22,8 @@ from sklearn.utils.validation import validate_data
 Floats = npt.NDArray[np.float64]
 
 UNKNOWN = -1  # the code of what is missing
+FEW = 1000  # rows, which are read by Python in less time than polars needs to begin
+MANY = 2**50  # whole numbers up to this one are exact as floats, and their differences small
 
 
 class Factorized(NamedTuple):
@@ -173,6 +175,24 @@ def factorized_objects(name: str, values: Sequence[Any]) -> Factorized:
     return Factorized(codes, list(map(plain_level, index)))
 
 
+def factorized_numbers(
+    values: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+    """Return the different numbers, sorted, and where each number stands among them."""
+    least, most = (values.min().item(), values.max().item()) if len(values) else (0, 0)
+    if -MANY <= least <= most <= MANY and most - least <= 2 * len(values):
+        offsets = values.astype(np.intp)
+        # Whole numbers that lie close together are told apart without a search.
+        if values.dtype.kind != "f" or (offsets == values).all():
+            least = int(least)
+            offsets -= least
+            occurs = np.bincount(offsets) > 0
+            levels = (np.flatnonzero(occurs) + least).astype(values.dtype)
+            return levels, (np.cumsum(occurs) - 1)[offsets]
+    levels = np.unique(values)
+    return levels, np.searchsorted(levels, values)
+
+
 class ArrayColumn(Column):
     """One that NumPy holds."""
 
@@ -212,15 +232,15 @@ class ArrayColumn(Column):
 
     def factorized(self) -> Factorized:
         """Return levels that are sorted if they are numbers, else in the order of the rows."""
-        values = self.values
-        kind = values.dtype.kind
-        if kind in "OU":
-            return factorized_objects(self.name, values.tolist())
-        missing = np.isnan(values) if kind == "f" else None
-        levels = np.unique(values if missing is None else values[~missing])
-        codes = np.searchsorted(levels, values)
-        if missing is not None:
-            codes[missing] = UNKNOWN
+        if self.values.dtype.kind in "OU":
+            return factorized_objects(self.name, self.values.tolist())
+        values = np.ascontiguousarray(self.values)
+        missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
+        if not missing.any():
+            levels, codes = factorized_numbers(values)
+        else:
+            codes = np.full(len(values), UNKNOWN)
+            levels, codes[~missing] = factorized_numbers(values[~missing])
         return Factorized(codes, list(map(plain_level, levels)))
 
 
@@ -233,8 +253,8 @@ class PandasColumn(Column):
         # Also that of arrow's dictionaries.
         self.is_categorical = cls.__name__ == "CategoricalDtypeType"
         self.is_text = issubclass(cls, str)
-        readable = self.is_categorical or self.is_text or is_number_type(cls)
-        if not (readable or is_truth_type(cls) or is_missing_type(cls)):
+        readable = self.is_categorical or self.is_text or is_number_type(cls) or is_truth_type(cls)
+        if not (readable or str(array.dtype) == "null[pyarrow]"):
             refuse(name, cls)
         self.array = array
 
@@ -252,12 +272,24 @@ class PandasColumn(Column):
 
     def factorized(self) -> Factorized:
         """Return what pandas makes of it; categories that are intervals or the like become text."""
-        codes, levels = self.array.factorize()
-        listed = list(levels)
+        if hasattr(self.array, "codes"):
+            codes, levels = occurring(np.asarray(self.array.codes), self.array.categories)
+        else:
+            codes, levels = self.array.factorize()
+        listed = levels.tolist()
         if self.is_categorical:
             kept = (str, Real, Decimal, type(None))
             listed = [level if isinstance(level, kept) else str(level) for level in listed]
         return Factorized(codes, list(map(plain_level, listed)))
+
+
+def occurring(
+    codes: npt.NDArray[np.integer[Any]], levels: Any
+) -> tuple[npt.NDArray[np.integer[Any]], Any]:
+    """Leave out levels that do not occur, and number the others anew."""
+    occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
+    new = np.append(np.cumsum(occurs) - 1, UNKNOWN)
+    return new[codes], levels[occurs]
 
 
 class PolarsColumn(Column):
@@ -298,15 +330,15 @@ class PolarsColumn(Column):
         known = series.drop_nulls()
         if known.is_empty():
             return Factorized(np.full(len(series), UNKNOWN), [])
-        if self.is_text:
-            text = series.cast(self.polars.String)
-            levels = text.drop_nulls().unique(maintain_order=True)
-            numbered = text.cast(self.polars.Enum(levels)).to_physical()
-            codes = numbered.cast(self.polars.Int64).fill_null(UNKNOWN).to_numpy()
-            return Factorized(codes, levels.to_list())
-        filled = ArrayColumn(self.name, series.fill_null(known[0]).to_numpy()).factorized()
-        codes = np.where(series.is_null().to_numpy(), UNKNOWN, filled.codes)
-        return Factorized(codes, filled.levels)
+        if not self.is_text:
+            return factorized_objects(self.name, series.to_list())
+        text = series.cast(self.polars.String)
+        if len(text) < FEW:
+            return factorized_objects(self.name, text.to_list())
+        levels = known.cast(self.polars.String).unique(maintain_order=True)
+        numbered = text.cast(self.polars.Enum(levels)).to_physical()
+        codes = numbered.cast(self.polars.Int64).fill_null(UNKNOWN).to_numpy()
+        return Factorized(codes, levels.to_list())
 
 
 class Table(NamedTuple):
@@ -359,8 +391,12 @@ def read_table(estimator: Any, X: Any, *, used: Sequence[int] | None = None) -> 
             )
         names = list(X.columns)
         numbers = range(X.shape[1]) if used is None else used
+        if is_pandas:
+            series = [column for _, column in X.items()]
+        else:
+            series = X.get_columns()
         of_frame = pandas_column if is_pandas else polars_column
-        columns = [of_frame(X, number, str(names[number])) for number in numbers]
+        columns = [of_frame(series[number], str(names[number])) for number in numbers]
         return Table(X.shape[0], columns, names)
     X = validate_data(estimator, as_array_like(X), reset=reset, dtype=None, ensure_all_finite=False)
     numbers = range(X.shape[1]) if used is None else used
@@ -393,21 +429,20 @@ def as_array_like(X: Any) -> Any:
     return X
 
 
-def pandas_column(frame: Any, number: int, name: str) -> Column:
+def pandas_column(series: Any, name: str) -> Column:
     """Return a column of pandas', as one of NumPy's if that is what holds it."""
-    series = frame.iloc[:, number]
     if isinstance(series.dtype, np.dtype):
         return ArrayColumn(name, series.to_numpy())
     return PandasColumn(name, series.array)
 
 
-def polars_column(frame: Any, number: int, name: str) -> Column:
+def polars_column(series: Any, name: str) -> Column:
     """Return a column of polars', as one of NumPy's where that takes no copy."""
     polars = sys.modules["polars"]
-    series = frame.to_series(number)
     if series.dtype == polars.Object:
         return ArrayColumn(name, np.fromiter(series.to_list(), object, len(series)))
-    shared = series.dtype.is_numeric() and series.dtype not in (polars.Decimal, polars.Int128)
-    if shared and not series.null_count():
+    dtype = series.dtype
+    is_shared = dtype.is_float() or (dtype.is_integer() and not str(dtype).endswith("128"))
+    if is_shared and not series.null_count():
         return ArrayColumn(name, series.to_numpy())
     return PolarsColumn(name, series)

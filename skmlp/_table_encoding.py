@@ -105,10 +105,11 @@ class Encoding:
         return [*self.read_as_numbers, *(category.column for category in self.categories)]
 
 
-def chunks(n_rows: int) -> Iterator[slice]:
-    """Yield the rows that are computed at a time."""
-    for start in range(0, n_rows, CHUNK_ROWS):
-        yield slice(start, min(start + CHUNK_ROWS, n_rows))
+def chunks(n_rows: int, times: int = 1) -> Iterator[slice]:
+    """Yield the rows that are computed at a time, or some times as many."""
+    n_together = times * CHUNK_ROWS
+    for start in range(0, n_rows, n_together):
+        yield slice(start, min(start + n_together, n_rows))
 
 
 def encode(
@@ -201,7 +202,7 @@ def write_numbers(
     if missing is not None:
         np.copyto(scaled, fill, where=missing[: len(scaled)])
     with np.errstate(over="ignore"):
-        out[:] = scaled.T
+        out[:] = scaled.astype(out.dtype).T
     if not numbers.is_bounded and not np.isfinite(out).all():
         place = int(np.argmin(np.isfinite(out).all(axis=0)))
         raise ValueError(
@@ -247,6 +248,7 @@ def is_consistent(encoding: Encoding, n_features: Any) -> bool:
     used = np.array(encoding.used)
     return (
         all(array.shape == shape and np.isfinite(array).all() for array, shape in floats)
+        and bool((numbers.scale > 0).all())
         and len(numbers.quantiles) in (0, n_numbers)
         and used.dtype.kind == "i"
         and bool(((used >= 0) & (used < n_features)).all())

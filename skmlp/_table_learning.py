@@ -19,6 +19,8 @@ from skmlp._table_numbers import (
     summarize,
 )
 
+# The rows of an array have these columns side by side, in the same line of the cache.
+READ_TOGETHER = 8
 # Larger whole numbers are rounded.
 LARGEST_CODE = {"float32": 2**24, "float64": 2**53}
 
@@ -152,11 +154,18 @@ def summarize_all(
 ) -> dict[int, Summary]:
     """Learn from each column of numbers."""
     sampler = Sampler(table.n_rows, random_state) if scaling == "quantile" else None
-    buffer = np.empty(table.n_rows)
-    return {
-        column: summarize(table.columns[column], buffer, scaling, sampler)
-        for column in np.flatnonzero(mask).tolist()
-    }
+    numbers = np.flatnonzero(mask).tolist()
+    found = {}
+    buffer = np.empty((min(READ_TOGETHER, len(numbers)), table.n_rows))
+    for start in range(0, len(numbers), READ_TOGETHER):
+        together = numbers[start : start + READ_TOGETHER]
+        for rows in chunks(table.n_rows, times=5):
+            for place, column in enumerate(together):
+                buffer[place, rows] = table.columns[column].numbers(rows)
+        for place, column in enumerate(together):
+            name = table.columns[column].name
+            found[column] = summarize(name, buffer[place], scaling, sampler)
+    return found
 
 
 def levels_of_all(table: Table, mask: npt.NDArray[np.bool_], settings: Any) -> dict[int, Levels]:

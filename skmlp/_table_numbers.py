@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from skmlp._table_columns import Column, Floats
+from skmlp._table_columns import Floats
 
 SCALINGS = ("robust", "quantile", "standard")
 
@@ -183,16 +183,15 @@ def center_by_moments(values: Floats, mean: float) -> Center:
     return Center(mean, float(unit * np.sqrt(np.mean(deviations * deviations)) or unit))
 
 
-def summarize(
-    column: Column, buffer: Floats, scaling: str | None, sampler: Sampler | None
-) -> Summary:
+def summarize(name: str, values: Floats, scaling: str | None, sampler: Sampler | None) -> Summary:
     """Learn from one column of numbers.
 
     Parameters
     ----------
-    column : Column
-    buffer : ndarray of shape (n_rows,)
-        Is overwritten.
+    name : str
+        What errors call the column.
+    values : ndarray of shape (n_rows,)
+        NaN where they are missing. Is overwritten.
     scaling : {"robust", "quantile", "standard"} or None
     sampler : Sampler or None
         Needed for quantiles.
@@ -202,22 +201,21 @@ def summarize(
     ValueError
         If a number is infinite, or they are too large to be scaled.
     """
-    buffer[:] = column.numbers(slice(None))
     # Zeros of both signs are the same number, but not the same bits.
-    start = (buffer[:1000] + 0.0).tobytes()
-    known, n_missing, missing_rows = buffer, 0, b""
+    start = digest(values[:1000] + 0.0)
+    known, n_missing, missing_rows = values, 0, b""
     total = sum_of(known)
     if not np.isfinite(total):
-        missing = np.isnan(buffer)
+        missing = np.isnan(values)
         n_missing = int(np.count_nonzero(missing))
-        missing_rows = blake2b(np.packbits(missing).tobytes(), digest_size=16).digest()
-        known = buffer[~missing] if n_missing else buffer
+        missing_rows = digest(np.packbits(missing))
+        known = values[~missing] if n_missing else values
         total = sum_of(known)
     if not len(known):
         return Summary(n_missing, np.nan, True, 0.0, 1.0, None, missing_rows, ())
     least, most = known.min(), known.max()
     if np.isinf(least) or np.isinf(most):
-        refuse_infinite(column.name)
+        refuse_infinite(name)
     mean = total / len(known)
     center, quantiles = Center(0.0, 1.0), None
     is_constant = bool(least == most)
@@ -228,14 +226,19 @@ def summarize(
         elif not is_constant and scaling is not None:
             center = center_by_moments(known, mean)
             if sampler is not None:
-                quantiles = sampler.quantiles(buffer, center.scale)
+                quantiles = sampler.quantiles(values, center.scale)
     if not np.isfinite([mean, *center]).all():
         raise ValueError(
-            f"Column {column.name!r} has numbers between {least:g} and {most:g}, too large for "
+            f"Column {name!r} has numbers between {least:g} and {most:g}, too large for "
             "their mean and spread to be computed. Use other units."
         )
     key = (missing_rows, mean, least, most, start)
     return Summary(n_missing, mean, is_constant, *center, quantiles, missing_rows, key)
+
+
+def digest(array: npt.NDArray[Any]) -> bytes:
+    """Return what differs if an array differs."""
+    return blake2b(array.tobytes(), digest_size=16).digest()
 
 
 def sum_of(values: Floats) -> float:
