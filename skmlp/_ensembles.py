@@ -458,8 +458,12 @@ class Averaging(ABC):
             )
         check_prediction(self)
         sums = Sums(spreads=spreads)
+        outputs, last = None, None
         for member, trained in members:
-            sums.add(member._final_outputs(trained, lambda own: self._outputs_of(own, X)))
+            if outputs is None or member is not last:  # one may stand there more than once
+                last = member
+                outputs = member._final_outputs(trained, lambda own: self._outputs_of(own, X))
+            sums.add(outputs)
         return sums.moments(network)
 
 

@@ -155,7 +155,11 @@ def networks_of(estimator: Any) -> list[tuple[Any, Trained]]:
     ValueError
         If they do not have the same inputs and outputs.
     """
-    found = [(member, trained_network(member)) for member in members_of(estimator)]
+    found: list[tuple[Any, Trained]] = []
+    for member in members_of(estimator):
+        # One that counts several times stands there as often, and is looked at once.
+        is_again = bool(found) and found[-1][0] is member
+        found.append(found[-1] if is_again else (member, trained_network(member)))
     known = [ends_of(trained.network) for _, trained in found]
     for number, ends in enumerate(known):
         if ends != known[0]:
