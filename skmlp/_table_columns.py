@@ -287,7 +287,7 @@ def occurring(
     codes: npt.NDArray[np.integer[Any]], levels: Any
 ) -> tuple[npt.NDArray[np.integer[Any]], Any]:
     """Leave out levels that do not occur, and number the others anew."""
-    occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
+    occurs = np.bincount(codes.astype(np.intp) + 1, minlength=len(levels) + 1)[1:] > 0
     new = np.append(np.cumsum(occurs) - 1, UNKNOWN)
     return new[codes], levels[occurs]
 

@@ -358,6 +358,30 @@ def test_levels_are_compared_as_python_compares_them():
     assert_array_equal(ids.fit_transform([[np.inf], [0.5], [np.inf]])[:, 0], [1, -1, 1])
 
 
+def test_levels_of_one_row_are_found_among_many():
+    levels = [*range(150), 0.5, True, *(f"level {k}" for k in range(150))]
+    X = np.array([levels, levels], dtype=object).reshape(-1, 1)
+    encoder = TableEncoder(categorical_features=[0]).fit(X)
+    assert encoder.blocks_ == (0, 0, (302,))  # 1 and True are the same
+    new = np.array([[*levels, None, np.nan, -1, 1.5, 1e9, "", "level", "z"]], dtype=object).T
+    together = encoder.transform(np.vstack([new] * 2))
+    assert_array_equal(
+        np.vstack([encoder.transform(row[np.newaxis]) for row in new]), together[: len(new)]
+    )
+    assert_array_equal(np.sort(np.unique(together)), np.arange(302))
+    assert not together[len(levels) : len(new)].any()
+
+
+def test_columns_that_begin_alike_are_no_duplicates():
+    X = np.random.default_rng(0).integers(0, 3, (3000, 4))
+    X[:, 1:] = X[:, :1]
+    first, second = np.argmax(X[1000:, 0] == 0) + 1000, np.argmax(X[1000:, 0] == 1) + 1000
+    X[[first, second], 1] = [1, 0]  # as many of each
+    for categories in (None, range(4)):
+        encoder = TableEncoder(categorical_features=categories).fit(X)
+        assert encoder.dropped_ == {"x2": "same as x0", "x3": "same as x0"}
+
+
 def test_intervals_as_categories():
     ages = pd.cut(pd.Series([1, 5, 20, 40, 70]), [0, 10, 30, 100])
     encoder = TableEncoder(scaling=None).fit(pd.DataFrame({"age": ages}))
