@@ -154,12 +154,15 @@ def types_of(name: str, values: Iterable[Any]) -> set[type]:
 def plain_level(level: Any) -> Any:
     """Return a level as Python's str, bool, int or float, or None if it is missing.
 
-    The same level may come as text of NumPy's, or as a whole number among floats.
+    The same level may come as a scalar of NumPy's, as a member of an enumeration, or as a whole
+    number among floats.
     """
     if isinstance(level, np.generic):
         level = level.item()
-    if isinstance(level, str | bool | int):
-        return level
+    if isinstance(level, str):
+        return str.__str__(level)
+    if isinstance(level, int):
+        return level if isinstance(level, bool) else int(level)
     if is_missing_type(type(level)) or level != level:
         return None
     level = float(level)

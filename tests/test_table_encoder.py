@@ -1,6 +1,7 @@
 """Tables of every kind become the same matrix, by what a slow implementation makes of them."""
 
 import datetime
+import enum
 import pickle
 from decimal import Decimal
 
@@ -341,6 +342,11 @@ def test_rare_levels_are_unknown_where_there_are_many():
         TableEncoder().fit(ids)
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
 def test_levels_are_compared_as_python_compares_them():
     X = np.array([[1, "1", 2.5, None], [1.0, "1", 2.5, True], [3, "2", np.nan, "x"]], dtype=object)
     mask = [True] * 4
@@ -351,6 +357,10 @@ def test_levels_are_compared_as_python_compares_them():
     assert_array_equal(encoder.transform(new), [[1, 0, 1, -1], [0, -1, 0, 0]])
     numbers = TableEncoder(categorical_features=[0], scaling=None).fit([[1, 0.5], [2, 1.5]])
     assert_array_equal(numbers.transform([[2.0, 0.5]]), [[0.5, 1.0]])
+    members = np.array([[Size.SMALL], [Size.LARGE]], dtype=object)
+    sizes = TableEncoder(categorical_features=[0], scaling=None).fit(members)
+    assert_array_equal(sizes.transform([[1], [2]]), sizes.transform(members))
+    assert {type(level) for level in sizes._encoding.categories[0].levels} == {int}
     # Whole numbers that no float tells apart, and infinity.
     ids = TableEncoder(categorical_features=[0], scaling=None)
     exact = np.array([[2**62], [2**62 + 1], [5]])
