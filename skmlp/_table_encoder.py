@@ -17,10 +17,10 @@ from skmlp._sklearn_compat import (
     _fit_context,
 )
 from skmlp._table_categories import Codes
-from skmlp._table_columns import Table, read_table
 from skmlp._table_encoding import Blocks, encode, fitted_encoding
 from skmlp._table_learning import learn, which_are_categories
 from skmlp._table_numbers import SCALINGS
+from skmlp._table_reading import Table, read_table
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):

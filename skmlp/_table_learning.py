@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._table_categories import Category, Codes, Levels, counts_of_flags, learn_levels, one_hot
-from skmlp._table_columns import Floats, Table
+from skmlp._table_columns import Floats
 from skmlp._table_encoding import Encoding, chunks
 from skmlp._table_numbers import (
     Numbers,
@@ -18,6 +18,7 @@ from skmlp._table_numbers import (
     scale_flags_robustly,
     summarize,
 )
+from skmlp._table_reading import Table
 
 # The rows of an array have these columns side by side, in the same line of the cache.
 READ_TOGETHER = 8

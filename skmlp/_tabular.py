@@ -39,8 +39,8 @@ from skmlp._sklearn_compat import (
     safe_indexing,
 )
 from skmlp._splitting import SplitterOptions, held_out_by_splitter, is_splitter, whole_groups
-from skmlp._table_columns import as_array_like
 from skmlp._table_encoder import TableEncoder
+from skmlp._table_reading import as_array_like
 from skmlp._target_scale import scaling_of
 from skmlp._targets import both_columns
 from skmlp._validation import check_sample_weight

@@ -1,6 +1,7 @@
 """Tables of every kind become the same matrix, by what a slow implementation makes of them."""
 
 import datetime
+import enum
 import pickle
 from decimal import Decimal
 
@@ -341,6 +342,11 @@ def test_rare_levels_are_unknown_where_there_are_many():
         TableEncoder().fit(ids)
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
 def test_levels_are_compared_as_python_compares_them():
     X = np.array([[1, "1", 2.5, None], [1.0, "1", 2.5, True], [3, "2", np.nan, "x"]], dtype=object)
     mask = [True] * 4
@@ -351,11 +357,39 @@ def test_levels_are_compared_as_python_compares_them():
     assert_array_equal(encoder.transform(new), [[1, 0, 1, -1], [0, -1, 0, 0]])
     numbers = TableEncoder(categorical_features=[0], scaling=None).fit([[1, 0.5], [2, 1.5]])
     assert_array_equal(numbers.transform([[2.0, 0.5]]), [[0.5, 1.0]])
+    members = np.array([[Size.SMALL], [Size.LARGE]], dtype=object)
+    sizes = TableEncoder(categorical_features=[0], scaling=None).fit(members)
+    assert_array_equal(sizes.transform([[1], [2]]), sizes.transform(members))
+    assert {type(level) for level in sizes._encoding.categories[0].levels} == {int}
     # Whole numbers that no float tells apart, and infinity.
     ids = TableEncoder(categorical_features=[0], scaling=None)
     exact = np.array([[2**62], [2**62 + 1], [5]])
     assert_array_equal(ids.fit_transform(exact), [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
     assert_array_equal(ids.fit_transform([[np.inf], [0.5], [np.inf]])[:, 0], [1, -1, 1])
+
+
+def test_levels_of_one_row_are_found_among_many():
+    levels = [*range(150), 0.5, True, *(f"level {k}" for k in range(150))]
+    X = np.array([levels, levels], dtype=object).reshape(-1, 1)
+    encoder = TableEncoder(categorical_features=[0]).fit(X)
+    assert encoder.blocks_ == (0, 0, (302,))  # 1 and True are the same
+    new = np.array([[*levels, None, np.nan, -1, 1.5, 1e9, "", "level", "z"]], dtype=object).T
+    together = encoder.transform(np.vstack([new] * 2))
+    assert_array_equal(
+        np.vstack([encoder.transform(row[np.newaxis]) for row in new]), together[: len(new)]
+    )
+    assert_array_equal(np.sort(np.unique(together)), np.arange(302))
+    assert not together[len(levels) : len(new)].any()
+
+
+def test_columns_that_begin_alike_are_no_duplicates():
+    X = np.random.default_rng(0).integers(0, 3, (3000, 4))
+    X[:, 1:] = X[:, :1]
+    first, second = np.argmax(X[1000:, 0] == 0) + 1000, np.argmax(X[1000:, 0] == 1) + 1000
+    X[[first, second], 1] = [1, 0]  # as many of each
+    for categories in (None, range(4)):
+        encoder = TableEncoder(categorical_features=categories).fit(X)
+        assert encoder.dropped_ == {"x2": "same as x0", "x3": "same as x0"}
 
 
 def test_intervals_as_categories():
