@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class Extra:
         What each one starts with.
     trained : bool
         Whether optimizers see it. Those of all layers come before those that are not trained.
+    role : str
+        Which of the groups of parameters it belongs to.
     """
 
     layer: int
@@ -41,6 +43,24 @@ class Extra:
     size: int
     initial: float
     trained: bool = True
+    role: str = "slopes"
+
+
+class Piece(NamedTuple):
+    """Neighboring parameters of one role and layer.
+
+    Attributes
+    ----------
+    role : str
+    layer : int
+    start, stop : int
+        Places in the flat vector.
+    """
+
+    role: str
+    layer: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,17 @@ class ParameterLayout:
         """Number of parameters that optimizers see: those before the first untrained one."""
         pairs = zip(self.extras, self.extra_offsets, strict=False)
         return next((start for extra, start in pairs if not extra.trained), self.size)
+
+    def trained_pieces(self) -> list[Piece]:
+        """Return what optimizers see, in order: coefficients, intercepts and trained extras."""
+        pieces = []
+        for role, offsets in (
+            ("coefs", self.coef_offsets),
+            ("intercepts", self.intercept_offsets),
+        ):
+            pieces += [Piece(role, i, *place) for i, place in enumerate(pairwise(offsets))]
+        pairs = zip(self.extras, pairwise(self.extra_offsets), strict=True)
+        return pieces + [Piece(e.role, e.layer, *place) for e, place in pairs if e.trained]
 
     def views(self, parameters: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
         """Return each layer's coefficients and intercepts as views of the flat vector."""
@@ -160,7 +191,8 @@ def layout_of(network: NetworkSpec) -> ParameterLayout:
         for learned in layer.entry.learned:
             trained.append(Extra(number, learned.name, columns, learned.initial))
         if layer.normalization is not None:
-            trained += [Extra(number, "gain", columns, 1.0), Extra(number, "shift", columns, 0.0)]
+            for name, initial in (("gain", 1.0), ("shift", 0.0)):
+                trained.append(Extra(number, name, columns, initial, role="normalization"))
         if layer.normalization == "batch":
             untrained.append(Extra(number, "mean", columns, 0.0, trained=False))
             untrained.append(Extra(number, "variance", columns, 1.0, trained=False))

@@ -51,7 +51,10 @@ HEEDED: dict[type, str] = {
     Group: "rate alpha decay",
 }
 # What the estimators call some of the others.
-PARAMETERS = {"penalty": "l1_ratio", "noise": "input_noise", "bounds": "bounds of parameters"}
+PARAMETERS = {
+    **{"penalty": "l1_ratio", "noise": "input_noise", "bounds": "bounds of parameters"},
+    **{"rate_factors": "learning_rate_factors", "decay_factors": "weight_decay_factors"},
+}
 NORMALIZED = (None, "layer", "batch")
 
 
