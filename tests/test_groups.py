@@ -50,6 +50,7 @@ NETWORK = make_network(
     ],
     [head_of(("squared_error", "identity"), 2)],
 )
+PLAIN = plain_network((5, 9, 17, 3), "relu", "log_loss", "softmax")
 RATES = (
     Factor("coefs", 2.0),
     Factor("coefs", 0.5, 2),
@@ -108,17 +109,20 @@ def test_factors_against_formulas_written_out(make_engine, solver):
 
 
 def test_cpu_equals_reference_whatever_the_groups():
+    """Those of other networks are drawn in `test_engines`."""
     compared = []
+    problems = {"network": st.sampled_from([NETWORK, PLAIN]), "beside": BESIDE}
+    problems |= {"n_samples": st.integers(1, 30), "batch_size": st.integers(5, 30)}
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(**{**PROBLEMS, "beside": BESIDE}, groups=st.fixed_dictionaries(OF_GROUPS))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(**{**PROBLEMS, **problems}, groups=st.fixed_dictionaries(OF_GROUPS))
     def check(beside, groups, **problem):
         beside = {**beside, **groups}
         check_against_reference(lambda: CpuEngine(1), **problem, beside=beside)
         compared.append(problem)
 
     check()
-    assert len(compared) >= 25
+    assert len(compared) >= 30
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -174,7 +178,7 @@ def test_the_norm_of_a_gradient_is_that_of_what_moves():
 
 def test_plain_networks_have_two_groups_and_no_more_passes():
     """All layers share them, and nothing is completed for their sake."""
-    network = plain_network((4, 9, 5, 3), "relu", "log_loss", "softmax")
+    network = PLAIN
     X, targets, weight = make_problem(network, 10)
     for beside, n_groups in (({}, 2), ({"rate_factors": (Factor("coefs", 2.0, 1),)}, 4)):
         optimizer = OptimizerSpec("adam", OPTIMIZERS["adam"].defaults, **beside)

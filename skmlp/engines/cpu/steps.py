@@ -65,15 +65,14 @@ def groups_of(
         nothing = np.zeros((1, GROUP_FIELDS))
         return Groups(nothing, np.ones(1), (0,) * network.n_connections, descends=False)
     extras = [extra for extra in layout_of(network).extras if extra.trained]
-    layers = []
+    layers: list[tuple[tuple[Any, ...], ...]] = []
     for number in range(network.n_connections):
         roles = ["intercepts", *(extra.role for extra in extras if extra.layer == number)]
         tail = groupby(optimizer.group(network, role, number) for role in roles)
-        runs = [(group, float(len(list(members)))) for group, members in tail]
-        runs[-1] = runs[-1][0], ALL_ROWS
+        runs = [(group, float(len(list(members))), False) for group, members in tail]
+        runs[-1] = runs[-1][0], ALL_ROWS, False
         coefs = optimizer.group(network, "coefs", number)
-        of_layer = [(coefs, 0.0, number in taken), *((*run, False) for run in runs)]
-        layers.append(tuple(of_layer))
+        layers.append(((coefs, 0.0, number in taken), *runs))
     own = list(dict.fromkeys(layers))
     rates = sorted({group.rate for of_layer in own for group, _, _ in of_layer})
     starts: dict[Any, int] = {}
