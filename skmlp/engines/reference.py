@@ -184,6 +184,8 @@ class ReferenceRun(Run):
         self._steps: list[int] = []
         self._numbers: list[tuple[float, ...]] = []
         self._averages: list[Averages] = []
+        # What is trained, piece by piece, with the factors of its group.
+        self._groups: list[list[tuple[Piece, Group]]] = []
         for task in tasks:
             self.add(task)
 
@@ -195,6 +197,9 @@ class ReferenceRun(Run):
         self._steps.append(state.step)
         self._numbers.append(state.numbers)
         self._averages.append(state.averages or Averages(parameters.copy(), 0.0))
+        network, pieces = task.network, layout_of(task.network).trained_pieces()
+        groups = [task.optimizer.group(network, piece.role, piece.layer) for piece in pieces]
+        self._groups.append(list(zip(pieces, groups, strict=True)))
         return len(self._tasks) - 1
 
     def submit(self, index: int, plan: EpochPlan) -> None:
@@ -269,7 +274,7 @@ class ReferenceRun(Run):
         task = self._tasks[index]
         optimizer = task.optimizer
         gradient = gradient * trained_from(task.network, optimizer.frozen_layers)
-        for piece, group in self._groups(index):
+        for piece, group in self._groups[index]:
             gradient[piece.start : piece.stop] *= group.gradient
         if task.bounds is not None:
             gradient[task.bounds.is_fixed] = 0.0
@@ -300,7 +305,7 @@ class ReferenceRun(Run):
         states = self._vectors[index].T
         numbers = self._numbers[index] = entry.carry(settings, step, *self._numbers[index])
         taken = optimizer.taken_matrices(self._tasks[index].network)
-        for piece, group in self._groups(index):
+        for piece, group in self._groups[index]:
             if group.is_frozen or piece.layer < optimizer.frozen_layers:
                 continue
             rate = learning_rate * group.rate
@@ -315,12 +320,6 @@ class ReferenceRun(Run):
                 parameters[i], *states[i] = entry.update(
                     parameters[i], gradient[i], *states[i], constants
                 )
-
-    def _groups(self, index: int) -> list[tuple[Piece, Group]]:
-        """Return what is trained, piece by piece, with the factors of its group."""
-        network, optimizer = self._tasks[index].network, self._tasks[index].optimizer
-        pieces = layout_of(network).trained_pieces()
-        return [(piece, optimizer.group(network, piece.role, piece.layer)) for piece in pieces]
 
     def _update_matrix(
         self, index: int, number: int, gradient: FloatArray, learning_rate: float
