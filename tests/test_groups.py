@@ -1,7 +1,9 @@
 """Groups of parameters: factors of rates and of decay, and the neural-tangent parametrization."""
 
 import pickle
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +234,15 @@ def fitted(estimator=MLPRegressor, **parameters):
     y = Y > 0 if estimator is MLPClassifier else Y
     with pytest.warns(match="Maximum iterations"):
         return estimator(**{**QUICK, **parameters}).fit(X, y)
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_every_group_is_documented(estimator):
+    guide = Path(__file__).parent.parent / "docs" / "guide" / "solvers.md"
+    section = guide.read_text("utf-8").partition("## Groups of parameters")[2].partition("\n## ")[0]
+    assert re.findall(r'^\| `"(\w+)"`', section, re.M) == list(GROUPS)
+    text = estimator.__doc__.partition("learning_rate_factors :")[2].partition(" of which others")[0]
+    assert re.findall(r"'(\w+)'", text) == list(GROUPS)
 
 
 def test_parameters_reach_the_optimizer():
