@@ -241,7 +241,8 @@ def test_every_group_is_documented(estimator):
     guide = Path(__file__).parent.parent / "docs" / "guide" / "solvers.md"
     section = guide.read_text("utf-8").partition("## Groups of parameters")[2].partition("\n## ")[0]
     assert re.findall(r'^\| `"(\w+)"`', section, re.M) == list(GROUPS)
-    text = estimator.__doc__.partition("learning_rate_factors :")[2].partition(" of which others")[0]
+    described = estimator.__doc__.partition("learning_rate_factors :")[2]
+    text = described.partition(" of which others")[0]
     assert re.findall(r"'(\w+)'", text) == list(GROUPS)
 
 
