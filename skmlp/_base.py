@@ -47,6 +47,7 @@ from skmlp._fitted import (
     is_ensemble,
     trained_network,
 )
+from skmlp._groups import check_counts_of_factors, factor_remarks
 from skmlp._held_out import (
     Given,
     HeldOut,
@@ -241,6 +242,9 @@ class BaseMLP(
         oob_score: bool,
         embedding: Any,
         input_scale: bool,
+        parametrization: str,
+        learning_rate_factors: Any,
+        weight_decay_factors: Any,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -296,6 +300,9 @@ class BaseMLP(
         self.oob_score = oob_score
         self.embedding = embedding
         self.input_scale = input_scale
+        self.parametrization = parametrization
+        self.learning_rate_factors = learning_rate_factors
+        self.weight_decay_factors = weight_decay_factors
 
     # What the two estimators do differently
 
@@ -451,6 +458,7 @@ class BaseMLP(
         resumed = watched.resumed
         dtype = self._fit_dtype(self._dtype_so_far(X, resumes, resumed))
         check_frozen_layers(self, len(hidden))
+        check_counts_of_factors(self, len(hidden))
         network = describe_network(self, X.shape[1], hidden, targets.heads)
         if network.inputs.noise > 0.0 and issparse(X):
             raise ValueError(
@@ -684,6 +692,7 @@ class BaseMLP(
         trainer, held_out = training.trainer, training.held_out
         remarks = [
             *schedule_remarks(self, work.schedule, training.factors),
+            *factor_remarks(self, trainer.task.optimizer),
             *stochastic_remarks(self, trainer, incremental=work.is_incremental),
         ]
         self._remember(trainer, outcome)

@@ -32,7 +32,7 @@ from skmlp.embeddings import EmbeddingOptions
 from skmlp.network.activations import ALIASES
 from skmlp.network.losses import REGRESSION_LINKS
 from skmlp.network.optimizers import OPTIMIZERS
-from skmlp.network.specs import NORMALIZATIONS
+from skmlp.network.specs import NORMALIZATIONS, PARAMETRIZATIONS
 from skmlp.training.history import SECONDS
 from skmlp.training.monitors import MONITORS
 from skmlp.training.schedules import BY_STEPS, SCHEDULES
@@ -908,6 +908,48 @@ PARAMETERS: dict[str, Parameter] = {
             ["boolean"],
             "Whether each number that the first layer reads is multiplied by one that is learned",
             synonyms=(Synonyms("add_front_scale scaling_layer front_scale"),),
+            is_added=True,
+        ),
+        Parameter(
+            "parametrization",
+            "standard",
+            "{'standard', 'ntk'}",
+            [StrOptions(set(PARAMETRIZATIONS))],
+            "Of which numbers training makes the weights, and so how large its steps are",
+            applies_to=(STOCHASTIC,),
+            synonyms=(Synonyms("parameterization parametrisation weight_param"),),
+            values={"ntk": "neuraltangent neuraltangentkernel"},
+            is_added=True,
+        ),
+        Parameter(
+            "learning_rate_factors",
+            None,
+            "dict or None",
+            [dict, None],
+            "Factors of the learning rate, by what parameters are",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "lr_factors lr_mult lr_multiplier lr_multipliers param_groups param_group "
+                    "bias_lr_factor layerwise_lr",
+                    "It is a dict such as {'intercepts': 0.1}.",
+                ),
+            ),
+            is_added=True,
+        ),
+        Parameter(
+            "weight_decay_factors",
+            None,
+            "dict or None",
+            [dict, None],
+            "Factors of the weight decay, by what parameters are",
+            applies_to=(STOCHASTIC,),
+            synonyms=(
+                Synonyms(
+                    "wd_factors decay_factors bias_wd_factor wd_mult decay_mult",
+                    "It is a dict such as {'intercepts': 1.0}.",
+                ),
+            ),
             is_added=True,
         ),
     )

@@ -375,6 +375,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether each number that the first layer reads is multiplied by one that is learned and
         starts with one. After the fit it is part of `coefs_[0]`. Training needs dense X, and is
         computed on the CPU only.
+    parametrization : {'standard', 'ntk'}, default='standard'
+        Of which numbers training makes the weights, and so how large its steps are. With 'ntk', the
+        neural-tangent parametrization, a layer of `fan_in` inputs computes ``X @ V / sqrt(fan_in) +
+        b``, and training, weight decay and clipping are those of V. All else is said of the weights
+        ``V / sqrt(fan_in)``, which networks are fitted to have in `coefs_`: `init` (with
+        'lecun_normal' V is drawn with variance one, with 'ntk' the intercepts too), `alpha`,
+        `max_norm` and the constraints. Rates differ by much, try 0.01 to 0.3. No effect with
+        'lbfgs'. See ``docs/guide/solvers.md``.
+    learning_rate_factors : dict or None, default=None
+        Factors of the learning rate, by what parameters are: 'coefs', 'intercepts', 'slopes' (the
+        numbers that activations learn), 'normalization' (gains and shifts), 'embedding' (what that
+        of features learns) and 'scale' (of `input_scale`), of which others have the factor 1. For
+        'coefs' and 'intercepts' it may be a sequence with one for each layer, the output layer too.
+        What has the factor 0 stays as it starts. Roles that a network does not have are passed
+        over. No effect with 'lbfgs'.
+    weight_decay_factors : dict or None, default=None
+        Factors of the weight decay, by what parameters are, in the same form. Only 'coefs' decay by
+        default, with the factor 1. The decay of a step is multiplied by the factor of the learning
+        rate too. No effect with 'lbfgs'.
 
     Attributes
     ----------
@@ -559,6 +578,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         oob_score: bool = False,
         embedding: Any = None,
         input_scale: bool = False,
+        parametrization: str = "standard",
+        learning_rate_factors: Any = None,
+        weight_decay_factors: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -615,6 +637,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             oob_score=oob_score,
             embedding=embedding,
             input_scale=input_scale,
+            parametrization=parametrization,
+            learning_rate_factors=learning_rate_factors,
+            weight_decay_factors=weight_decay_factors,
         )
         self.loss = loss
         self.y_scale = y_scale

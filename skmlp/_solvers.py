@@ -8,6 +8,7 @@ from typing import Any
 from skmlp import optimizers, schedules
 from skmlp._choices import same, text_of
 from skmlp._formulas import formula_of
+from skmlp._groups import factors_in
 from skmlp._warning import Remark
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.specs import L2, Formula, NetworkSpec, OptimizerSpec
@@ -68,6 +69,9 @@ def optimizer_spec(estimator: Any) -> OptimizerSpec | None:
         penalty=Formula("elastic_net", (l1_ratio,)) if l1_ratio > 0.0 else L2,
         frozen_layers=int(estimator.frozen_layers),
         ema_decay=None if ema_decay is None else float(ema_decay),
+        rate_factors=factors_in(estimator.learning_rate_factors, "rate"),
+        decay_factors=factors_in(estimator.weight_decay_factors, "decay"),
+        parametrization=str(estimator.parametrization),
         **limits,
     )
 

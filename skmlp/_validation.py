@@ -16,6 +16,7 @@ from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skmlp import schedules
 from skmlp._choices import same, typed
+from skmlp._groups import check_factors
 from skmlp._sklearn_compat import StrOptions, _check_sample_weight
 from skmlp._solvers import check_momenta, check_solver_parameters
 from skmlp._sparse import check_sparse
@@ -102,6 +103,7 @@ def check_related_parameters(estimator: Any) -> None:
     check_solver_parameters(estimator)
     check_momenta(estimator)
     check_monitor(estimator)
+    check_factors(estimator)
     if is_true(estimator.early_stopping) and is_zero(estimator.validation_fraction):
         raise ValueError(
             f"validation_fraction={estimator.validation_fraction} holds out nothing, but "

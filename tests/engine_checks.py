@@ -21,11 +21,13 @@ from skmlp.network.activations import ACTIVATIONS, activation_entry
 from skmlp.network.constraints import connection_bounds, draw_connections, monotone_bounds
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.losses import LOSSES
-from skmlp.network.optimizers import OPTIMIZERS
+from skmlp.network.optimizers import GROUPS, OPTIMIZERS, PER_LAYER
 from skmlp.network.parameters import layout_of
 from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import (
     NORMALIZATIONS,
+    PARAMETRIZATIONS,
+    Factor,
     Formula,
     HeadSpec,
     InputSpec,
@@ -292,6 +294,24 @@ EVERYWHERE = {
     "weight_decay": st.sampled_from([0.0, 0.5]),
     "clip_norm": st.sampled_from([None, 1e-3, 1.0]),
 }
+
+
+@st.composite
+def factors(draw):
+    """Draw factors of groups of parameters: of some roles, and of some layers."""
+    values = st.sampled_from([0.0, 0.1, 1.0, 3.0])
+    own = st.builds(Factor, st.sampled_from(list(GROUPS)), values)
+    of_layer = st.builds(Factor, st.sampled_from(PER_LAYER), values, st.integers(0, 3))
+    return tuple(draw(st.lists(own | of_layer, max_size=4)))
+
+
+# By which factors groups of parameters are updated.
+OF_GROUPS = {
+    "rate_factors": factors(),
+    "decay_factors": factors(),
+    "parametrization": st.sampled_from(PARAMETRIZATIONS),
+}
+FREE = {"rate_factors": (), "decay_factors": (), "parametrization": "standard"}
 # What the CPU can do beside an optimizer, for the argument `beside`.
 BESIDE = st.fixed_dictionaries(
     {
@@ -304,6 +324,7 @@ BESIDE = st.fixed_dictionaries(
         "frozen_layers": st.sampled_from([0, 0, 1, 2]),
         "bounded": st.sampled_from([(), ("connections",), ("signs",), ("connections", "signs")]),
         "ema_decay": st.sampled_from([None, 0.9]),
+        **{name: st.just(FREE[name]) | drawn for name, drawn in OF_GROUPS.items()},
     }
 )
 

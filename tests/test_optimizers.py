@@ -161,6 +161,15 @@ def test_fits_against_formulas_written_out(engine_name, solver, numbers, density
     assert (n_clipped > 0) == (clip_norm is not None)
 
 
+def roots(network):
+    """Return for each coefficient the square root of its layer's fan_in, one for all others."""
+    layout = layout_of(network)
+    found = np.ones(layout.size)
+    for coef in layout.views(found)[0]:
+        coef[...] = np.sqrt(coef.shape[0])
+    return found
+
+
 def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", rate=0.05, **beside):
     """Compare some steps with those written out; return how many gradients were clipped.
 
@@ -180,15 +189,19 @@ def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", r
     w, writing = task.parameters.copy(), WrittenOut(NETWORK, **settings)
     data = judge.load(*problem, NETWORK, "float64")
     is_coef = np.arange(w.size) < NETWORK.n_coefs
+    root = roots(NETWORK) if optimizer.parametrization == "ntk" else np.ones(w.size)
+    w *= root  # what is trained; layers compute with w / root
     n_clipped, clip_norm = 0, optimizer.clip_norm
     for rows, rate in zip(BATCHES, rates, strict=True):
-        _, gradient = judge.loss_and_gradient(NETWORK, data, w, task.alpha, rows)
+        _, gradient = judge.loss_and_gradient(NETWORK, data, w / root, task.alpha, rows)
+        gradient /= root  # chain rule
         norm = np.sqrt(np.sum(gradient**2))
         if clip_norm is not None and norm > clip_norm:
             gradient *= clip_norm / norm
             n_clipped += 1
         w[is_coef] *= 1 - rate * optimizer.weight_decay
         w = getattr(writing, solver)(w, gradient, rate)
+    w /= root
     tolerance = {"float64": (1e-9, 1e-12), "float32": (1e-3, 1e-4)}[dtype]
     assert_allclose(run.parameters(0), w, *tolerance)
     moved = np.abs(w - task.parameters)
@@ -214,6 +227,22 @@ def check_steps(engine, solver, settings=(), *, density=None, dtype="float64", r
 @pytest.mark.parametrize("engine_name", ENGINES)
 def test_settings_matter_as_they_should(engine_name, solver, settings):
     check_steps(ENGINES[engine_name](), solver, settings, weight_decay=0.5)
+
+
+# Numbers that gradients are compared with: of another size they count.
+COMPARED = {"epsilon": 0.05, "initial": 0.1}
+
+
+@pytest.mark.parametrize("solver", OPTIMIZERS)
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_ntk_is_training_of_other_numbers(engine_name, solver):
+    """Every optimizer, whatever it does with gradients, is that of V in ``x V / sqrt(fan_in)``."""
+    names = [setting.name for setting in OPTIMIZERS[solver].settings]
+    settings = {name: value for name, value in COMPARED.items() if name in names}
+    beside = {"parametrization": "ntk", "weight_decay": 3.0}
+    check_steps(ENGINES[engine_name](), solver, settings, **beside)
+    n_clipped = check_steps(ENGINES[engine_name](), solver, settings, **beside, clip_norm=0.08)
+    assert n_clipped > 0
 
 
 @pytest.mark.parametrize("solver", sorted(set(OPTIMIZERS) - BY_SIGNS))

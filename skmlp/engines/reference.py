@@ -36,9 +36,9 @@ from skmlp.network.normalization import (
     group_bounds,
     unbiased_divisor,
 )
-from skmlp.network.optimizers import GROUPS
+from skmlp.network.optimizers import Group
 from skmlp.network.orthogonal import orthogonalize
-from skmlp.network.parameters import INPUTS, SCALE, FloatArray, layout_of
+from skmlp.network.parameters import INPUTS, SCALE, FloatArray, Piece, layout_of
 from skmlp.network.parts import Pieces, named_extras
 from skmlp.network.penalties import PENALTIES
 from skmlp.network.specs import L2, Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
@@ -189,6 +189,8 @@ class ReferenceRun(Run):
         self._steps: list[int] = []
         self._numbers: list[tuple[float, ...]] = []
         self._averages: list[Averages] = []
+        # What is trained, piece by piece, with the factors of its group.
+        self._groups: list[list[tuple[Piece, Group]]] = []
         for task in tasks:
             self.add(task)
 
@@ -200,6 +202,9 @@ class ReferenceRun(Run):
         self._steps.append(state.step)
         self._numbers.append(state.numbers)
         self._averages.append(state.averages or Averages(parameters.copy(), 0.0))
+        network, pieces = task.network, layout_of(task.network).trained_pieces()
+        groups = [task.optimizer.group(network, piece.role, piece.layer) for piece in pieces]
+        self._groups.append(list(zip(pieces, groups, strict=True)))
         return len(self._tasks) - 1
 
     def submit(self, index: int, plan: EpochPlan) -> None:
@@ -274,6 +279,8 @@ class ReferenceRun(Run):
         task = self._tasks[index]
         optimizer = task.optimizer
         gradient = gradient * trained_from(task.network, optimizer.frozen_layers)
+        for piece, group in self._groups[index]:
+            gradient[piece.start : piece.stop] *= group.gradient
         if task.bounds is not None:
             gradient[task.bounds.is_fixed] = 0.0
         if optimizer.clip_value is not None:
@@ -301,37 +308,23 @@ class ReferenceRun(Run):
         entry, step = optimizer.entry, self._steps[index]
         settings = optimizer.with_momentum(momentum)
         states = self._vectors[index].T
-        network = self._tasks[index].network
-        layout, trained = layout_of(network), trained_from(network, optimizer.frozen_layers)
         numbers = self._numbers[index] = entry.carry(settings, step, *self._numbers[index])
-        first_intercept = layout.coef_offsets[-1]
-        groups = {
-            "coefs": range(first_intercept),
-            "intercepts": range(first_intercept, layout.trained_size),
-        }
-        rates = {name: learning_rate * GROUPS[name].rate for name in groups}
-        taken = self._matrix_members(index)
-        for name, members in groups.items():
-            constants = entry.constants(settings, rates[name], step, *numbers)
-            keep = 1.0 - rates[name] * decay_factor * GROUPS[name].decay * optimizer.weight_decay
-            for i in filter(trained.__getitem__, members):
-                parameters[i] *= keep
-                if i in taken:
-                    continue
+        taken = optimizer.taken_matrices(self._tasks[index].network)
+        for piece, group in self._groups[index]:
+            if group.is_frozen or piece.layer < optimizer.frozen_layers:
+                continue
+            rate = learning_rate * group.rate
+            parameters[piece.start : piece.stop] *= (
+                1.0 - rate * decay_factor * group.decay * optimizer.weight_decay
+            )
+            if piece.role == "coefs" and piece.layer in taken:
+                self._update_matrix(index, piece.layer, gradient, rate)
+                continue
+            constants = entry.constants(settings, rate, step, *numbers)
+            for i in range(piece.start, piece.stop):
                 parameters[i], *states[i] = entry.update(
                     parameters[i], gradient[i], *states[i], constants
                 )
-        for number in self._matrices(index):
-            self._update_matrix(index, number, gradient, rates["coefs"])
-
-    def _matrices(self, index: int) -> tuple[int, ...]:
-        """Return the numbers of the weight matrices that the optimizer takes as a whole."""
-        task = self._tasks[index]
-        return task.optimizer.taken_matrices(task.network)
-
-    def _matrix_members(self, index: int) -> set[int]:
-        offsets = layout_of(self._tasks[index].network).coef_offsets
-        return {i for n in self._matrices(index) for i in range(offsets[n], offsets[n + 1])}
 
     def _update_matrix(
         self, index: int, number: int, gradient: FloatArray, learning_rate: float

@@ -164,16 +164,34 @@ class Group:
     Attributes
     ----------
     rate, alpha, decay : float
-        Factors of the learning rate, of the L2 penalty's gradient and of the weight decay.
+        Factors of the learning rate, of the penalty's gradient and of the weight decay.
+    gradient : float
+        What the whole gradient is multiplied by, before it is clipped and the optimizer sees it.
     """
 
     rate: float = 1.0
     alpha: float = 1.0
     decay: float = 1.0
+    gradient: float = 1.0
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its parameters stay what they are, whatever the optimizer carries of before."""
+        return self.rate == 0.0
 
 
-# By what the parameters are in the network. Intercepts are neither penalized nor do they decay.
-GROUPS = {"coefs": Group(), "intercepts": Group(alpha=0.0, decay=0.0)}
+# By what the parameters are in the network, their role. All but coefficients are neither penalized
+# nor do they decay.
+GROUPS = {
+    "coefs": Group(),
+    "intercepts": Group(alpha=0.0, decay=0.0),
+    "slopes": Group(alpha=0.0, decay=0.0),  # learned numbers of activations
+    "normalization": Group(alpha=0.0, decay=0.0),  # gains and shifts
+    "embedding": Group(alpha=0.0, decay=0.0),  # what embeddings of features learn
+    "scale": Group(alpha=0.0, decay=0.0),  # what embedded features are multiplied by
+}
+# Roles of which each layer has its own, the output layer too.
+PER_LAYER = ("coefs", "intercepts")
 
 
 def sgd_constants(settings: Sequence[float], learning_rate: float, step: int) -> Constants:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,8 @@ class Extra:
         What each one starts with, if it is not drawn.
     trained : bool
         Whether optimizers see it. Those of all layers come before those that are not trained.
+    role : str
+        Which of the groups of parameters it belongs to.
     """
 
     layer: int
@@ -46,6 +48,24 @@ class Extra:
     size: int
     initial: float
     trained: bool = True
+    role: str = "slopes"
+
+
+class Piece(NamedTuple):
+    """Neighboring parameters of one role and layer.
+
+    Attributes
+    ----------
+    role : str
+    layer : int
+    start, stop : int
+        Places in the flat vector.
+    """
+
+    role: str
+    layer: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,17 @@ class ParameterLayout:
         """Number of parameters that optimizers see: those before the first untrained one."""
         pairs = zip(self.extras, self.extra_offsets, strict=False)
         return next((start for extra, start in pairs if not extra.trained), self.size)
+
+    def trained_pieces(self) -> list[Piece]:
+        """Return what optimizers see, in order: coefficients, intercepts and trained extras."""
+        pieces = []
+        for role, offsets in (
+            ("coefs", self.coef_offsets),
+            ("intercepts", self.intercept_offsets),
+        ):
+            pieces += [Piece(role, i, *place) for i, place in enumerate(pairwise(offsets))]
+        pairs = zip(self.extras, pairwise(self.extra_offsets), strict=True)
+        return pieces + [Piece(e.role, e.layer, *place) for e, place in pairs if e.trained]
 
     def views(self, parameters: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
         """Return each layer's coefficients and intercepts as views of the flat vector."""
@@ -164,9 +195,9 @@ def layout_of(network: NetworkSpec) -> ParameterLayout:
     n_learned = sum(block.columns * block.n_learned for block in inputs.embedding)
     n_given = sum(block.columns * block.n_given for block in inputs.embedding)
     if n_learned > 0:
-        trained.append(Extra(INPUTS, EMBEDDING, n_learned, 0.0))
+        trained.append(Extra(INPUTS, EMBEDDING, n_learned, 0.0, role=EMBEDDING))
     if inputs.scaled:
-        trained.append(Extra(INPUTS, SCALE, inputs.width, 1.0))
+        trained.append(Extra(INPUTS, SCALE, inputs.width, 1.0, role=SCALE))
     if n_given > 0:
         untrained.append(Extra(INPUTS, GIVEN, n_given, 0.0, trained=False))
     for number, layer in enumerate(network.layers):
@@ -174,7 +205,8 @@ def layout_of(network: NetworkSpec) -> ParameterLayout:
         for learned in layer.entry.learned:
             trained.append(Extra(number, learned.name, columns, learned.initial))
         if layer.normalization is not None:
-            trained += [Extra(number, "gain", columns, 1.0), Extra(number, "shift", columns, 0.0)]
+            for name, initial in (("gain", 1.0), ("shift", 0.0)):
+                trained.append(Extra(number, name, columns, initial, role="normalization"))
         if layer.normalization == "batch":
             untrained.append(Extra(number, "mean", columns, 0.0, trained=False))
             untrained.append(Extra(number, "variance", columns, 1.0, trained=False))

@@ -5,15 +5,17 @@ Every field is checked where a description is made, so that whoever has one can 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import sqrt
 from typing import Any
 
 from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.embeddings import Embedding, embedding_entry
 from skmlp.network.losses import Loss, loss_entry
-from skmlp.network.optimizers import OPTIMIZERS, Optimizer
+from skmlp.network.optimizers import GROUPS, OPTIMIZERS, PER_LAYER, Group, Optimizer
 from skmlp.network.penalties import PENALTIES, Penalty
 
 NORMALIZATIONS = ("layer", "batch")
+PARAMETRIZATIONS = ("standard", "ntk")
 
 
 def check(name: str, value: Any, is_valid: bool, expected: str) -> None:
@@ -378,6 +380,41 @@ L2 = Formula("l2")
 
 
 @dataclass(frozen=True)
+class Factor:
+    """A factor of a group of parameters, in the place of that which its role has.
+
+    Parameters
+    ----------
+    role : str
+        One of the groups.
+    value : float
+    layer : int or None
+        To which layer's product they belong; None for those of all layers.
+    """
+
+    role: str
+    value: float
+    layer: int | None = None
+
+    def __post_init__(self) -> None:
+        check("role", self.role, self.role in GROUPS, f"one of {tuple(GROUPS)}")
+        is_valid = type(self.value) is float and 0.0 <= self.value < float("inf")
+        check("value", self.value, is_valid, "a finite float, not negative")
+        layer = self.layer
+        is_number = type(layer) is int and layer >= 0 and self.role in PER_LAYER
+        check("layer", layer, layer is None or is_number, f"None, or a number for {PER_LAYER}")
+
+    def holds(self, role: str, layer: int) -> bool:
+        """Whether it is that of some parameters."""
+        return self.role == role and self.layer in (None, layer)
+
+
+def value_of(factors: tuple[Factor, ...], role: str, layer: int, default: float) -> float:
+    """Return the last one of the factors that holds for some parameters."""
+    return next((f.value for f in reversed(factors) if f.holds(role, layer)), default)
+
+
+@dataclass(frozen=True)
 class OptimizerSpec:
     """A stochastic optimizer, and what is done beside it.
 
@@ -404,6 +441,12 @@ class OptimizerSpec:
     ema_decay : float or None
         By which factor the weight of a step's parameters falls with each later step, in their
         averages; None for no averages.
+    rate_factors, decay_factors : tuple of Factor
+        Of the learning rate and of the weight decay. A group whose factor of the rate is zero
+        stays what it is. Of several factors of a group the last one counts.
+    parametrization : {"standard", "ntk"}
+        With "ntk" steps are those of a network whose layers compute ``x V / sqrt(fan_in) + b``,
+        made of V: coefficients are ``V / sqrt(fan_in)``.
     """
 
     name: str
@@ -415,6 +458,9 @@ class OptimizerSpec:
     max_norm: float | None = None
     frozen_layers: int = 0
     ema_decay: float | None = None
+    rate_factors: tuple[Factor, ...] = ()
+    decay_factors: tuple[Factor, ...] = ()
+    parametrization: str = "standard"
 
     def __post_init__(self) -> None:
         check("name", self.name, self.name in OPTIMIZERS, "an optimizer of the registry")
@@ -431,6 +477,11 @@ class OptimizerSpec:
         check("frozen_layers", frozen, type(frozen) is int and frozen >= 0, "an int, not negative")
         ema = self.ema_decay
         check("ema_decay", ema, ema is None or 0.0 <= ema < 1.0, "None or in [0, 1)")
+        for name in ("rate_factors", "decay_factors"):
+            factors = getattr(self, name)
+            check(name, factors, is_tuple_of(factors, Factor), "a tuple of Factor")
+        is_known = self.parametrization in PARAMETRIZATIONS
+        check("parametrization", self.parametrization, is_known, f"one of {PARAMETRIZATIONS}")
 
     @property
     def entry(self) -> Optimizer:
@@ -453,7 +504,29 @@ class OptimizerSpec:
     def taken_matrices(self, network: NetworkSpec) -> tuple[int, ...]:
         """Return the numbers of the weight matrices that it trains as a whole."""
         taken = self.entry.taken_matrices(self.settings, network.n_connections)
-        return tuple(number for number in taken if number >= self.frozen_layers)
+        return tuple(
+            number
+            for number in taken
+            if number >= self.frozen_layers and not self.group(network, "coefs", number).is_frozen
+        )
+
+    def group(self, network: NetworkSpec, role: str, layer: int) -> Group:
+        """Return by which factors the parameters of a role and layer are updated.
+
+        The gradient by ``V = W sqrt(fan_in)`` is that by W over ``sqrt(fan_in)``, and the step of W
+        is that of V over it. With both factors an optimizer sees what it would see of V, and all
+        that it carries is the same, whatever it makes of gradients. V decays by the same share as
+        W: what the rate is divided by, the decay is multiplied by.
+        """
+        own = GROUPS[role]
+        rate = value_of(self.rate_factors, role, layer, own.rate)
+        decay = value_of(self.decay_factors, role, layer, own.decay)
+        if rate == 0.0:
+            return replace(own, rate=0.0, decay=decay, gradient=0.0)
+        if self.parametrization == "ntk" and role == "coefs":
+            root = sqrt(network.shapes[layer][0])
+            return replace(own, rate=rate / root, decay=decay * root, gradient=1.0 / root)
+        return replace(own, rate=rate, decay=decay)
 
 
 def check_count(name: str, value: Any) -> None:

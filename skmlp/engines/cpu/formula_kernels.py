@@ -18,8 +18,8 @@ from skmlp.engines.cpu.tables import (
     BLOCK_TAIL,
     GROUP_ALPHA,
     GROUP_FIELDS,
-    GROUP_OF_COEFS,
-    GROUP_OF_INTERCEPTS,
+    GROUP_GRADIENT,
+    GROUP_ROWS,
 )
 from skmlp.engines.cpu.tiles import lane_count
 from skmlp.network.optimizers import OPTIMIZERS, descend
@@ -96,7 +96,8 @@ def update_kernel(name: str, dtype: str, *, decays: bool = False) -> int:
 def descend_kernel(dtype: str, *, decays: bool = False) -> int:
     """Return the kernel that stands for `update_kernel` where the gradient is a direction.
 
-    The only one of the `constants` is the learning rate, and there is no state.
+    The only one of the `constants` is the learning rate, and there is no state. With a rate of zero
+    all stays what it is.
     """
     return _update_kernel(descend, 0, 1, dtype, decays)
 
@@ -154,8 +155,9 @@ def completion_kernel(penalty: str, dtype: str) -> int:
 
     Completes the gradients of some blocks of a layer of `columns` columns, those in the table
     `blocks` that `sequence` numbers from `first` up to `last`: adds `other` if it `adds` one, and
-    `alpha` times the gradient of the penalty. The last arguments are ``lower, upper, is_bounded,
-    limit, groups, constants, squares, charges``: if it `is_bounded`, the entries of parameters
+    `alpha` times the gradient of the penalty, and multiplies by the factor of each group of
+    parameters. The last arguments are ``lower, upper, is_bounded, limit, groups, constants,
+    squares, charges``: `groups` has the layer's, if it `is_bounded`, the entries of parameters
     between equal bounds become zero; all are clipped to `limit`; ``squares[block]`` becomes the
     sum of their squares, padding left out, and ``charges[block]`` what the penalty, if it is not
     L2, charges for the coefficients. `constants` are those of the penalty.
@@ -186,8 +188,6 @@ def completion_kernel(penalty: str, dtype: str) -> int:
         charges,
     ):
         own, largest = load(constants, 1, 0), real(limit)
-        of_coefs = real(groups[GROUP_OF_COEFS * GROUP_FIELDS + GROUP_ALPHA])
-        of_intercepts = real(groups[GROUP_OF_INTERCEPTS * GROUP_FIELDS + GROUP_ALPHA])
         lanes = lane_count(w)
         for k in range(first, last):
             block = advance(blocks, sequence[k] * BLOCK_FIELDS)
@@ -197,11 +197,17 @@ def completion_kernel(penalty: str, dtype: str) -> int:
             rows = block[BLOCK_LAST] - block[BLOCK_FIRST]
             start = block[BLOCK_OFFSET]
             total, charge = 0.0, 0.0
+            group, end = groups, rows
+            alpha, factor = real(group[GROUP_ALPHA]), real(group[GROUP_GRADIENT])
             for i in range(rows + block[BLOCK_TAIL]):
-                alpha = of_coefs if i < rows else of_intercepts
+                if i == end:
+                    group = advance(group, GROUP_FIELDS)
+                    end += int(group[GROUP_ROWS])
+                    alpha, factor = real(group[GROUP_ALPHA]), real(group[GROUP_GRADIENT])
                 for j in range(start + i * width, start + i * width + used):
                     number = gradient[j] + other[j] if adds else gradient[j]
                     number += alpha * slope(w[j], *own)
+                    number *= factor
                     if is_bounded and lower[j] == upper[j]:
                         number = zero
                     # NaN is not larger, and stays in the gradient.

@@ -14,7 +14,6 @@ from skmlp.engines.cpu.compilation import inner, specialize
 from skmlp.engines.cpu.formula_kernels import (
     NUMBA_TYPES,
     address_of_kernel,
-    descend_kernel,
     types_of,
 )
 from skmlp.engines.cpu.layout import aligned_zeros
@@ -282,7 +281,7 @@ def list_matrices(
         nothing, none = np.empty(0), np.empty(0, dtype=np.int64)
         room = np.empty(0, dtype=dtype)
         return Matrices(
-            none.reshape(0, MATRIX_FIELDS), nothing, nothing, room, none, nothing, 0, 0, 0, 0
+            none.reshape(0, MATRIX_FIELDS), nothing, nothing, room, none, nothing, 0, 0, 0
         )
     matrices, settings = optimizer.entry.matrices, optimizer.settings
     shapes = [network.shapes[number] for number in taken]
@@ -307,7 +306,6 @@ def list_matrices(
         lines=np.array(lines, dtype=np.int64),
         squares=np.zeros(max(fan_in for fan_in, _ in shapes)),
         kernel=direction_kernel(optimizer.name, dtype),
-        descend=descend_kernel(dtype, decays=optimizer.weight_decay > 0.0),
         iterations=iterations,
         meetings=len(taken) * (MEETINGS + 3 * iterations),
     )

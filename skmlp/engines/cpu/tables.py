@@ -55,7 +55,7 @@ STATISTICS = 26  # address of the running means; the running variances follow
 NOISE = 27  # address of the kernel that adds noise
 DEVIATION = 28  # address of its standard deviation
 # Of the coefficients that lead to the next layer:
-GROUP = 29  # of which group of parameters they are
+GROUP = 29  # their row in the table of groups; those of the intercepts and extras follow
 # Of inputs and outputs, where samples are mixed:
 MIX = 30  # address of the kernel that mixes rows of X, or deltas and losses
 CONCENTRATION = 31  # address of the concentration of shares
@@ -119,14 +119,15 @@ PACK_NOTHING = 0
 PACK_INPUTS = 1  # a few columns of the inputs, for the blocks of all panels
 PACK_DELTAS = 2  # a panel of deltas, for all its blocks
 
-# Rows of the table of groups of parameters, and its columns.
-GROUP_OF_COEFS = 0
-GROUP_OF_INTERCEPTS = 1
-GROUP_OF_MATRICES = 2  # coefficients whose gradient is replaced by a direction
-GROUP_ALPHA = 0  # strength of the L2 penalty
+# Columns of the table of groups of parameters.
+GROUP_ALPHA = 0  # strength of the penalty
 GROUP_DECAY = 1  # weight decay per unit of the learning rate
 GROUP_CONSTANTS = 2  # which of the thread's rows of constants
-GROUP_FIELDS = 3
+GROUP_GRADIENT = 3  # factor of the gradient
+GROUP_ROWS = 4  # so many rows of a panel, behind the coefficients
+GROUP_DESCENDS = 5  # whether steps are those of descent: by directions, or by nothing
+GROUP_FIELDS = 6
+ALL_ROWS = 2.0**30  # those that are left
 
 # A row of constants: the learning rate times the factor of the weight decay, the learning rate, and
 # what the optimizer makes of it.
@@ -209,9 +210,9 @@ class Matrices(NamedTuple):
 
     `table` is the table of matrices, and `scales` has a factor of each one's direction. `constants`
     are those of what is accumulated of the gradient. `room` is scratch memory, `lines` are the
-    addresses of rows in it, and `squares` has a sum for each row of a matrix. `kernel` and
-    `descend` are addresses of kernels, zero where there is no such matrix: the first one makes
-    directions of gradients, in `iterations` and with `meetings` for all matrices together.
+    addresses of rows in it, and `squares` has a sum for each row of a matrix. `kernel` is the
+    address of the kernel, zero where there is no such matrix, that makes directions of gradients,
+    in `iterations` and with `meetings` for all matrices together.
     """
 
     table: Integers
@@ -221,7 +222,6 @@ class Matrices(NamedTuple):
     lines: Integers
     squares: Any
     kernel: int
-    descend: int
     iterations: int
     meetings: int
 
@@ -244,14 +244,15 @@ class Model(NamedTuple):
     `heads` is the table of heads, `head_constants` has the constants of their losses and
     `target_columns` counts the columns of the targets.
 
-    `prepare`, `carry`, `complete`, `update`, `project` and `average` are addresses of kernels, zero
-    where there is nothing to do. `prepare` computes `constants`, and `carry` the numbers of the
-    optimizer. `complete` adds a penalty, with `penalty_constants`, to a batch's gradient and clips
-    its entries to `clip_value`, which may be infinite. Then the gradient is clipped to the norm
-    `clip_norm`, or not at all if that is zero. After the update `project` moves parameters between
-    `bounds`, which has all the lower and then all the upper ones in panels or is empty, and limits
-    the norms of units' incoming weights to `max_norm`. `average` moves `averages`, a vector like
-    `parameters` or empty, by `ema_decay`.
+    `prepare`, `carry`, `complete`, `update`, `descend`, `project` and `average` are addresses of
+    kernels, zero where there is nothing to do. `prepare` computes `constants`, and `carry` the
+    numbers of the optimizer. `descend` stands for `update` where a group of parameters says so.
+    `complete` adds a penalty, with `penalty_constants`, to a batch's gradient and clips its entries
+    to `clip_value`, which may be infinite. Then the gradient is clipped to the norm `clip_norm`, or
+    not at all if that is zero. After the update `project` moves parameters between `bounds`, which
+    has all the lower and then all the upper ones in panels or is empty, and limits the norms of
+    units' incoming weights to `max_norm`. `average` moves `averages`, a vector like `parameters` or
+    empty, by `ema_decay`.
 
     `alpha` is the strength of the penalty in the loss. The layers before number `first_layer` are
     not trained. Of `matrices` the optimizer takes the gradient as a whole.
@@ -271,6 +272,7 @@ class Model(NamedTuple):
     target_columns: int
     prepare: int
     update: int
+    descend: int
     complete: int
     project: int
     alpha: float

@@ -40,7 +40,6 @@ from skmlp.engines.cpu.rows import CpuData
 from skmlp.engines.cpu.steps import is_charged, numbers_of, step_layout
 from skmlp.engines.cpu.tables import (
     GROUP,
-    GROUP_OF_MATRICES,
     NUMBERS_OF_OPTIMIZER,
     NUMBERS_WEIGHT,
     PASSES,
@@ -167,10 +166,7 @@ class TaskLayout:
         taken: tuple[int, ...] = ()
         if optimizer is not None and optimizer.entry.matrices is not None:
             taken = optimizer.taken_matrices(network)
-        self.takes_matrices = bool(taken)
-        self.step = step_layout(
-            optimizer, dtype, is_bounded=shape.is_bounded, takes_matrices=self.takes_matrices
-        )
+        self.step = step_layout(network, optimizer, dtype, is_bounded=shape.is_bounded, taken=taken)
         self.blocks = self.shared_among(threads)
         is_passed_on = self.parts > 1 and threads > 1
         is_completed = self.step.fields["complete"] != 0
@@ -181,9 +177,9 @@ class TaskLayout:
         self.head_constants = constants_of_heads(network)
         self.places = places_in_flat(network, dtype)
         self.layers = self.network.layers
-        if self.takes_matrices:
+        if any(self.step.groups.rows):
             self.layers = self.layers.copy()
-            self.layers[list(taken), GROUP] = GROUP_OF_MATRICES
+            self.layers[:-1, GROUP] = self.step.groups.rows
         self.passes: Integers | None = None
 
     def shared_among(self, threads: int) -> BlockLayout:

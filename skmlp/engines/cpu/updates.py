@@ -18,8 +18,10 @@ from skmlp.engines.cpu.tables import (
     GROUP_ALPHA,
     GROUP_CONSTANTS,
     GROUP_DECAY,
-    GROUP_OF_INTERCEPTS,
-    GROUP_OF_MATRICES,
+    GROUP_DESCENDS,
+    GROUP_FIELDS,
+    GROUP_GRADIENT,
+    GROUP_ROWS,
     NUMBERS_OF_OPTIMIZER,
     NUMBERS_WEIGHT,
     PACK_DELTAS,
@@ -146,12 +148,15 @@ def update_group(model, group, place, size, scaling, constants, penalty):
     """Update some parameters of a group, at a place in the parameters, gradient and state."""
     inverse, is_complete = scaling
     alpha = 0.0 if is_complete else model.groups[group, GROUP_ALPHA]
+    if not is_complete:
+        inverse *= model.groups[group, GROUP_GRADIENT]
     row = int(model.groups[group, GROUP_CONSTANTS])
     own = advance(constants, row * model.constants.shape[2])
     keep = 1.0 - own[ROW_DECAY] * model.groups[group, GROUP_DECAY]
     kernel, first = model.update, ROW_CONSTANTS
-    if group == GROUP_OF_MATRICES:  # in place of the gradient there is a direction
-        kernel, first, inverse = model.matrices.descend, ROW_RATE, 1.0
+    if model.groups[group, GROUP_DESCENDS] != 0.0:
+        # In place of the gradient there is a direction, or the rate is zero.
+        kernel, first, inverse = model.descend, ROW_RATE, 1.0
     parameters, gradient, state = place
     numbers = (model.parameters.size, size, alpha, inverse, keep)
     data = (parameters, gradient, state, *numbers, advance(own, first), penalty)
@@ -162,9 +167,9 @@ def update_group(model, group, place, size, scaling, constants, penalty):
 def update_block(layers, model, blocks, layer, block, scaling, constants, gradient, other):
     """Penalize a block's summed gradient and apply the optimizer, while it is in cache.
 
-    ``g = (g + other + alpha * w) * inverse`` and ``penalties[block] = sum(w ** 2)``; `other` is
-    the gradient of the slab's other half, if it has two. `scaling` holds `inverse`, and whether
-    the sum in brackets is in `gradient` already. Intercepts and extras are a group of their own.
+    ``g = (g + other + alpha * w) * inverse * factor`` and ``penalties[block] = sum(w ** 2)``;
+    `other` is the gradient of the slab's other half, if it has two, and `factor` that of a group of
+    parameters. `scaling` holds `inverse`, and whether the rest is in `gradient` already.
     """
     offset = blocks.table[block, BLOCK_OFFSET]
     parameters = pointer(model.parameters, offset)
@@ -181,12 +186,19 @@ def update_block(layers, model, blocks, layer, block, scaling, constants, gradie
             gradient[i] += other[i]
     state = pointer(model.state, offset)
     penalty = pointer(blocks.penalties, block)
-    if tail:  # before the coefficients, whose call leaves the penalty
-        place = advance(parameters, size), advance(gradient, size), advance(state, size)
-        update_group(model, GROUP_OF_INTERCEPTS, place, tail * width, scaling, constants, penalty)
+    group, done, is_padded_wrong = layers[layer, GROUP], 0, False
+    while done < tail:  # before the coefficients, whose call leaves the penalty
+        group += 1
+        count = min(int(model.groups[group, GROUP_ROWS]), tail - done)
+        start = size + done * width
+        place = advance(parameters, start), advance(gradient, start), advance(state, start)
+        update_group(model, group, place, count * width, scaling, constants, penalty)
+        if parameters[start + width - 1] != 0.0:
+            is_padded_wrong = True
+        done += count
     place = parameters, gradient, state
     update_group(model, layers[layer, GROUP], place, size, scaling, constants, penalty)
-    if in_last < lanes and parameters[width - 1] != 0.0:
+    if in_last < lanes and (is_padded_wrong or parameters[width - 1] != 0.0):
         # Padding has no gradient, but the optimizer has divided zero by zero there.
         for i in range(rows):
             for j in range(width - lanes + in_last, width):
@@ -270,7 +282,8 @@ def complete_share(task, inverse, thread, threads):
         begin, end = share_of_blocks(blocks.shares, layer, threads, thread)
         gradients = pointer(model.gradient, 0), pointer(model.gradient, other), blocks.parts - 1
         places = pointer(blocks.table, 0), pointer(blocks.sequence, 0), begin, end
-        penalty = pointer(model.groups, 0), pointer(model.penalty_constants, 0)
+        groups = pointer(model.groups, layers[layer, GROUP] * GROUP_FIELDS)
+        penalty = groups, pointer(model.penalty_constants, 0)
         sums = pointer(blocks.squares, 0), pointer(blocks.charges, 0)
         parameters, columns = pointer(model.parameters, 0), layers[layer + 1, PRODUCT_UNITS]
         call_kernel(

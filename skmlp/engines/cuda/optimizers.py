@@ -1,7 +1,7 @@
 """Kernels of programs that end the way back: the norm of a gradient, and the update.
 
 A parameter belongs to one of `GROUPS`, or to none: padding, and what is not trained. `kinds` says
-which, by their places there, or -1.
+which, by its place among those that differ, or -1.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,8 @@ ALPHA, INVERSE_WEIGHT, LEARNING_RATE = tables.ALPHA, tables.INVERSE_WEIGHT, tabl
 
 # Columns of the table of factors, which has a row for each group of parameters.
 RATE_FACTOR, ALPHA_FACTOR, DECAY_FACTOR, N_FACTORS = range(4)
-N_GROUPS = len(GROUPS)
+DIFFERENT = list(dict.fromkeys(GROUPS.values()))
+N_GROUPS = len(DIFFERENT)
 # Columns of the table of settings, which has a row for each fit.
 WEIGHT_DECAY, CLIP_NORM, OWN_SETTINGS = range(3)
 
@@ -46,18 +47,17 @@ sqrt = ELEMENTARY["sqrt"]
 
 def kinds_of(layout: PaddedLayout) -> npt.NDArray[np.int8]:
     """Return the group of each padded parameter."""
-    flat, names = layout.flat, list(GROUPS)
+    flat = layout.flat
     kinds = np.full(flat.size, -1.0)
-    first_intercept = flat.coef_offsets[-1]
-    kinds[:first_intercept] = names.index("coefs")
-    kinds[first_intercept : flat.trained_size] = names.index("intercepts")
+    for piece in flat.trained_pieces():
+        kinds[piece.start : piece.stop] = DIFFERENT.index(GROUPS[piece.role])
     # Padding is packed as zero.
     return (layout.pack(kinds + 1.0, np.float64) - 1.0).astype(np.int8)
 
 
 def table_of_factors() -> npt.NDArray[np.float64]:
     """Return the factors of all groups of parameters."""
-    return np.array([(group.rate, group.alpha, group.decay) for group in GROUPS.values()])
+    return np.array([(group.rate, group.alpha, group.decay) for group in DIFFERENT])
 
 
 def table_of_settings(tasks: list[FitTask]) -> npt.NDArray[np.float64]:

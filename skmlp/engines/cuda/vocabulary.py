@@ -52,9 +52,8 @@ HEEDED: dict[type, str] = {
 }
 # What the estimators call some of the others.
 PARAMETERS = {
-    "penalty": "l1_ratio",
-    "noise": "input_noise",
-    "bounds": "bounds of parameters",
+    **{"penalty": "l1_ratio", "noise": "input_noise", "bounds": "bounds of parameters"},
+    **{"rate_factors": "learning_rate_factors", "decay_factors": "weight_decay_factors"},
     "scaled": "input_scale",
 }
 NORMALIZED = (None, "layer", "batch")
