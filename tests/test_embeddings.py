@@ -24,8 +24,9 @@ from test_gradients import central_differences
 
 import skmlp
 import skmlp.engines.cpu.task
-from skmlp import MLPRegressor
+from skmlp import LayerTransformer, MLPRegressor
 from skmlp._fitted import trained_network
+from skmlp.callbacks import Checkpoint
 from skmlp.embeddings import NAMES, PBLD, Categories, Cosine, PiecewiseLinear
 from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
@@ -254,19 +255,26 @@ def embedding_networks(draw):
     return NetworkSpec(inputs, tuple(hidden), (heads,))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    network=embedding_networks(),
-    n_samples=st.integers(1, 20),
-    batch_size=st.integers(1, 20),
-    dtype=st.sampled_from(["float32", "float64"]),
-    solver=st.sampled_from(["sgd", "adam"]),
-    density=st.none(),
-    weighted=st.booleans(),
-    beside=BESIDE.map(lambda options: options | {"penalty": L2}),
-)
-def test_cpu_equals_reference(**problem):
-    check_against_reference(lambda: CpuEngine(1), **problem)
+def test_cpu_equals_reference():
+    compared = []
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        network=embedding_networks(),
+        n_samples=st.integers(1, 20),
+        batch_size=st.integers(1, 20),
+        dtype=st.sampled_from(["float32", "float64"]),
+        solver=st.sampled_from(["sgd", "adam"]),
+        density=st.none(),
+        weighted=st.booleans(),
+        beside=BESIDE.map(lambda options: options | {"penalty": L2}),
+    )
+    def check(**problem):
+        check_against_reference(lambda: CpuEngine(1), **problem)
+        compared.append(problem)
+
+    check()
+    assert len(compared) >= 15
 
 
 EVERYTHING = network_of(ALL, scaled=True, hidden=HIDDEN[1:])
@@ -377,6 +385,20 @@ def test_models_come_back_from_where_they_are_put(solver, tmp_path):
         session = onnxruntime.InferenceSession(model.to_onnx(dtype=dtype).SerializeToString())
         (outputs,) = session.run(None, {"X": X.astype(dtype)})
         assert_allclose(outputs, model.predict(X), rtol=tolerance, atol=tolerance)
+
+
+def test_a_fit_goes_on_from_a_checkpoint(tmp_path):
+    X, y = make_data()
+    model = MLPRegressor(**OPTIONS | {"embedding": MIXED, "input_scale": True})
+    model.set_params(monitor=["gradient_norm", "dead_units"], early_stopping=True)
+    path = tmp_path / "checkpoint"
+    whole = clone(model).set_callbacks(Checkpoint(path, every=2)).fit(X, y)
+    again = clone(model).fit(X, y, resume_from=path)
+    assert_array_equal(again.predict(X), whole.predict(X))
+    with pytest.raises(ValueError, match="embedding"):
+        clone(model).set_params(embedding="pbld").fit(X, y, resume_from=path)
+    hidden = LayerTransformer(whole).fit(X, y).transform(X)
+    assert hidden.shape == (len(X), 8)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -197,7 +197,8 @@ def enter_initial(
     if not network.inputs.embedding:
         return
     vectors = vectors_of(layout_of(network), parameters)
-    rows = X[:] if any(place.entry.measure for place in places_of(network.inputs)) else None
+    is_measured = any(place.entry.measure for place in places_of(network.inputs))
+    rows: Any = X[:] if is_measured else None
     for place in places_of(network.inputs):
         entry, constants, columns = place.entry, place.constants, place.columns
         if entry.draw is not None:

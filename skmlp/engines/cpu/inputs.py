@@ -34,14 +34,15 @@ def embed_rows(layers, work, parameters, first, last, scratch):
 def go_back_columns(layers, work, parameters, rows, scratch, thread, threads):
     """Compute the gradient by what some columns of X have learned, from all rows of a slab.
 
-    Threads share the columns of each block.
+    Threads share the columns of each block; of single columns each gets others.
     """
     inputs = pointer(layers.reshape(layers.size), 0)
     buffer, table = pointer(work.buffer, 0), int64_pointer(layers[0, EMBEDS])
     for number in range(layers[0, N_EMBEDS]):
         block = advance(table, number * EMBED_FIELDS)
         columns, width = block[EMBED_COLUMNS], block[EMBED_WIDTH]
-        first, last = columns * thread // threads, columns * (thread + 1) // threads
+        member = (thread + number) % threads
+        first, last = columns * member // threads, columns * (member + 1) // threads
         if first < last:
             if layers[0, SCALE_BACK]:
                 start = block[EMBED_START]

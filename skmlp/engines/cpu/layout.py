@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp.engines.cpu.embedding_kernels import (
-    embed_back_kernel,
-    embed_kernel,
-    scale_back_kernel,
-    scale_kernel,
-    scratch_for,
+from skmlp.engines.cpu.input_layout import (
+    lay_inputs,
+    list_embeddings,
+    rows_of_vectors,
+    scratch_of_inputs,
+    shapes_of,
+    vectors_of_inputs,
+    with_vectors,
 )
 from skmlp.engines.cpu.loss_kernels import group_scratch_size
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.products import (
-    ROWS_AT_ONCE,
     columns_of_panel,
     lanes_of,
     leading_dimension,
@@ -43,35 +44,16 @@ from skmlp.engines.cpu.tables import (
     DEVIATION,
     DROP,
     DROPOUT,
-    EMBED_BACK,
-    EMBED_COLUMNS,
-    EMBED_CONSTANTS,
-    EMBED_FIELDS,
-    EMBED_FIRST,
-    EMBED_FIRST_GIVEN,
-    EMBED_FIRST_LEARNED,
-    EMBED_GIVEN,
-    EMBED_KERNEL,
-    EMBED_LEARNED,
-    EMBED_START,
-    EMBED_WIDTH,
-    EMBEDDED,
-    EMBEDS,
     EXTRA_SUMS,
     EXTRAS,
-    FACTOR_SUMS,
-    FACTORS,
     INNER_BACK,
     INNER_MAP,
     INTERCEPTS,
     KEPT,
     LAYER_FIELDS,
     LD,
-    LEARNED,
-    LEARNED_SUMS,
     MAP,
     MIX,
-    N_EMBEDS,
     NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
@@ -86,7 +68,6 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
-    SCALE_BACK,
     SCALES,
     SECOND_RAW,
     STATISTICS,
@@ -99,11 +80,9 @@ from skmlp.engines.cpu.tables import (
     Workspace,
 )
 from skmlp.engines.cpu.tables import GIVEN as OF_GIVEN
-from skmlp.engines.cpu.tables import SCALE as OF_SCALE
-from skmlp.network.embedded import places_of
 from skmlp.network.normalization import group_bounds
-from skmlp.network.parameters import EMBEDDING, GIVEN, INPUTS, Extra, FloatArray, layout_of
-from skmlp.network.specs import InputSpec, LayerSpec, NetworkSpec
+from skmlp.network.parameters import GIVEN, FloatArray, layout_of
+from skmlp.network.specs import LayerSpec, NetworkSpec
 
 # A block of parameters is a whole number of register tiles high. Small ones would spend their
 # time on being called, large ones would not stay in cache from the gradient to the update.
@@ -207,13 +186,7 @@ def network_layout(
     if network.inputs.is_changed:
         if not gathers:
             raise ValueError("Inputs that are embedded or scaled must be copied.")
-        layers[0, X_ROWS] = layers[0, EMBEDDED] = place(int(layers[0, X_LD]) * rows)
-        layers[0, EMBEDS], layers[0, N_EMBEDS] = address_of(embeds), len(embeds)
-        if network.inputs.embedding:
-            is_scaled = network.inputs.scaled
-            layers[0, EMBEDDED] = place(sizes[0]) if is_scaled else layers[0, OUTPUTS]
-        if backward:
-            layers[0, DELTAS], layers[0, WHOLE_ROWS] = place(sizes[0]), 1
+        lay_inputs(layers[0], network.inputs, embeds, rows, place, backward=backward)
     if backward and network.inputs.dropout > 0.0:
         layers[0, DROP] = sparse_drop_kernel(dtype) if is_sparse else drop_kernel(dtype, 0)
     if backward and network.inputs.noise > 0.0:
@@ -249,75 +222,10 @@ def network_layout(
         for count, (_, fan_out) in zip(panel_rows, shapes, strict=True)
     ]
     starts = list(accumulate(panel_sizes, initial=0))
-    for number, extra in rows_of_vectors(network).items():
-        own = np.zeros(LAYER_FIELDS, dtype=np.int64)
-        own[PRODUCT_UNITS], own[PRODUCT_LD] = extra.size, padded(extra.size, dtype)
-        own[PRODUCT_DELTAS] = place(padded(extra.size, dtype)) if backward else 0
-        if len(layers) == len(units):  # the first one is reached from a row of its own
-            layers = np.vstack([layers, np.zeros_like(own)])
-        layers = np.vstack([layers, own])
-        if extra.name == EMBEDDING:
-            layers[0, LEARNED], layers[0, LEARNED_SUMS] = starts[number], own[PRODUCT_DELTAS]
-        else:
-            layers[0, FACTORS], layers[0, FACTOR_SUMS] = starts[number], own[PRODUCT_DELTAS]
-            layers[0, OF_SCALE] = scale_kernel(dtype)
-            layers[0, SCALE_BACK] = scale_back_kernel(dtype) if backward else 0
+    layers = with_vectors(layers, network, starts, dtype, place, backward=backward)
     layers[:-1, PANEL_ROWS] = panel_rows
     layers[:-1, PANELS] = starts[:-1]
     return NetworkLayout(layers, size, starts[-1], (constants, embeds, embed_constants))
-
-
-def vectors_of_inputs(network: NetworkSpec) -> list[tuple[Extra, int]]:
-    """Return the vectors that inputs learn, and where they begin in the flat vector."""
-    layout = layout_of(network)
-    pairs = zip(layout.extras, layout.extra_offsets, strict=False)
-    return [(extra, start) for extra, start in pairs if extra.layer == INPUTS and extra.trained]
-
-
-def rows_of_vectors(network: NetworkSpec) -> dict[int, Extra]:
-    """Return by which row of the table of layers each vector that inputs learn is reached."""
-    first = network.n_connections + 1
-    return {first + k: extra for k, (extra, _) in enumerate(vectors_of_inputs(network))}
-
-
-def shapes_of(network: NetworkSpec) -> list[tuple[int, int]]:
-    """Return the shape of the coefficients in all panels, of which those of vectors have none.
-
-    Between the output layer and the first vector there is nothing.
-    """
-    sizes = [extra.size for extra, _ in vectors_of_inputs(network)]
-    return [*network.shapes, *((0, size) for size in [0, *sizes] if sizes)]
-
-
-def list_embeddings(
-    inputs: InputSpec, dtype: str, *, backward: bool
-) -> tuple[Integers, npt.NDArray[np.float64]]:
-    """Return the table of embeddings, and the constants that it refers to."""
-    places = places_of(inputs)
-    n_rows = max(len(places), int(inputs.is_changed))
-    table = np.zeros((n_rows, EMBED_FIELDS), dtype=np.int64)
-    n_constants = max((len(place.constants) for place in places), default=0)
-    # Each row has a number more than it needs, so that it has an address.
-    constants = np.zeros((len(places), n_constants + 1))
-    if inputs.is_changed and not places:  # all are read where they are
-        table[0, [EMBED_COLUMNS, EMBED_WIDTH]] = inputs.n_features, 1
-    for row, own, place in zip(table, constants, places, strict=bool(places)):
-        name = place.entry.name
-        own[: len(place.constants)] = place.constants
-        row[EMBED_KERNEL] = embed_kernel(name, dtype)
-        row[EMBED_BACK] = embed_back_kernel(name, dtype) if backward and place.learned else 0
-        row[[EMBED_FIRST, EMBED_COLUMNS]] = place.first, place.columns
-        row[[EMBED_START, EMBED_WIDTH]] = place.start, place.width
-        row[[EMBED_LEARNED, EMBED_FIRST_LEARNED]] = place.learned, place.first_learned
-        row[[EMBED_GIVEN, EMBED_FIRST_GIVEN]] = place.given, place.first_given
-        row[EMBED_CONSTANTS] = address_of(own)
-    return table, constants
-
-
-def scratch_of_inputs(inputs: InputSpec) -> int:
-    """Return how many elements of scratch memory a thread needs to embed columns."""
-    rooms = [place.entry.room(ROWS_AT_ONCE, *place.constants) for place in places_of(inputs)]
-    return scratch_for(max(rooms)) if rooms else 0
 
 
 def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
