@@ -1,12 +1,19 @@
-"""What a preset of `TabularMLPClassifier` and `TabularMLPRegressor` stands for: which networks."""
+"""What a preset of `TabularMLPClassifier` and `TabularMLPRegressor` stands for: which networks.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+RealMLP is that of Holzmueller, Grinsztajn & Steinwart (2024), "Better by default: strong pre-tuned
+MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491. A pack is after TabPack,
+arXiv:2607.05380, with smaller networks, fewer of them, and averaged weights.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from skmlp.embeddings import Categories, Cosine, PiecewiseLinear
+from skmlp.activations import Blend
+from skmlp.embeddings import PBLD, Categories, Cosine, PiecewiseLinear
+from skmlp.initializers import DataDriven, ZeroLast
 
 Recipe = dict[str, Any]
 
@@ -47,19 +54,21 @@ class Preset:
         Epochs of each at most.
     patience : int
         Epochs without improvement after which a member leaves.
-    most_picks : int
-        How many networks are averaged at most; one after several epochs counts as several, and may
-        be picked several times.
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds.
+    encoder : mapping of str to object
+        Parameters of the `TableEncoder`.
+    label_smoothing : float
+        That of all members, where there are classes.
     """
 
     n_members: int
     draw: Callable[[Table, int, np.random.RandomState], Recipe]
     max_iter: int
     patience: int
-    most_picks: int
     shortlist: Callable[[int, int], int] | None = None
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    label_smoothing: float = 0.0
 
 
 def log_uniform(low: float, high: float, random_state: np.random.RandomState) -> float:
@@ -139,6 +148,53 @@ def fixed(table: Table, number: int, random_state: np.random.RandomState) -> Rec
     }
 
 
+def realmlp(table: Table, number: int, random_state: np.random.RandomState) -> Recipe:
+    """Return RealMLP-TD.
+
+    Different from pytabkit's: the last batch of an epoch is trained on, if it is a short one; the
+    best epoch is that of the lowest loss, the first one of equals; predictions are not clipped.
+    """
+    waves = PBLD(16, 3, 0.1) if table.n_numbers > 0 else None
+    return {
+        **_realmlp(table),
+        "activation": Blend("selu" if table.is_classifier else "mish"),
+        "dropout": 0.15,
+        "dropout_schedule": "flat_cos",
+        "weight_decay": 0.02,
+        "weight_decay_schedule": "flat_cos",
+        "learning_rate_init": 0.04 if table.is_classifier else 0.2,
+        "learning_rate_factors": {"intercepts": 0.1, "slopes": 0.1, "embedding": 0.1, "scale": 6.0},
+        "weight_decay_factors": {"slopes": 0.1, "embedding": 0.1, "scale": 6.0},
+        "init": DataDriven(5),
+        "embedding": embedding_of(table, waves),
+    }
+
+
+def realmlp_s(table: Table, number: int, random_state: np.random.RandomState) -> Recipe:
+    """Return RealMLP-TD-S, the simple one. It differs as `realmlp` does."""
+    return {
+        **_realmlp(table),
+        "activation": "selu" if table.is_classifier else "mish",
+        "learning_rate_init": 0.04 if table.is_classifier else 0.07,
+        "learning_rate_factors": {"intercepts": 0.1, "scale": 6.0},
+        "init": ZeroLast("ntk"),
+    }
+
+
+def _realmlp(table: Table) -> Recipe:
+    """Return what both have."""
+    return {
+        "hidden_layer_sizes": (256, 256, 256),
+        "solver": "adam",
+        "beta_2": 0.95,
+        "alpha": 0.0,
+        "learning_rate": "coslog4",
+        "batch_size": 256,
+        "input_scale": True,
+        "parametrization": "ntk",
+    }
+
+
 def halving(round_number: int, n_members: int) -> int:
     """Return how many go on: all at first, half of them after 6 rounds, a quarter after 14."""
     for rounds, part in ((14, 4), (6, 2)):
@@ -148,6 +204,16 @@ def halving(round_number: int, n_members: int) -> int:
 
 
 PRESETS: dict[str, Preset] = {
-    "pack": Preset(12, drawn, max_iter=80, patience=16, most_picks=24, shortlist=halving),
-    "plain": Preset(1, fixed, max_iter=200, patience=16, most_picks=1),
+    "pack": Preset(12, drawn, max_iter=80, patience=16, shortlist=halving),
+    "plain": Preset(1, fixed, max_iter=200, patience=16),
+    # No patience: the learning rate falls and rises again.
+    "realmlp": Preset(1, realmlp, max_iter=256, patience=256, label_smoothing=0.1),
+    "realmlp-s": Preset(
+        1,
+        realmlp_s,
+        max_iter=256,
+        patience=256,
+        encoder={"many_levels": "one-hot"},
+        label_smoothing=0.1,
+    ),
 }

@@ -28,7 +28,7 @@ from skmlp._drafts import draft_of, take_over
 from skmlp._held_out import ScoringOptions, checked_score, takes_weights
 from skmlp._importances import MOST_ROWS, importances_by_permutation
 from skmlp._packs import Course, fit_pack, refit_pack
-from skmlp._presets import PRESETS, Table
+from skmlp._presets import PRESETS, Preset, Table
 from skmlp._regressor import MLPRegressor
 from skmlp._selection import Criterion, LogLoss, SquaredError
 from skmlp._sklearn_compat import (
@@ -49,6 +49,9 @@ from skmlp.engines.base import IndexArray
 
 # Of the seconds that a fit may take, what is kept for what follows the training.
 SHARE_KEPT = 0.02
+# How many networks are averaged at most. One after several epochs counts as several, and may be
+# picked several times.
+MOST_PICKS = 24
 # What a class counts at least that no sample is of, so that nothing is divided by zero.
 SMALLEST_TOTAL = 1e-12
 # What is known of a temperature before any sample is seen: its logarithm is about zero, give or
@@ -140,7 +143,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         """Check targets, and return them as networks are given them."""
 
     @abstractmethod
-    def _pack(self, **parameters: Any) -> Any:
+    def _pack(self, preset: Preset, **parameters: Any) -> Any:
         """Return what is going to be an ensemble of unlike networks."""
 
     @abstractmethod
@@ -229,8 +232,9 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         check_lengths(X, targets)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
         parts = self._weighed(self._parts(X, targets, weight, given, random_state))
+        preset = PRESETS[self.preset]
         self.encoder_ = TableEncoder(
-            categorical_features=self.categorical_features, dtype=np.dtype(self.dtype)
+            categorical_features=self.categorical_features, dtype=self.dtype, **preset.encoder
         )
         encoded = self.encoder_.fit_transform(parts.X)
         for name in ("n_features_in_", "feature_names_in_"):
@@ -239,7 +243,6 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             if hasattr(self.encoder_, name):
                 setattr(self, name, getattr(self.encoder_, name))
         watched = self.encoder_.transform(parts.X_val)
-        preset = PRESETS[self.preset]
         blocks = self.encoder_.blocks_
         table = Table(len(encoded), *blocks, is_classifier=isinstance(self, ClassifierMixin))
         recipes = [
@@ -253,12 +256,13 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         course = Course(
             [{**recipe, "random_state": seed} for recipe, seed in zip(recipes, seeds, strict=True)],
             patience=2 * (self.n_iter_no_change or preset.patience),
-            most_picks=preset.most_picks,
+            most_picks=MOST_PICKS if len(recipes) > 1 else 1,
             deadline=left,
             scorer=self._scorer(parts),
             shortlist=preset.shortlist,
         )
         pack = self._pack(
+            preset,
             n_estimators=len(recipes),
             max_iter=self.max_iter or preset.max_iter,
             n_iter_no_change=self.n_iter_no_change or preset.patience,
@@ -469,11 +473,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     Parameters
     ----------
-    preset : {'pack', 'plain'}, default='pack'
+    preset : {'pack', 'plain', 'realmlp', 'realmlp-s'}, default='pack'
         Which networks are trained:
 
         - 'pack': unlike networks, whose settings are drawn; those that fall behind leave early;
-        - 'plain': one network of fixed settings.
+        - 'plain': one network of fixed settings;
+        - 'realmlp': RealMLP-TD, 256 epochs of one network of three layers, with periodic
+          embeddings of numbers and the neural-tangent parametrization;
+        - 'realmlp-s': the simple variant without embeddings, dropout and weight decay.
     n_members : int, default=None
         How many networks are trained. None means what the preset has.
     categorical_features : 'from_dtype', array-like or None, default='from_dtype'
@@ -612,8 +619,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self.classes_, numbers = np.unique(y, return_inverse=True)
         return numbers
 
-    def _pack(self, **parameters: Any) -> Any:
-        return MLPClassifier(**parameters)
+    def _pack(self, preset: Preset, **parameters: Any) -> Any:
+        return MLPClassifier(**parameters, label_smoothing=preset.label_smoothing)
 
     def _weighed(self, parts: Parts) -> Parts:
         if not self.class_weight:
@@ -720,7 +727,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
     Parameters
     ----------
-    preset : {'pack', 'plain'}, default='pack'
+    preset : {'pack', 'plain', 'realmlp', 'realmlp-s'}, default='pack'
         Which networks are trained, as for `TabularMLPClassifier`.
     n_members : int, default=None
         How many networks are trained. None means what the preset has.
@@ -824,7 +831,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         y = column_or_1d(y, warn=reset)
         return np.asarray(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"))
 
-    def _pack(self, **parameters: Any) -> Any:
+    def _pack(self, preset: Preset, **parameters: Any) -> Any:
         return MLPRegressor(**parameters, y_scale="standard")
 
     def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:

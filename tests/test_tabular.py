@@ -19,7 +19,7 @@ from skmlp import _packs as packs
 from skmlp import _presets as presets
 from skmlp._importances import importances_by_permutation
 from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
-from skmlp._tabular import at_temperature, split_of, temperature_of
+from skmlp._tabular import MOST_PICKS, at_temperature, split_of, temperature_of
 from skmlp.training import rounds
 from skmlp.training.interrupts import InterruptPolicy
 
@@ -139,7 +139,7 @@ def literal_choice(pool, kind):
     """Return the lowest loss of a forward choice with replacement, and what was picked."""
     best, best_picks = np.inf, []
     picks = []
-    for _ in range(presets.PRESETS["pack"].most_picks):
+    for _ in range(MOST_PICKS):
         trials = []
         for candidate in pool:
             mean = np.mean([one.relevant for one in [*picks, candidate]], axis=0)
@@ -260,6 +260,27 @@ def test_scoring_decides_in_the_end(data, kind, scoring):
     ]
     by_loss, by_score = (scorer(model, X_val, y_val) for model in models)
     assert by_score >= by_loss
+
+
+@pytest.mark.parametrize("preset", sorted(presets.PRESETS))
+@pytest.mark.parametrize("kind", MODELS)
+def test_presets(kind, preset):
+    """Networks have what their recipes say, and learn."""
+    X, score = make_table()
+    y = np.where(score > 0, "high", "low") if kind == "classifier" else score
+    entry = presets.PRESETS[preset]
+    model = MODELS[kind][0](preset, max_iter=30, random_state=0).fit(X, y)
+    members = model.validation_report_["members"]
+    assert len(members) == entry.n_members
+    for network in model.ensemble_.estimators_:
+        drawn = next(m for m in members if m["random_state"] == network.random_state)
+        for name, value in of_recipe(drawn).items():
+            assert getattr(network, name) is value
+    if entry.n_members == 1:
+        assert len(model.ensemble_.estimators_) == 1
+    codes = model.encoder_.blocks_.levels
+    assert bool(codes) == (preset != "realmlp-s")
+    assert model.score(X, y) > (0.75 if kind == "classifier" else 0.4)
 
 
 # What is chosen, and by what
