@@ -54,6 +54,8 @@ class Preset:
         Epochs of each at most.
     patience : int
         Epochs without improvement after which a member leaves.
+    stretches : bool
+        Whether epochs of few steps are parts of one, for `max_iter`, `patience` and `shortlist`.
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds.
     encoder : mapping of str to object
@@ -66,6 +68,7 @@ class Preset:
     draw: Callable[[Table, int, np.random.RandomState], Recipe]
     max_iter: int
     patience: int
+    stretches: bool = True
     shortlist: Callable[[int, int], int] | None = None
     encoder: Mapping[str, Any] = field(default_factory=dict)
     label_smoothing: float = 0.0
@@ -79,6 +82,11 @@ def log_uniform(low: float, high: float, random_state: np.random.RandomState) ->
 # Tables of more numbers, as those of pixels, are mostly of numbers of one kind, and would become
 # too wide if each was embedded.
 MOST_EMBEDDED = 64
+# Epochs of fewer steps are parts of one.
+FEWEST_STEPS = 32
+# Of tables of fewer rows, half of the networks take numbers as they are: what an embedding can
+# learn there is mostly noise.
+FEW_ROWS = 2_000
 # What a level of a category becomes.
 WIDTH_OF_LEVELS = 8
 
@@ -89,6 +97,24 @@ def batch_size_of(n_rows: int) -> int:
         if n_rows < limit:
             return size
     return 512
+
+
+def epochs_in_one(n_rows: int) -> int:
+    """Return how many epochs make as many steps as a network needs to get anywhere.
+
+    Averages of weights look back about a hundred steps: what small tables take many epochs for.
+    """
+    n_steps = -(-n_rows // batch_size_of(n_rows))
+    return -(-FEWEST_STEPS // n_steps)
+
+
+def stretched(
+    shortlist: Callable[[int, int], int] | None, stretch: int
+) -> Callable[[int, int], int] | None:
+    """Return a shortlist that counts so many rounds as one."""
+    if shortlist is None:
+        return None
+    return lambda rounds, n_members: shortlist(rounds // stretch, n_members)
 
 
 def embedding_of(table: Table, of_numbers: Any) -> list[Any] | None:
@@ -108,7 +134,8 @@ def drawn(table: Table, number: int, random_state: np.random.RandomState) -> Rec
     is_wide = table.n_numbers > MOST_EMBEDDED
     is_muon = not is_wide and random_state.uniform() < 0.6
     of_numbers: Any = None
-    if not is_wide and table.n_numbers > 0:
+    is_plain = random_state.uniform() < (0.5 if table.n_rows < FEW_ROWS else 0.0)
+    if not is_wide and table.n_numbers > 0 and not is_plain:
         width = int(random_state.choice([4, 8, 12]))
         if random_state.uniform() < 0.65:
             of_numbers = PiecewiseLinear(int(random_state.choice([16, 32, 48])), width)
@@ -196,23 +223,24 @@ def _realmlp(table: Table) -> Recipe:
 
 
 def halving(round_number: int, n_members: int) -> int:
-    """Return how many go on: all at first, half of them after 6 rounds, a quarter after 14."""
-    for rounds, part in ((14, 4), (6, 2)):
+    """Return how many go on: all at first, half of them after 4 rounds, a quarter after 10."""
+    for rounds, part in ((10, 4), (4, 2)):
         if round_number >= rounds:
             return max(1, n_members // part)
     return n_members
 
 
 PRESETS: dict[str, Preset] = {
-    "pack": Preset(12, drawn, max_iter=80, patience=16, shortlist=halving),
+    "pack": Preset(12, drawn, max_iter=80, patience=10, shortlist=halving),
     "plain": Preset(1, fixed, max_iter=200, patience=16),
     # No patience: the learning rate falls and rises again.
-    "realmlp": Preset(1, realmlp, max_iter=256, patience=256, label_smoothing=0.1),
+    "realmlp": Preset(1, realmlp, max_iter=256, patience=256, stretches=False, label_smoothing=0.1),
     "realmlp-s": Preset(
         1,
         realmlp_s,
         max_iter=256,
         patience=256,
+        stretches=False,
         encoder={"many_levels": "one-hot"},
         label_smoothing=0.1,
     ),
