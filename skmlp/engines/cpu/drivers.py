@@ -225,12 +225,14 @@ def propagate(task, slab, team, thread, meeting):
     if by_columns:
         meeting += 1
         meet(team, meeting)
-    for layer in range(output - 1, model.first_layer, -1):
+    # Back to what the first layer reads, if that is learned, else to the first layer's products.
+    goes_back = layers[0, N_EMBEDS] != 0 and model.first_layer == 0
+    for layer in range(output - 1, model.first_layer - np.int64(goes_back), -1):
         backward_layer(layers, work, parameters, layer, share)
         if by_columns:
             meeting += 1
             meet(team, meeting)
-        if layers[layer, WHOLE_ROWS]:
+        if layers[layer, WHOLE_ROWS] and layer > 0:
             go_back_whole_rows(layers, work, parameters, layer, first, last, share)
             kernel = layers[layer, NORMALIZE_BACK]
             if by_columns or kernel:
@@ -241,14 +243,11 @@ def propagate(task, slab, team, thread, meeting):
                 call_kernel(task.passes[NORMALIZE_COLUMNS], own)
                 meeting += 1
                 meet(team, meeting)
-    if layers[0, N_EMBEDS] and model.first_layer == 0:
-        backward_layer(layers, work, parameters, np.int64(0), share)
+    if not by_columns and (threads > 2 or goes_back):
         meeting += 1
         meet(team, meeting)
+    if goes_back:
         go_back_columns(layers, work, parameters, slab.rows, scratch, thread, threads)
-        meeting += 1
-        meet(team, meeting)
-    elif not by_columns and threads > 2:
         meeting += 1
         meet(team, meeting)
     return meeting
