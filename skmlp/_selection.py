@@ -18,6 +18,8 @@ Numbers = npt.NDArray[np.float64]
 # Probabilities below this count as this: one network that is sure and wrong is no reason to leave
 # out a mean of many.
 LEAST_PROBABILITY = 1e-7
+# Losses that differ by less, relative to them, are the same.
+ROUNDING = 1e-12
 
 
 class Criterion(ABC):
@@ -183,6 +185,10 @@ class Selection:
             picks.append(pick)
             reached.append(float(losses[pick]))
             total += known[pick]
-        n_best = int(np.argmin(reached)) + 1
+        # More picks have to be of some use, and not of errors of rounding.
+        best = min(reached)
+        n_best = 1 + next(
+            i for i, loss in enumerate(reached) if loss <= best + ROUNDING * abs(best)
+        )
         counts = np.bincount(picks[:n_best], minlength=len(pool))
         return reached[n_best - 1], counts.tolist()

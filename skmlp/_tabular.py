@@ -281,7 +281,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         )
         self._calibrate(pack, parts, watched)
         if self.refit and given[0] is None:
-            pack = clone(pack).set_params(early_stopping=False)
+            pack = clone(pack).set_params(early_stopping=False, scoring=None)
             pack._learner = partial(refit_pack, course=course)
             everything = self._weighed(Parts(X, targets, weight, X, targets, weight))
             pack.fit(self.encoder_.transform(X), targets, everything.weight)

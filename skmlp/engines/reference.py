@@ -311,7 +311,7 @@ class ReferenceRun(Run):
         numbers = self._numbers[index] = entry.carry(settings, step, *self._numbers[index])
         taken = optimizer.taken_matrices(self._tasks[index].network)
         for piece, group in self._groups[index]:
-            if group.is_frozen or piece.layer < optimizer.frozen_layers:
+            if group.is_frozen or max(piece.layer, 0) < optimizer.frozen_layers:
                 continue
             rate = learning_rate * group.rate
             parameters[piece.start : piece.stop] *= (
