@@ -84,9 +84,10 @@ def log_uniform(low: float, high: float, random_state: np.random.RandomState) ->
 MOST_EMBEDDED = 64
 # Epochs of fewer steps are parts of one.
 FEWEST_STEPS = 32
-# Of tables of fewer rows, half of the networks take numbers as they are: what an embedding can
-# learn there is mostly noise.
+# Which part of the networks takes numbers as they are: of tables of fewer rows than that, and of
+# others. What an embedding can learn of few rows is mostly noise.
 FEW_ROWS = 2_000
+UNEMBEDDED_IF_FEW, UNEMBEDDED = 0.5, 0.2
 # What a level of a category becomes.
 WIDTH_OF_LEVELS = 8
 
@@ -105,7 +106,7 @@ def epochs_in_one(n_rows: int) -> int:
     Averages of weights look back about a hundred steps: what small tables take many epochs for.
     """
     n_steps = -(-n_rows // batch_size_of(n_rows))
-    return -(-FEWEST_STEPS // n_steps)
+    return max(1, FEWEST_STEPS // n_steps)
 
 
 def stretched(
@@ -134,7 +135,9 @@ def drawn(table: Table, number: int, random_state: np.random.RandomState) -> Rec
     is_wide = table.n_numbers > MOST_EMBEDDED
     is_muon = not is_wide and random_state.uniform() < 0.6
     of_numbers: Any = None
-    is_plain = random_state.uniform() < (0.5 if table.n_rows < FEW_ROWS else 0.0)
+    is_plain = random_state.uniform() < (
+        UNEMBEDDED_IF_FEW if table.n_rows < FEW_ROWS else UNEMBEDDED
+    )
     if not is_wide and table.n_numbers > 0 and not is_plain:
         width = int(random_state.choice([4, 8, 12]))
         if random_state.uniform() < 0.65:
