@@ -86,10 +86,10 @@ def scores_of(make: Maker, dataset: Dataset, seed: int, what: str) -> dict[str, 
     model = make(dataset, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        X_train, X = frame_of(dataset, train), frame_of(dataset, test)
         begun = time.perf_counter()
-        model.fit(frame_of(dataset, train), dataset.y[train])
+        model.fit(X_train, dataset.y[train])
         fitted = time.perf_counter()
-        X = frame_of(dataset, test)
         predicted: Any = model.predict_proba(X) if is_classifier else model.predict(X)
         ended = time.perf_counter()
     seconds = {"fit s": fitted - begun, "predict s": ended - fitted}

@@ -1,7 +1,9 @@
 """How the ensemble of a pack grows, and what its networks are.
 
-With matplotlib a picture is saved as ``pack.png``; without, the figures are printed only.
+``python examples/plot_pack.py pack.png`` draws it, too, which needs Matplotlib.
 """
+
+import sys
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
@@ -23,19 +25,22 @@ def main():
         text = f"{member['solver']}, {member['hidden_layer_sizes']}, {embedding}"
         print(f"{member['weight']:6.2f}  {member['loss']:.3f}  {member['n_epochs']:6d}  {text}")
 
-    rounds = model.validation_report_["rounds"]
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        print("pip install matplotlib for a picture")
-    else:
-        figure, above = plt.subplots()
-        above.plot(range(1, model.n_iter_ + 1), rounds["loss"])
-        above.set(xlabel="round", ylabel="log loss of held-out rows")
-        below = above.twinx()
-        below.step(range(1, model.n_iter_ + 1), rounds["n_networks"], color="gray")
-        below.set_ylabel("networks in the ensemble")
-        figure.savefig("pack.png")
+    if len(sys.argv) > 1:
+        draw(model.validation_report_["rounds"], sys.argv[1])
+
+
+def draw(rounds, path):
+    """Draw the loss of the ensemble, and how many networks it has, round after round."""
+    import matplotlib.pyplot as plt
+
+    numbers = range(1, len(rounds["loss"]) + 1)
+    figure, above = plt.subplots()
+    above.plot(numbers, rounds["loss"])
+    above.set(xlabel="round", ylabel="log loss of held-out rows")
+    below = above.twinx()
+    below.step(numbers, rounds["n_networks"], color="gray")
+    below.set_ylabel("networks in the ensemble")
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Unlike networks that are trained side by side, and the ensemble that is chosen of them."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._drafts import draft_of
-from skmlp._endings import OVERFLOWED
+from skmlp._endings import OVERFLOWED, interrupted_remark
 from skmlp._held_out import HeldOut, Score, outputs_of
 from skmlp._members import ALONE, NOT_SHARED
 from skmlp._networks import attributes_of, describe_network
@@ -21,7 +22,8 @@ from skmlp._warning import Remark
 from skmlp._work import Part, Training, Work
 from skmlp.engines.base import IndexArray, Run
 from skmlp.network.parameters import FloatArray
-from skmlp.training.loop import Outcome, train
+from skmlp.training.listening import EpochEnd, Listener
+from skmlp.training.loop import Outcome
 from skmlp.training.rounds import train_in_rounds
 from skmlp.training.stopping import StopReason
 
@@ -49,6 +51,8 @@ class Course:
     scorer : callable or None
         ``scorer(outputs)``: a score of predictions for the held-out samples, the higher the better,
         by which the ensemble is chosen in the end. None for the loss.
+    say : callable or None
+        Receives lines of progress.
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds, those with
         the lowest losses; those that have ended count too. None for all.
@@ -62,6 +66,8 @@ class Course:
         What is to be told of each network, in the order of the recipes.
     chosen : list of Pick
         What the ensemble consists of.
+    stop_reason : StopReason
+        Why the training ended.
     """
 
     recipes: Sequence[Recipe]
@@ -69,12 +75,14 @@ class Course:
     most_picks: int
     deadline: float | None = None
     scorer: Callable[[FloatArray], float] | None = None
+    say: Callable[[str], None] | None = None
     shortlist: Callable[[int, int], int] | None = None
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     n_networks: list[int] = field(default_factory=list)
     report: list[dict[str, Any]] = field(default_factory=list)
     chosen: "list[Pick]" = field(default_factory=list)
+    stop_reason: StopReason = StopReason.PATIENCE
 
 
 class Pick(NamedTuple):
@@ -82,14 +90,15 @@ class Pick(NamedTuple):
 
     Attributes
     ----------
-    recipe : Recipe
+    member : int
+        The number of its recipe.
     n_epochs : int
         After how many epochs.
     times : int
         How often.
     """
 
-    recipe: Recipe
+    member: int
     n_epochs: int
     times: int
 
@@ -168,6 +177,9 @@ def fit_pack(
     conductor = Conductor(members, selection, course, began)
     trainers = [member.training.trainer for member in members]
     outcomes = train_in_rounds(work.engine, trainers, conductor.choose, conductor.look)
+    course.stop_reason = conductor.stop_reason
+    if course.stop_reason is StopReason.INTERRUPTED and not selection.chosen:
+        raise KeyboardInterrupt
     if not selection.chosen:
         raise ValueError(f"{OVERFLOWED} No network has learned anything.")
     if course.scorer is not None:
@@ -176,11 +188,15 @@ def fit_pack(
         if member.training.trainer.n_epochs:
             member.estimator._remember(member.training.trainer, outcome)
     chosen = sorted(selection.chosen.items(), key=lambda item: (item[0].member, item[0].epoch))
-    course.chosen = [Pick(course.recipes[one.member], one.epoch, count) for one, count in chosen]
+    course.chosen = [Pick(one.member, one.epoch, count) for one, count in chosen]
     course.report = report_of(members, selection)
-    networks = [finished(members[candidate.member], candidate) for candidate, _ in chosen]
+    networks = [
+        finished(members[one.member].estimator, members[one.member].work, one.epoch, one.parameters)
+        for one, _ in chosen
+    ]
     take_networks(ensemble, networks, course, len(rows))
-    ensemble.loss_ = np.float64(course.losses[-1])
+    if course.stop_reason is StopReason.INTERRUPTED:
+        return [interrupted_remark(len(course.losses))]
     return []
 
 
@@ -192,6 +208,7 @@ def take_networks(ensemble: Any, networks: Sequence[Any], course: Course, n_rows
     ensemble.n_iter_ = max(network.n_iter_ for network in networks)
     ensemble._network = first._network
     vars(ensemble).update(attributes_of(first._network))
+    ensemble.loss_ = np.float64(course.losses[-1])
     ensemble._drawn_from = False, n_rows
 
 
@@ -205,44 +222,97 @@ def chosen_by_score(
     """Choose by a score, of the ensemble so far and what each network was at its best."""
     assert course.scorer is not None
     by_score = Selection(Scored(course.scorer), course.most_picks)
-    pool = [(one.member, one.epoch, one.parameters) for one in selection.chosen]
+
+    def candidate(index: int, epoch: int, parameters: FloatArray) -> Candidate:
+        own = members[index].work
+        outputs = outputs_of(own.engine, own.network, held_out)(parameters)
+        return Candidate(index, epoch, parameters, outputs.astype(np.float64))
+
+    # The ensemble so far stays what it is unless there is a better one.
+    present = {
+        candidate(one.member, one.epoch, one.parameters): times
+        for one, times in selection.chosen.items()
+    }
+    by_score.begin_with(Counter(present))
+    others = []
     for index, (member, outcome) in enumerate(zip(members, outcomes, strict=True)):
         trainer = member.training.trainer
         if trainer.best is not None:
-            scores = trainer.history.validation_scores
-            pool.append((index, int(np.nanargmax(scores)) + 1, outcome.parameters))
-    candidates = []
-    for index, epoch, parameters in pool:
-        own = members[index].work
-        outputs = outputs_of(own.engine, own.network, held_out)(parameters)
-        candidates.append(Candidate(index, epoch, parameters, outputs.astype(np.float64)))
-    by_score.consider(candidates)
+            best = int(np.nanargmax(trainer.history.validation_scores)) + 1
+            others.append(candidate(index, best, outcome.parameters))
+    by_score.consider(others)
     return by_score
+
+
+class NotRefitted(Exception):
+    """The networks that were chosen could not be trained again; the message says why."""
 
 
 def refit_pack(
     ensemble: Any, work: Work, *, course: Course, resumes: bool = False
 ) -> Sequence[Remark]:
-    """Train the networks that were chosen on other samples, for as many epochs each."""
+    """Train the networks that were chosen on other samples, for as many epochs each.
+
+    Each is trained once, and is taken as it was after those epochs after which it was chosen.
+
+    Raises
+    ------
+    NotRefitted
+        If there was no time, somebody interrupted it, or a network diverged.
+    """
     rows: IndexArray = np.arange(len(work.targets.matrix))
-    trained = []
+    wanted: dict[int, list[int]] = {}
     for pick in course.chosen:
-        parameters = {
-            **pick.recipe,
-            "max_iter": pick.n_epochs,
-            "n_iter_no_change": pick.n_epochs,
-            "early_stopping": False,
-        }
-        trained.append(begun_member(ensemble, work, parameters, rows, None, None))
-    outcomes = train(work.engine, [training.trainer for _, _, training in trained])
-    networks = []
-    for (estimator, own, training), outcome in zip(trained, outcomes, strict=True):
+        wanted.setdefault(pick.member, []).append(pick.n_epochs)
+    numbers = list(wanted)
+    begun = []
+    for number in numbers:
+        alone = {**course.recipes[number], "early_stopping": False, "n_iter_no_change": np.inf}
+        begun.append(begun_member(ensemble, work, alone, rows, None, None, EachEpoch()))
+    trainers = [training.trainer for _, _, training in begun]
+    seen: dict[tuple[int, int], FloatArray] = {}
+
+    def choose(under_way: Sequence[int]) -> Sequence[int]:
+        if course.deadline is not None and time.monotonic() > course.deadline:
+            return []
+        return [i for i in under_way if trainers[i].n_epochs < max(wanted[numbers[i]])]
+
+    def look(taken: Sequence[int], run: Run) -> None:
+        for i in taken:
+            epoch = trainers[i].n_epochs
+            if epoch in wanted[numbers[i]] and trainers[i].stop_reason is not StopReason.DIVERGED:
+                averages = run.averages(i)
+                seen[numbers[i], epoch] = run.parameters(i) if averages is None else averages
+
+    outcomes = train_in_rounds(work.engine, trainers, choose, look)
+    if any(trainer.interrupted for trainer in trainers):
+        raise NotRefitted("it was interrupted")
+    if any((pick.member, pick.n_epochs) not in seen for pick in course.chosen):
+        is_late = course.deadline is not None and time.monotonic() > course.deadline
+        raise NotRefitted("max_time was over" if is_late else "a network diverged")
+    for (estimator, _, training), outcome in zip(begun, outcomes, strict=True):
         estimator._remember(training.trainer, outcome)
-        estimator._end(own, outcome.parameters)
-        networks.append(estimator)
+    networks = []
+    for pick in course.chosen:
+        estimator, own, _ = begun[numbers.index(pick.member)]
+        try:
+            parameters = seen[pick.member, pick.n_epochs]
+            networks.append(finished(estimator, own, pick.n_epochs, parameters))
+        except ValueError as error:
+            raise NotRefitted("a network diverged") from error
     take_networks(ensemble, networks, course, len(rows))
-    ensemble.loss_ = np.float64(course.losses[-1])
     return []
+
+
+class EachEpoch:
+    """Listens to nothing, and has each epoch computed by itself."""
+
+    def begins(self) -> None:
+        """Do nothing where an epoch begins."""
+
+    def ended(self, end: EpochEnd) -> bool:
+        """Let the fit go on."""
+        return False
 
 
 def held_out_of(ensemble: Any, work: Work) -> HeldOut:
@@ -284,6 +354,7 @@ def begun_member(
     rows: IndexArray,
     held_out: HeldOut | None,
     score: Score | None,
+    listener: Listener | None = None,
 ) -> tuple[Any, Work, Training]:
     """Return a draft of one network that knows the ensemble's data, and its training."""
     estimator = without_callbacks(draft_of(ensemble))
@@ -297,7 +368,7 @@ def begun_member(
     own = replace(work, network=network, optimizer=optimizer, schedule=schedule)
     start, bounds = estimator._begin(own, work.X, resumes=False)
     batch_size = min(estimator.batch_size, len(rows))
-    part = Part(rows, held_out, batch_size, None, None, score)
+    part = Part(rows, held_out, batch_size, None, listener, score)
     return estimator, own, estimator._training(own, start, bounds, part)
 
 
@@ -319,6 +390,7 @@ class Conductor:
         self._members, self._selection, self._course = members, selection, course
         self._begun = begun
         self._stalled = 0
+        self._is_late = False
         self._seconds_of_round = 0.0
         self._round_began = begun
 
@@ -334,9 +406,22 @@ class Conductor:
             going_on = set(ranked[: course.shortlist(n_rounds, len(ranked))])
             chosen = [index for index in under_way if index in going_on]
         if course.deadline is not None and n_rounds > 0:
+            wanted = chosen
             chosen = self._in_time(chosen, course.deadline - now)
+            self._is_late = len(chosen) < len(wanted)
         self._round_began = now
         return chosen
+
+    @property
+    def stop_reason(self) -> StopReason:
+        """Why all have ended."""
+        trainers = [member.training.trainer for member in self._members]
+        if any(trainer.interrupted for trainer in trainers):
+            return StopReason.INTERRUPTED
+        if self._is_late:
+            return StopReason.MAX_TIME
+        reached = any(trainer.stop_reason is StopReason.MAX_ITER for trainer in trainers)
+        return StopReason.MAX_ITER if reached else StopReason.PATIENCE
 
     def _loss_of(self, index: int) -> float:
         return self._members[index].watcher.loss
@@ -383,14 +468,27 @@ class Conductor:
         course.losses.append(float(self._selection.loss))
         course.seconds.append(now - self._begun)
         course.n_networks.append(len(self._selection.chosen))
+        if course.say is not None:
+            course.say(
+                f"Round {len(course.losses)}, {len(numbers)} networks trained: loss = "
+                f"{course.losses[-1]:.6f} of {course.n_networks[-1]} that were chosen"
+            )
 
 
-def finished(member: Member, candidate: Candidate) -> Any:
-    """Return an estimator with a network as it was after some epoch."""
-    estimator = draft_of(member.estimator)
-    estimator.n_iter_ = candidate.epoch
-    estimator._end(member.work, candidate.parameters)
-    return estimator
+def finished(estimator: Any, work: Work, n_epochs: int, parameters: FloatArray) -> Any:
+    """Return an estimator with a network as it was after some epoch, and what it knew then.
+
+    What a later fit would go on from belongs to the last epoch, and is left out.
+    """
+    network = draft_of(estimator)
+    network.n_iter_ = n_epochs
+    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
+        if (curve := getattr(network, name, None)) is not None:
+            setattr(network, name, curve[:n_epochs])
+    network.loss_ = np.float64(network.loss_curve_[-1])
+    network._drop(("_history", "_state"))
+    network._end(work, parameters)
+    return network
 
 
 def report_of(members: Sequence[Member], selection: Selection) -> list[dict[str, Any]]:

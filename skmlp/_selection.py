@@ -162,6 +162,12 @@ class Selection:
         self.chosen: Counter[Candidate] = Counter()
         self._most = most
 
+    def begin_with(self, chosen: Counter[Candidate]) -> None:
+        """Have an ensemble that was chosen by something else."""
+        total = sum(count * one.relevant for one, count in chosen.items())
+        mean = np.asarray(total / chosen.total())
+        self.chosen, self.loss = chosen, float(self.criterion.of(mean[np.newaxis])[0])
+
     def consider(self, candidates: Sequence[Candidate]) -> bool:
         """Choose again, from what is in it and what is new; return whether it became better."""
         pool = [*self.chosen, *candidates]

@@ -22,9 +22,10 @@ from sklearn.utils.validation import (
 from skmlp._choices import same
 from skmlp._classifier import MLPClassifier
 from skmlp._drafts import draft_of, take_over
+from skmlp._endings import interrupted_remark
 from skmlp._held_out import ScoringOptions, checked_score, takes_weights
 from skmlp._importances import MOST_ROWS, importances_by_permutation
-from skmlp._packs import Course, fit_pack, refit_pack
+from skmlp._packs import Course, NotRefitted, fit_pack, refit_pack
 from skmlp._presets import PRESETS, Preset, Table, epochs_in_one, stretched
 from skmlp._regressor import MLPRegressor
 from skmlp._selection import Criterion, LogLoss, SquaredError
@@ -37,20 +38,22 @@ from skmlp._sklearn_compat import (
 )
 from skmlp._splitting import SplitterOptions, held_out_by_splitter, is_splitter, whole_groups
 from skmlp._table_encoder import TableEncoder
-from skmlp._table_reading import as_array_like
+from skmlp._table_reading import as_array_like, is_frame_of
 from skmlp._target_scale import scaling_of
 from skmlp._targets import both_columns
 from skmlp._validation import check_sample_weight
 from skmlp._warning import Remark, warn
 from skmlp.engines.base import IndexArray
+from skmlp.training.stopping import StopReason
 
 # Of the seconds that a fit may take, what is kept for what follows the training.
 SHARE_KEPT = 0.02
+# What the search for networks may take where those that are chosen are trained once more, on a few
+# more samples: at most as long.
+SHARE_BEFORE_REFIT = 0.45
 # How many networks are averaged at most. One after several epochs counts as several, and may be
 # picked several times.
 MOST_PICKS = 24
-# What a class counts at least that no sample is of, so that nothing is divided by zero.
-SMALLEST_TOTAL = 1e-12
 # What is known of a temperature before any sample is seen: its logarithm is about zero, give or
 # take this. A few samples that are all predicted well are no reason for probabilities of zero.
 DEVIATION_OF_LOG_TEMPERATURE = 0.3
@@ -148,12 +151,26 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         """Return an estimator whose predictions are known already, for scorers."""
 
     @abstractmethod
-    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _raw_outputs(self, ensemble: Any, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what a criterion takes of predictions for an encoded table."""
 
     @abstractmethod
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         """Return what predictions for samples with these encoded targets are compared by."""
+
+    @abstractmethod
+    def _blank(self, n_samples: int) -> npt.NDArray[Any]:
+        """Return outputs of a network that knows nothing."""
+
+    def _check_parts(self, parts: Parts) -> None:
+        """Refuse parts that nothing can be learned from, or compared with."""
+        for weight, what in ((parts.weight, "trained on"), (parts.weight_val, "held out")):
+            if weight is not None and not weight.any():
+                raise ValueError(
+                    f"sample_weight is zero for all samples {what}, class_weight counted in. "
+                    f"Change validation_fraction={self.validation_fraction} or random_state, or "
+                    "leave out samples without weight."
+                )
 
     def _weighed(self, parts: Parts) -> Parts:
         """Return the same with what samples weigh by their targets."""
@@ -229,6 +246,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         check_lengths(X, targets)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
         parts = self._weighed(self._parts(X, targets, weight, given, random_state))
+        self._check_parts(parts)
         preset = PRESETS[self.preset]
         self.encoder_ = TableEncoder(
             categorical_features=self.categorical_features, dtype=self.dtype, **preset.encoder
@@ -251,13 +269,15 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         seeds = [int(random_state.randint(np.iinfo(np.int32).max)) for _ in recipes]
         left = None
         if self.max_time is not None:
-            left = begun + (1.0 - SHARE_KEPT) * self.max_time
+            share = SHARE_BEFORE_REFIT if self.refit and given[0] is None else 1.0 - SHARE_KEPT
+            left = begun + share * self.max_time
         course = Course(
             [{**recipe, "random_state": seed} for recipe, seed in zip(recipes, seeds, strict=True)],
             patience=2 * patience,
             most_picks=MOST_PICKS if len(recipes) > 1 else 1,
             deadline=left,
             scorer=self._scorer(parts),
+            say=print if self.verbose else None,
             shortlist=stretched(preset.shortlist, stretch),
         )
         pack = self._pack(
@@ -270,7 +290,6 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             tol=0.0,
             dtype=self.dtype,
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
         )
         pack._learner = partial(fit_pack, course=course)
         pack.fit(
@@ -280,11 +299,29 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             sample_weight_val=parts.weight_val,
         )
         self._calibrate(pack, parts, watched)
-        if self.refit and given[0] is None:
-            pack = clone(pack).set_params(early_stopping=False, scoring=None)
-            pack._learner = partial(refit_pack, course=course)
+        if hasattr(self, "feature_importances_"):
+            del self.feature_importances_
+        if self.n_permutations:
+            self.feature_importances_ = self._importances(pack, parts, watched, random_state)
+        remarks: list[Remark] = []
+        self.stop_reason_ = course.stop_reason.value
+        if course.stop_reason is StopReason.INTERRUPTED:
+            remarks.append(interrupted_remark(len(course.losses)))
+        elif self.refit and given[0] is None:
+            if self.max_time is not None:
+                course.deadline = begun + (1.0 - SHARE_KEPT) * self.max_time
             everything = self._weighed(Parts(X, targets, weight, X, targets, weight))
-            pack.fit(self.encoder_.transform(X), targets, everything.weight)
+            try:
+                again = clone(pack).set_params(early_stopping=False, scoring=None)
+                again._learner = partial(refit_pack, course=course)
+                again.fit(self.encoder_.transform(X), targets, everything.weight)
+                pack = again
+            except NotRefitted as reason:
+                message = (
+                    f"The networks that were chosen were not trained on all samples, because "
+                    f"{reason}. They are those that were trained without the samples held out."
+                )
+                remarks.append(Remark(message, UserWarning))
         del pack._learner
         self.ensemble_ = pack
         self.validation_report_ = {
@@ -298,21 +335,22 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
             },
         }
         self.n_iter_ = len(course.losses)
-        if hasattr(self, "feature_importances_"):
-            del self.feature_importances_
-        if self.n_permutations:
-            self.feature_importances_ = self._importances(parts, watched, random_state)
-        return []
+        return remarks
 
     def _importances(
-        self, parts: Parts, encoded: npt.NDArray[Any], random_state: np.random.RandomState
+        self,
+        ensemble: Any,
+        parts: Parts,
+        encoded: npt.NDArray[Any],
+        random_state: np.random.RandomState,
     ) -> npt.NDArray[np.float64]:
-        rows = np.arange(len(encoded))
+        counted = parts.weight_val is None or parts.weight_val > 0.0
+        rows = np.flatnonzero(np.broadcast_to(counted, len(encoded)))
         if len(rows) > MOST_ROWS:
             rows = np.sort(random_state.permutation(rows)[:MOST_ROWS])
         weight = None if parts.weight_val is None else parts.weight_val[rows]
         return importances_by_permutation(
-            self._raw_outputs,
+            partial(self._raw_outputs, ensemble),
             encoded[rows],
             self._criterion(parts.y_val[rows], weight),
             self.encoder_._encoding.sources,
@@ -334,9 +372,10 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
 
         def score(outputs: npt.NDArray[Any]) -> float:
             known = self._known(outputs, parts)
-            value = scorer(known, np.zeros((len(outputs), 1)), self._labels(parts.y_val), **options)
+            value = scorer(known, parts.X_val, self._labels(parts.y_val), **options)
             return checked_score(value, self.scoring)
 
+        score(self._blank(len(parts.y_val)))  # before anything is trained, what fails shall fail
         return score
 
     def _parts(
@@ -405,7 +444,9 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
 
 def as_rows(X: Any) -> Any:
     """Return a table whose rows can be chosen: a data frame as it is, all else as an array."""
-    return X if hasattr(X, "columns") else np.asarray(as_array_like(X))
+    if is_frame_of("pandas", X) or is_frame_of("polars", X):
+        return X
+    return np.asarray(as_array_like(X))
 
 
 def check_lengths(X: Any, y: npt.NDArray[Any]) -> None:
@@ -449,7 +490,7 @@ def split_of(
         by_class = np.argsort(labels[order], kind="stable")
         counts = np.bincount(labels)
         firsts = np.repeat(np.cumsum(counts) - counts, counts)
-        place = (np.arange(n_samples) - firsts) / np.repeat(counts, counts)
+        place = (np.arange(n_samples) - firsts + 0.5) / np.repeat(counts, counts)
         ranked = order[by_class][np.argsort(-place, kind="stable")]
         is_first = np.zeros(n_samples, dtype=bool)
         is_first[order[by_class][firsts]] = True
@@ -493,15 +534,17 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         What the ensemble is chosen by in the end, a scorer of scikit-learn's. None and 'loss' mean
         the log loss, by which it is chosen after every round in any case.
     max_iter : int, default=None
-        Most epochs of each network. None means what the preset has.
+        Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
+        where a table has so few rows that an epoch has less than 16 steps.
     n_iter_no_change : int, default=None
-        Epochs without improvement after which a network ends. None means what the preset has. Twice
-        as many without improvement of the ensemble end the fit.
+        Epochs without improvement after which a network ends. None means what the preset has, as
+        for `max_iter`. Twice as many without improvement of the ensemble end the fit.
     max_time : float, default=None
-        Seconds that a fit may take, encoding included. What takes part is a longer or a shorter
-        part of the same training: more time never leads to a higher loss on the held-out samples.
+        Seconds that a fit may take, encoding included. Each network is trained for an epoch in any
+        case, and `scoring` and `n_permutations` take their time afterwards.
     refit : bool, default=False
-        Whether the chosen networks are trained again on all samples, for as many epochs.
+        Whether the chosen networks are trained again on all samples, for as many epochs. No effect
+        if `X_val` is given, since nothing of X is held out then.
     n_permutations : int, default=0
         How often each column is permuted for `feature_importances_`; 0 leaves them out.
     class_weight : dict, 'balanced' or None, default=None
@@ -539,6 +582,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         `n_permutations` only.
     n_iter_ : int
         Rounds: epochs of the networks that stayed longest.
+    stop_reason_ : str
+        Why the training ended: 'no_improvement', 'max_iter', 'max_time' or 'interrupted'.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -628,7 +673,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             return parts
         if same(self.class_weight, "balanced"):
             totals = np.bincount(parts.y, parts.weight, len(self.classes_))
-            factors = totals.sum() / (len(totals) * np.maximum(totals, SMALLEST_TOTAL))
+            is_there = totals > 0.0
+            factors = np.zeros(len(totals))  # of a class without samples, or without weight
+            factors[is_there] = totals.sum() / (is_there.sum() * totals[is_there])
         else:
             factors = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=self.classes_[parts.y]
@@ -639,27 +686,41 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             ("weight_val", parts.y_val, parts.weight_val),
         ):
             weights[name] = factors[y] if weight is None else weight * factors[y]
-            if not weights[name].any() or weights[name].min() < 0:
+            if weights[name].min() < 0:
                 raise ValueError(
-                    f"class_weight={self.class_weight!r} leaves no sample any weight, or some a "
-                    "negative one. Give a class that y has a positive one."
+                    f"class_weight={self.class_weight!r} must hold weights that are not negative. "
+                    "Use zero to leave a class out."
                 )
         return parts._replace(**weights)
 
     def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
         self.temperature_ = 1.0
-        if self.calibrate:
+        if self.calibrate and len(self.classes_) > 1:
             probabilities = ensemble.predict_proba(encoded)
             self.temperature_ = temperature_of(probabilities, parts.y_val, parts.weight_val)
 
-    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(self.ensemble_.predict_proba(encoded))
+    def _raw_outputs(self, ensemble: Any, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(ensemble.predict_proba(encoded))
 
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         return LogLoss(y, weight)
 
     def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
         return KnownProbabilities(both_columns(outputs), self.classes_)
+
+    def _blank(self, n_samples: int) -> npt.NDArray[Any]:
+        n_classes = len(self.classes_)
+        return np.full((n_samples, 1 if n_classes <= 2 else n_classes), 1.0 / max(2, n_classes))
+
+    def _check_parts(self, parts: Parts) -> None:
+        super()._check_parts(parts)
+        lacking = np.setdiff1d(np.arange(len(self.classes_)), parts.y)
+        if len(lacking):
+            raise ValueError(
+                f"Of the classes {self.classes_[lacking].tolist()} all samples are held out by "
+                f"validation_fraction={self.validation_fraction}, or by groups, so that nothing "
+                "can be learned of them. Split otherwise, or pass X_val and y_val."
+            )
 
     def _labels(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.asarray(self.classes_[y])
@@ -699,6 +760,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             `return_std` only.
         """
         encoded = self._encoded(X)
+        if len(self.classes_) == 1:
+            sure = np.ones((len(encoded), 1), dtype=self.dtype)
+            return (sure, np.zeros_like(sure)) if return_std else sure
         if return_std:
             mean, spread = self.ensemble_.predict_proba(encoded, return_std=True)
             return at_temperature(mean, self.temperature_), spread
@@ -741,14 +805,17 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         What the ensemble is chosen by in the end, a scorer of scikit-learn's. None and 'loss' mean
         the squared error, by which it is chosen after every round in any case.
     max_iter : int, default=None
-        Most epochs of each network. None means what the preset has.
+        Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
+        where a table has so few rows that an epoch has less than 16 steps.
     n_iter_no_change : int, default=None
-        Epochs without improvement after which a network ends. None means what the preset has. Twice
-        as many without improvement of the ensemble end the fit.
+        Epochs without improvement after which a network ends. None means what the preset has, as
+        for `max_iter`. Twice as many without improvement of the ensemble end the fit.
     max_time : float, default=None
-        Seconds that a fit may take, encoding included.
+        Seconds that a fit may take, encoding included. Each network is trained for an epoch in any
+        case, and `scoring` and `n_permutations` take their time afterwards.
     refit : bool, default=False
-        Whether the chosen networks are trained again on all samples, for as many epochs.
+        Whether the chosen networks are trained again on all samples, for as many epochs. No effect
+        if `X_val` is given, since nothing of X is held out then.
     n_permutations : int, default=0
         How often each column is permuted for `feature_importances_`; 0 leaves them out.
     dtype : {'float32', 'float64'}, default='float32'
@@ -774,6 +841,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         `n_permutations` only.
     n_iter_ : int
         Rounds: epochs of the networks that stayed longest.
+    stop_reason_ : str
+        Why the training ended: 'no_improvement', 'max_iter', 'max_time' or 'interrupted'.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -835,8 +904,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     def _pack(self, preset: Preset, **parameters: Any) -> Any:
         return MLPRegressor(**parameters, y_scale="standard")
 
-    def _raw_outputs(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(self.ensemble_.predict(encoded))[:, np.newaxis]
+    def _blank(self, n_samples: int) -> npt.NDArray[Any]:
+        return np.zeros((n_samples, 1))
+
+    def _raw_outputs(self, ensemble: Any, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(ensemble.predict(encoded))[:, np.newaxis]
 
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         return SquaredError(y[:, np.newaxis], weight)
@@ -916,7 +988,7 @@ def temperature_of(
     half = np.arange(len(labels)) % 2 == 0
     if len(labels) < 4:
         return 1.0
-    weights = np.ones(len(labels)) if weight is None else weight
+    weights = np.ones(len(labels)) if weight is None else weight / weight.mean()
 
     def loss(temperature: float, part: Any) -> float:
         own = at_temperature(probabilities[part], temperature)

@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from skmlp import _presets as presets
 from skmlp._importances import importances_by_permutation
 from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
 from skmlp._tabular import MOST_PICKS, at_temperature, split_of, temperature_of
+from skmlp.callbacks import FunctionCallback
 from skmlp.training import rounds
 from skmlp.training.interrupts import InterruptPolicy
 
@@ -212,33 +214,93 @@ def test_an_interrupt_keeps_what_was_learned(data, kind, monkeypatch):
 
     whole = make(kind).fit(*data)
     monkeypatch.setattr(packs.Conductor, "look", interrupted)
-    model = make(kind).fit(*data)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model = make(kind).fit(*data)
     losses = model.validation_report_["rounds"]["loss"]
     assert losses == whole.validation_report_["rounds"]["loss"][:3]
     assert np.isfinite(outputs(model, data[0])).all()
 
 
-def test_refit_trains_the_chosen_on_all_samples(kind, data):
+def test_progress_is_told(kind, data, capsys):
+    model = make(kind, verbose=True).fit(*data)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == model.n_iter_ == 6
+    assert lines[-1].startswith("Round 6, 4 networks trained: loss = ")
+    make(kind).fit(*data)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.skipif(
+    find_spec("sklearn.callback") is None, reason="scikit-learn has callbacks from 1.9 on"
+)
+@pytest.mark.parametrize("preset", ["pack", "realmlp"])
+def test_refit_trains_the_chosen_on_all_samples(kind, data, preset):
+    """By the schedule of the whole fit, and stopped where the network was chosen."""
     X, y = data
-    model, refitted = make(kind).fit(X, y), make(kind, refit=True).fit(X, y)
-    assert (
-        refitted.validation_report_["rounds"]["loss"] == model.validation_report_["rounds"]["loss"]
-    )
+    model, refitted = (make(kind, preset=preset, refit=r).fit(X, y) for r in (False, True))
+    losses = [one.validation_report_["rounds"]["loss"] for one in (model, refitted)]
+    assert losses[0] == losses[1]
     encoded = refitted.encoder_.transform(X)
     own = {} if kind == "classifier" else {"y_scale": "standard"}
+    if kind == "classifier":
+        own["label_smoothing"] = presets.PRESETS[preset].label_smoothing
     by_seed = {
         member["random_state"]: of_recipe(member) for member in model.validation_report_["members"]
     }
     assert len(refitted.ensemble_.estimators_) == len(model.ensemble_.estimators_)
-    for one, before in zip(
-        refitted.ensemble_.estimators_, model.ensemble_.estimators_, strict=True
-    ):
+    pairs = zip(refitted.ensemble_.estimators_, model.ensemble_.estimators_, strict=True)
+    for one, before in pairs:
+        assert one.n_iter_ == before.n_iter_ == len(one.loss_curve_)
         plain = MODELS[kind][1](
-            **by_seed[one.random_state], **own, max_iter=before.n_iter_, dtype="float32", tol=0.0
+            **by_seed[one.random_state], **own, max_iter=6, dtype="float32", tol=0.0
         )
-        with pytest.warns(UserWarning, match="Maximum iterations"):
-            plain.fit(encoded, y)
+        if one.n_iter_ < 6:
+            stop = FunctionCallback(lambda epoch, last=one.n_iter_: epoch.number == last)
+            plain.set_callbacks(stop).fit(encoded, y)
+        else:
+            with pytest.warns(UserWarning, match="Maximum iterations"):
+                plain.fit(encoded, y)
         assert_array_equal(outputs(one, encoded), outputs(plain, encoded))
+
+
+@pytest.mark.parametrize("when", ["search", "refit"])
+def test_an_interrupt_leaves_what_was_chosen_before(kind, data, monkeypatch, when):
+    monkeypatch.setattr(rounds, "POLICY", InterruptPolicy())
+    plain = make(kind).fit(*data)
+    n_rounds = []
+
+    def interrupted(run, trainers, chosen, carry_out=rounds.carry_out_round):
+        n_rounds.append(1)
+        if len(n_rounds) == (3 if when == "search" else 8):
+            raise KeyboardInterrupt
+        carry_out(run, trainers, chosen)
+
+    monkeypatch.setattr(rounds, "carry_out_round", interrupted)
+    message = "interrupted by user" if when == "search" else "because it was interrupted"
+    with pytest.warns(UserWarning, match=message):
+        model = make(kind, refit=True).fit(*data)
+    assert model.stop_reason_ == ("interrupted" if when == "search" else "max_iter")
+    if when == "refit":
+        assert_array_equal(outputs(model, data[0]), outputs(plain, data[0]))
+
+
+def test_an_interrupt_before_anything_was_learned_is_passed_on(kind, data, monkeypatch):
+    monkeypatch.setattr(rounds, "POLICY", InterruptPolicy())
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "carry_out_round", interrupted)
+    model = make(kind)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data)
+    assert not hasattr(model, "ensemble_")
+
+
+def test_time_is_over_before_the_refit(kind, data):
+    with pytest.warns(UserWarning, match="because max_time was over"):
+        model = make(kind, refit=True, max_time=1e-6).fit(*data)
+    assert model.stop_reason_ == "max_time"
 
 
 @pytest.mark.parametrize(
@@ -252,14 +314,38 @@ def test_refit_trains_the_chosen_on_all_samples(kind, data):
 def test_scoring_decides_in_the_end(data, kind, scoring):
     X, X_val, y, y_val = train_test_split(*data, random_state=0)
     scorer = get_scorer(scoring)
+    calls = []
+
+    def noting(estimator, X, y):
+        calls.append(X is X_val)
+        return scorer(estimator, X, y)
+
+    own = {"calibrate": False} if kind == "classifier" else {}
     models = [
-        make(kind, scoring=s, **({"calibrate": False} if kind == "classifier" else {})).fit(
-            X, y, X_val=X_val, y_val=y_val
-        )
-        for s in (None, scoring)
+        make(kind, scoring=s, **own).fit(X, y, X_val=X_val, y_val=y_val) for s in (None, noting)
     ]
     by_loss, by_score = (scorer(model, X_val, y_val) for model in models)
     assert by_score >= by_loss
+    assert len(calls) > 10
+    assert all(calls)  # samples as they are, for scores that look at them
+
+
+def test_a_score_may_prefer_other_networks():
+    """What is chosen by the loss is the first of these, and by the score the last one."""
+    selection = Selection(Scored(lambda mean: float(mean[0, 0])), 4)
+    networks = candidates_of(np.array([[[0.2]], [[0.5]], [[0.9]]]))
+    selection.begin_with(Counter({networks[0]: 2}))
+    assert selection.loss == -0.2
+    assert selection.consider(networks[1:])
+    assert selection.chosen == Counter({networks[2]: 1})
+    assert not selection.consider(networks[:2])
+
+
+def test_scorers_are_tried_before_anything_is_trained(monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    monkeypatch.setattr(rounds, "carry_out_round", None)  # nobody comes so far
+    with pytest.raises(ValueError, match="multi_class"):
+        make("classifier", scoring="roc_auc").fit(X, y)
 
 
 @pytest.mark.parametrize("preset", sorted(presets.PRESETS))
@@ -392,9 +478,14 @@ def test_split(seed):
     assert_array_equal(np.sort(np.concatenate([rows, held_out])), np.arange(len(labels)))
     assert len(held_out) <= np.ceil(fraction * len(labels))
     assert set(labels[rows]) == set(labels)
-    shares = np.bincount(labels[held_out], minlength=len(counts)) / counts
-    large = counts >= 10
-    assert np.abs(shares[large] - fraction).max(initial=0.0) < 0.25
+    of_classes = np.bincount(labels[held_out], minlength=len(counts))
+    assert np.abs(of_classes - np.minimum(fraction * counts, counts - 1)).max() < 1.6
+
+
+def test_rare_classes_are_held_out_too():
+    labels = np.repeat([0, 1], [960, 40])
+    held_out = split_of(1000, 0.15, labels, np.random.RandomState(0))[1]
+    assert np.bincount(labels[held_out]).tolist() == [144, 6]
 
 
 def test_groups_and_splitters(data, kind):
@@ -409,10 +500,27 @@ def test_groups_and_splitters(data, kind):
                 yield train, test
 
     splitter = Noting(1, test_size=0.3, random_state=0)
-    make(kind, validation_fraction=splitter).fit(X, y, groups=groups)
+    model = make(kind, validation_fraction=splitter).fit(X, y, groups=groups)
     ((train, test),) = seen
-    assert not set(groups[train]) & set(groups[test])
-    make(kind).fit(X, y, groups=groups)
+    same = make(kind).fit(X.iloc[train], y.iloc[train], X_val=X.iloc[test], y_val=y.iloc[test])
+    assert_array_equal(outputs(model, X), outputs(same, X))
+
+
+@pytest.mark.parametrize("by", ["groups", "splitter"])
+def test_all_classes_have_to_be_trained_on(by):
+    X, y = load_iris(return_X_y=True)
+    parameters = {}
+    if by == "splitter":
+        parameters["validation_fraction"] = GroupShuffleSplit(1, random_state=0)
+    with pytest.raises(ValueError, match=r"Of the classes \[\d\] all samples are held out"):
+        make("classifier", **parameters).fit(X, y, groups=y)
+
+
+def test_a_single_class():
+    X = load_iris().data
+    model = make("classifier").fit(X, np.full(150, "only"))
+    assert_array_equal(model.predict_proba(X[:5]), np.ones((5, 1)))
+    assert set(model.predict(X)) == {"only"}
 
 
 # Tables
@@ -450,26 +558,26 @@ def test_frames_with_categories_and_missing_numbers(kind):
         *(np.tile(part, (40,) + (1,) * (part.ndim - 1)) for part in (X.to_numpy(), y))
     )
     assert len(pickle.dumps(large)) < 3 * len(pickle.dumps(make(kind).fit(X.to_numpy(), y)))
+    assert not holds(large, {9600, 8160, 1440})  # all rows, those trained on, those held out
 
 
-def holds(model, column):
-    """Whether a model has as many numbers in a row, somewhere, as there are samples."""
+def holds(model, lengths):
+    """Whether a model has an array that is as long as there are samples."""
     seen, left = set(), [model]
     while left:
         one = left.pop()
-        if id(one) in seen:
+        if id(one) in seen or isinstance(one, type | str | bytes):
             continue
         seen.add(id(one))
-        if isinstance(one, np.ndarray) and len(column) in one.shape:
-            return True
-        inner = one.values() if isinstance(one, dict) else one
-        left += (
-            inner
-            if isinstance(one, list | tuple | dict)
-            else vars(one).values()
-            if hasattr(one, "__dict__")
-            else []
-        )
+        if isinstance(one, np.ndarray):
+            if lengths & set(one.shape[:1]):
+                return True
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+        elif hasattr(one, "__dict__"):
+            left += vars(one).values()
     return False
 
 
@@ -494,6 +602,14 @@ def test_weights_of_samples_count(kind, data):
     without = make(kind).fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=weight[:60])
     losses = [m.validation_report_["rounds"]["loss"][0] for m in (plain, without)]
     assert losses[0] != losses[1]
+    # Samples without weight are as if they were not there.
+    there = weight[:60] > 0
+    left_out = make(kind).fit(X, y, X_val=X_val[there], y_val=y_val[there])
+    found, expected = (m.validation_report_["rounds"]["loss"] for m in (without, left_out))
+    if kind == "classifier":  # targets of regressors are measured in their deviation
+        assert_allclose(found, expected, rtol=1e-6)
+    scaled = make(kind).fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=1000 * weight[:60])
+    assert_allclose(outputs(scaled, X), outputs(without, X), rtol=1e-5, atol=1e-6)
 
 
 def test_class_weight_goes_by_labels():

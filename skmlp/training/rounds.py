@@ -55,7 +55,8 @@ def train_in_rounds(
                 look(chosen, run)
                 for index in chosen:
                     if under_way[index].stop_reason is not None:
-                        outcomes[index] = finish(under_way.pop(index), run, index)
+                        outcomes[index] = finish(under_way[index], run, index)
+                        del under_way[index]
         except KeyboardInterrupt:
             if not (under_way and POLICY.ends_only_this_fit()):
                 raise
