@@ -22,7 +22,7 @@ from skmlp._constraints import (
     with_frozen,
 )
 from skmlp._drafts import draft_of, take_over
-from skmlp._embedding import check_input
+from skmlp._embedding import check_dense, check_input
 from skmlp._endings import (
     DIVERGED,
     OVERFLOWED,
@@ -471,6 +471,8 @@ class BaseMLP(
                 "input_dropout instead."
             )
         check_input(self, network, X)
+        if watched.validation is not None:
+            check_dense(self, network, watched.validation[0], "X_val")
         optimizer, schedule = optimizer_spec(self), schedule_of(self)
         # Parameters, their gradient, a copy, and the optimizer's state, or what L-BFGS keeps.
         n_vectors = 5 if optimizer is None else 3 + optimizer.n_vectors
@@ -778,17 +780,17 @@ class BaseMLP(
                 f"coefs_[0] has shape {trained.coefs[0].shape}, but X has {X.shape[1]} features. "
                 "Assign weights that fit X, or fit again."
             )
-        if issparse(X) and trained.network.inputs.embedding:
-            raise ValueError(
-                "X is sparse, but the network embeds its features, which takes dense rows. Use "
-                "X.toarray()."
-            )
         return X, trained
 
     def _outputs_of(self, trained: Trained, X: Any) -> FloatArray:
         """Return what a network computes where this estimator predicts."""
         check_prediction(self)
         network, coefs, intercepts, extras = trained
+        if issparse(X) and network.inputs.embedding:
+            raise ValueError(
+                "X is sparse, but the network embeds its features, which takes dense rows. Use "
+                "X.toarray()."
+            )
         dtype = "float32" if coefs[0].dtype == np.float32 else "float64"
         flops = prediction_flops(X.shape[0], network.n_coefs)
         device = choose_for_prediction(self.device, flops, network)

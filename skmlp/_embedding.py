@@ -60,16 +60,28 @@ def check_input(estimator: Any, network: NetworkSpec, X: Any) -> None:
     ValueError
         If X is sparse, or codes are none.
     """
-    inputs = network.inputs
-    if issparse(X) and inputs.is_changed:
-        name = "embedding" if inputs.embedding else "input_scale"
-        raise ValueError(
-            f"{name}={text_of(getattr(estimator, name))} needs dense X, which has a number for "
-            f"each feature, but X is sparse. Use X.toarray(), or leave {name} out."
-        )
-    for column in columns_of(inputs):
+    check_dense(estimator, network, X, "X")
+    for column in columns_of(network.inputs):
         if column.place.entry.takes_codes:
             check_codes(column.number, X[:, column.number], int(column.place.constants[0]))
+
+
+def check_dense(estimator: Any, network: NetworkSpec, X: Any, name: str) -> None:
+    """Refuse sparse rows where inputs are embedded or scaled; `name` is what errors call them.
+
+    Raises
+    ------
+    ValueError
+        If they are sparse.
+    """
+    inputs = network.inputs
+    if issparse(X) and inputs.is_changed:
+        parameter = "embedding" if inputs.embedding else "input_scale"
+        raise ValueError(
+            f"{parameter}={text_of(getattr(estimator, parameter))} needs dense {name}, which has a "
+            f"number for each feature, but {name} is sparse. Use {name}.toarray(), or leave "
+            f"{parameter} out."
+        )
 
 
 def check_codes(number: int, codes: Any, levels: int) -> None:

@@ -128,7 +128,7 @@ def copy_weights(weights: Weights, network: NetworkSpec, parameters: FloatArray)
             for extra, end in zip(layout.extras, layout.extra_offsets[1:], strict=True)
             if extra.layer == layer >= 0 and (layer, extra.name) in weights.extras
         }
-        if layer == 0:
+        if is_first(layer, weights, layout):
             extras |= extras_of_inputs(weights, layout, parameters)
         pairs = [*zip(own, given, strict=True), *extras.values()]
         with np.errstate(over="ignore"):
@@ -160,6 +160,11 @@ def extras_of_inputs(
     }
 
 
+def is_first(layer: int, weights: Weights, layout: ParameterLayout) -> bool:
+    """Whether a layer, -1 for the output layer, is what reads the inputs in both networks."""
+    return layer % len(layout.shapes) == 0 and layer % len(weights.coefs) == 0
+
+
 def given_layer(
     weights: Weights, layer: int, layout: ParameterLayout
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -168,7 +173,7 @@ def given_layer(
     Batch normalization is in them if the layer has none, and so is the scale of inputs.
     """
     given = weights.coefs[layer], weights.intercepts[layer]
-    is_scaled = layer == 0 and (INPUTS, SCALE) in weights.extras
+    is_scaled = layer % len(weights.coefs) == 0 and (INPUTS, SCALE) in weights.extras
     if is_scaled and not any(extra.name == SCALE for extra in layout.extras):
         given = given[0] * weights.extras[INPUTS, SCALE][:, np.newaxis], given[1]
     has_own = any(extra.layer == layer and extra.name == "mean" for extra in layout.extras)

@@ -27,10 +27,10 @@ class PiecewiseLinear(EmbeddingChoice):
 
     ``w x + b + V z``, where `z` has a number for each of `bins` bins between the feature's
     quantiles in the training samples: one for those below x, zero for those above, and for its own
-    a fraction. In the first bin it may be below zero, in the last one above one. `V` starts at
-    zero. A feature of few values has a bin between any two of them. A value that many samples have
-    begins a bin of its own, and the quantiles are those of the other samples. The bins stay what
-    they are when a fit goes on.
+    a fraction. In the first bin it may be below zero, in the last one above one: these are as wide
+    as bins are in the mean, at least. `V` starts at zero. A feature of few values has a bin between
+    any two of them. A value that many samples have begins a bin of its own, and the quantiles are
+    those of the other samples. The bins stay what they are when a fit goes on.
 
     Parameters
     ----------

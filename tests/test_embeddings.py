@@ -32,7 +32,7 @@ from skmlp.engines.cpu import CpuEngine
 from skmlp.engines.cpu.layout import parts_of_slab
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.initializers import From
-from skmlp.network.embeddings import EMBEDDINGS, edges_of_bins
+from skmlp.network.embeddings import EMBEDDINGS, edges_of_bins, measure_piecewise, widened
 from skmlp.network.initializers import draw_uniform
 from skmlp.network.parameters import GIVEN, INPUTS, layout_of
 from skmlp.network.parts import before_activation, named_extras
@@ -224,6 +224,23 @@ def test_frequent_values_leave_bins_to_the_others(bins, share):
         assert np.ptp(rows) <= 2
     few = rng.integers(0, bins + 1, size=400).astype(float)
     assert_array_equal(edges_of_bins(few, bins), np.unique(few))
+
+
+def test_bins_at_the_ends_are_not_narrow():
+    """Or else numbers a little beyond those of the fit would become very large ones."""
+    x = np.concatenate([np.linspace(0.0, 49.99, 200), np.full(200, 50.0)])
+    edges = widened(edges_of_bins(x, 10))
+    assert_array_equal(edges[:-1], edges_of_bins(x, 10)[:-1])
+    assert edges[-1] - edges[-2] >= 50.0 / 10
+    starts, slopes = measure_piecewise(x, 10.0, 1.0).reshape(2, 10)
+    assert slopes.max() < 10.0
+    assert np.isclose((50.0 - starts[9]) * slopes[9], 0.0, atol=0.01)
+
+
+def test_rows_that_take_turns_have_bins_alike():
+    x = np.arange(300_000) % 2 * 10.0 + np.random.default_rng(0).uniform(size=300_000)
+    starts = measure_piecewise(x, 8.0, 1.0)[:8]
+    assert 3 <= np.count_nonzero(starts < 5.0) <= 5
 
 
 # Engines
@@ -445,11 +462,24 @@ def test_a_scale_alone_is_part_of_the_weights():
     assert (np.diff(monotone.predict(grid).reshape(5, 20)) >= -1e-12).all()
 
 
-def test_a_start_from_another_network_takes_its_embedding():
+@pytest.mark.parametrize("hidden", [(8,), ()])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_start_from_another_network_takes_its_embedding(hidden, scaled):
     X, y = make_data()
-    model = fitted(X, y)
-    start = fitted(X, y, init=From(model), learning_rate_init=1e-12, random_state=5)
+    own = {"hidden_layer_sizes": hidden, "input_scale": scaled}
+    model = fitted(X, y, **own)
+    start = fitted(X, y, init=From(model), learning_rate_init=1e-12, random_state=5, **own)
     assert_allclose(start.predict(X), model.predict(X), rtol=1e-6)
+
+
+def test_sparse_rows_are_refused_wherever_they_come():
+    X, y = make_data()
+    sparse = csr_array(X)
+    model = MLPRegressor(**OPTIONS, embedding=MIXED, early_stopping=True)
+    with pytest.raises(ValueError, match="needs dense X_val"):
+        model.fit(X, y, X_val=sparse, y_val=y)
+    with pytest.raises(ValueError, match="X is sparse, but the network embeds"):
+        fitted(X, y, n_estimators=2).predict(sparse)
 
 
 def test_weights_that_look_at_data_see_embedded_columns():

@@ -144,7 +144,9 @@ def measure_piecewise(x: Draws, bins: float, width: float) -> Draws:
     There are no rows in bins that there are not. A constant column has one, in which nothing
     changes.
     """
-    edges = edges_of_bins(x[:: -(-len(x) // ROWS_FOR_BINS)], int(bins))
+    if len(x) > ROWS_FOR_BINS:  # drawn, since rows may take turns in some way
+        x = x[np.random.RandomState(0).randint(0, len(x), ROWS_FOR_BINS)]
+    edges = widened(edges_of_bins(x, int(bins)))
     starts, slopes = np.full(int(bins), FAR), np.zeros(int(bins))
     n_bins = len(edges) - 1
     starts[: max(n_bins, 1)] = edges[: max(n_bins, 1)]
@@ -164,6 +166,21 @@ def edges_of_bins(x: Draws, bins: int) -> Draws:
     # At least two: more frequent values would leave no other rows.
     left = bins + 1 - len(frequent)
     return np.unique(np.concatenate([frequent, np.quantile(others, np.linspace(0.0, 1.0, left))]))
+
+
+def widened(edges: Draws) -> Draws:
+    """Return edges whose first and last bins are as wide as bins are in the mean, or wider.
+
+    These go on beyond their ends: a narrow one would make something very large of numbers that are
+    a little larger than those of the fit.
+    """
+    if len(edges) < 3:
+        return edges
+    width = (edges[-1] - edges[0]) / (len(edges) - 1)
+    wider = edges.copy()
+    wider[0] = min(edges[0], edges[1] - width)
+    wider[-1] = max(edges[-1], edges[-2] + width)
+    return wider
 
 
 def draw_categories(
