@@ -106,7 +106,7 @@ def epochs_in_one(n_rows: int) -> int:
     Averages of weights look back about a hundred steps: what small tables take many epochs for.
     """
     n_steps = -(-n_rows // batch_size_of(n_rows))
-    return max(1, FEWEST_STEPS // n_steps)
+    return -(-FEWEST_STEPS // n_steps)
 
 
 def stretched(

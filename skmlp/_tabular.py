@@ -535,7 +535,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         the log loss, by which it is chosen after every round in any case.
     max_iter : int, default=None
         Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
-        where a table has so few rows that an epoch has less than 16 steps.
+        where a table has so few rows that an epoch has less than 32 steps.
     n_iter_no_change : int, default=None
         Epochs without improvement after which a network ends. None means what the preset has, as
         for `max_iter`. Twice as many without improvement of the ensemble end the fit.
@@ -806,7 +806,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         the squared error, by which it is chosen after every round in any case.
     max_iter : int, default=None
         Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
-        where a table has so few rows that an epoch has less than 16 steps.
+        where a table has so few rows that an epoch has less than 32 steps.
     n_iter_no_change : int, default=None
         Epochs without improvement after which a network ends. None means what the preset has, as
         for `max_iter`. Twice as many without improvement of the ensemble end the fit.
