@@ -13,7 +13,7 @@ from skmlp import TabularMLPClassifier
 
 def main():
     """Fit a pack, and tell what became of its networks."""
-    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X, y = load_breast_cancer(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
     model = TabularMLPClassifier(n_members=8, max_iter=40, random_state=0).fit(X_train, y_train)
     print(f"accuracy {model.score(X_test, y_test):.3f} after {model.n_iter_} rounds")
