@@ -16,7 +16,6 @@ from engine_checks import (
     check_against_reference,
     head_of,
     make_layer,
-    make_network,
     make_plan,
     make_problem,
     make_task,
@@ -40,17 +39,30 @@ from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.optimizers import GROUPS, OPTIMIZERS
 from skmlp.network.parameters import layout_of
 from skmlp.network.parts import named_extras
-from skmlp.network.specs import Factor, OptimizerSpec, plain_network
+from skmlp.network.specs import (
+    Block,
+    Factor,
+    Formula,
+    InputSpec,
+    NetworkSpec,
+    OptimizerSpec,
+    plain_network,
+)
 
-# Whose panels end with every role there is.
-NETWORK = make_network(
+# It has every role there is.
+INPUTS_OF_NETWORK = InputSpec(
     6,
-    [
+    embedding=(Block(2, Formula("cosine", (2.0, 1.0))), Block(4, Formula("identity"))),
+    scaled=True,
+)
+NETWORK = NetworkSpec(
+    INPUTS_OF_NETWORK,
+    (
         make_layer("prelu", 9, 0.0, None, "layer"),
         make_layer("tanh", 5),
         make_layer("prelu", 7),
-    ],
-    [head_of(("squared_error", "identity"), 2)],
+    ),
+    (head_of(("squared_error", "identity"), 2),),
 )
 PLAIN = plain_network((5, 9, 17, 3), "relu", "log_loss", "softmax")
 RATES = (
@@ -59,8 +71,23 @@ RATES = (
     Factor("intercepts", 0.1),
     Factor("slopes", 3.0),
     Factor("normalization", 0.25),
+    Factor("embedding", 1.5),
+    Factor("scale", 6.0),
 )
-DECAYS = (Factor("coefs", 0.5, 0), Factor("slopes", 2.0), Factor("normalization", 0.7))
+DECAYS = (
+    Factor("coefs", 0.5, 0),
+    Factor("slopes", 2.0),
+    Factor("normalization", 0.7),
+    Factor("embedding", 0.3),
+    Factor("scale", 0.9),
+)
+# By the names of extras.
+BY_NAME = {
+    "negative_slope": (3.0, 2.0),
+    **dict.fromkeys(("gain", "shift"), (0.25, 0.7)),
+    "embedding": (1.5, 0.3),
+    "scale": (6.0, 0.9),
+}
 
 
 # --- Engines ---
@@ -76,10 +103,9 @@ def written_out(network):
         coef[...] = 0.5 if number == 0 else 1.0
     for intercept in layout.views(rates)[1]:
         intercept[...] = 0.1
-    of_extras = (named_extras(network, layout.extras_of(own)) for own in (rates, decays))
-    for values, (slope, normal) in zip(of_extras, ((3.0, 0.25), (2.0, 0.7)), strict=True):
-        for (_, name), own in values.items():
-            own[...] = normal if name in ("gain", "shift") else slope
+    for which, factors in enumerate((rates, decays)):
+        for (_, name), own in named_extras(network, layout.extras_of(factors)).items():
+            own[...] = BY_NAME[name][which]
     return rates, decays
 
 
@@ -89,7 +115,9 @@ def test_factors_against_formulas_written_out(make_engine, solver):
     judge, engine, problem = ReferenceEngine(), make_engine(), make_problem(NETWORK, 10)
     beside = {"rate_factors": RATES, "decay_factors": DECAYS, "weight_decay": 0.5}
     task = make_task(engine, NETWORK, problem, solver=solver, batch_size=10, **beside)
-    assert len(layout_of(NETWORK).extras) == 4
+    extras = layout_of(NETWORK).extras
+    assert {extra.role for extra in extras} | {"coefs", "intercepts"} == set(GROUPS)
+    assert {extra.name for extra in extras} == set(BY_NAME)
     run = engine.start([task])
     run.advance([EpochPlan(np.tile(np.arange(10), (5, 1)), 0.02)])
 
@@ -146,7 +174,8 @@ def test_any_number_of_threads(solver, dtype, clip_norm):
 def test_a_factor_of_zero_keeps_a_group_as_it_is(make_engine, solver):
     """Also where an optimizer would go on by what it has seen before; the norm is without it."""
     engine, problem = make_engine(), make_problem(NETWORK, 20)
-    frozen = (Factor("coefs", 0.0, 1), Factor("slopes", 0.0), Factor("intercepts", 0.0, 0))
+    frozen = (Factor("coefs", 0.0, 1), Factor("intercepts", 0.0, 0))
+    frozen += tuple(Factor(role, 0.0) for role in ("slopes", "embedding", "scale"))
     beside = {"weight_decay": 0.5, "clip_norm": 0.01}
     task = make_task(engine, NETWORK, problem, solver=solver, batch_size=20, **beside)
     run = engine.start([task])
@@ -164,6 +193,32 @@ def test_a_factor_of_zero_keeps_a_group_as_it_is(make_engine, solver):
         own[...] = name not in ("gain", "shift")
     assert_array_equal(moved, ~stays)
     assert_array_equal(again.optimizer_state(0, 0.01).vectors[:, stays], state.vectors[:, stays])
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("role", ["coefs", "scale"])
+def test_a_gradient_that_overflows_leaves_a_frozen_group_alone(role, clip_norm):
+    """Zero times infinity would be no number."""
+    network = plain_network((3, 4, 1), "tanh", "squared_error", "identity")
+    if role == "scale":
+        network = replace(network, inputs=replace(network.inputs, scaled=True))
+    problem = np.full((20, 3), 3e37), np.full((20, 1), 1e3), None
+    frozen = (Factor("coefs", 0.0, 0), Factor("scale", 0.0))
+    task = make_task(
+        CpuEngine(1), network, problem, dtype="float32", clip_norm=clip_norm, rate_factors=frozen
+    )
+    layout = layout_of(network)
+    coefs, intercepts = layout.views(task.parameters)
+    coefs[0][...] = 0.0 if role == "coefs" else 2e-38
+    intercepts[0][...] = 0.0
+    run = CpuEngine(1).start([task])
+    [result] = run.advance([make_plan(20, 2)])
+    assert result.finite
+    after = run.parameters(0)
+    assert np.isfinite(after).all()
+    assert_array_equal(layout.views(after)[0][0], layout.views(task.parameters.astype("f"))[0][0])
+    assert_array_equal(layout.extras_of(after), 1.0)
+    assert (layout.views(after)[0][1] != coefs[1]).all()
 
 
 def test_the_norm_of_a_gradient_is_that_of_what_moves():

@@ -280,7 +280,8 @@ class ReferenceRun(Run):
         optimizer = task.optimizer
         gradient = gradient * trained_from(task.network, optimizer.frozen_layers)
         for piece, group in self._groups[index]:
-            gradient[piece.start : piece.stop] *= group.gradient
+            own = gradient[piece.start : piece.stop]
+            own[...] = 0.0 if group.is_frozen else group.gradient * own
         if task.bounds is not None:
             gradient[task.bounds.is_fixed] = 0.0
         if optimizer.clip_value is not None:

@@ -207,7 +207,8 @@ def completion_kernel(penalty: str, dtype: str) -> int:
                 for j in range(start + i * width, start + i * width + used):
                     number = gradient[j] + other[j] if adds else gradient[j]
                     number += alpha * slope(w[j], *own)
-                    number *= factor
+                    # Not a product where that is zero: a gradient may be infinite.
+                    number = zero if factor == zero else factor * number
                     if is_bounded and lower[j] == upper[j]:
                         number = zero
                     # NaN is not larger, and stays in the gradient.

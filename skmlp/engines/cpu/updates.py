@@ -158,6 +158,9 @@ def update_group(model, group, place, size, scaling, constants, penalty):
         # In place of the gradient there is a direction, or the rate is zero.
         kernel, first, inverse = model.descend, ROW_RATE, 1.0
     parameters, gradient, state = place
+    if model.groups[group, GROUP_GRADIENT] == 0.0:  # of what stays as it is, even if it is infinite
+        for i in range(size):
+            gradient[i] = 0.0
     numbers = (model.parameters.size, size, alpha, inverse, keep)
     data = (parameters, gradient, state, *numbers, advance(own, first), penalty)
     call_kernel(kernel, data)
