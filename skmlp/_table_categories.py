@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from skmlp._table_columns import Factorized
+from skmlp._table_columns import Factorized, Floats
 
-Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
 
