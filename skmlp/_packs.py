@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from skmlp._endings import OVERFLOWED, interrupted_remark
 from skmlp._held_out import HeldOut, Score, outputs_of
 from skmlp._members import ALONE, NOT_SHARED
 from skmlp._networks import attributes_of, describe_network
+from skmlp._presets import Recipe
 from skmlp._selection import Candidate, Criterion, LogLoss, Scored, Selection, SquaredError
 from skmlp._sklearn_compat import without_callbacks
 from skmlp._solvers import optimizer_spec, schedule_of
@@ -26,9 +27,6 @@ from skmlp.training.listening import EpochEnd, Listener
 from skmlp.training.loop import Outcome
 from skmlp.training.rounds import train_in_rounds
 from skmlp.training.stopping import StopReason
-
-# Parameters of a plain estimator, by name.
-Recipe = Mapping[str, Any]
 
 # Attributes of an ensemble's draft that its networks do not have.
 OF_PACKS = ("_learner",)
@@ -168,7 +166,7 @@ def fit_pack(
     """
     began = time.monotonic()
     rows: IndexArray = np.arange(len(work.targets.matrix))
-    held_out = held_out_of(ensemble, work)
+    held_out = held_out_of(work)
     criterion = criterion_of(work, held_out)
     members = [
         make_member(ensemble, work, recipe, rows, held_out, criterion) for recipe in course.recipes
@@ -315,7 +313,7 @@ class EachEpoch:
         return False
 
 
-def held_out_of(ensemble: Any, work: Work) -> HeldOut:
+def held_out_of(work: Work) -> HeldOut:
     """Return the samples that were given to validate with."""
     assert work.watched.validation is not None
     X, samples = work.watched.validation
@@ -391,6 +389,7 @@ class Conductor:
         self._begun = begun
         self._stalled = 0
         self._is_late = False
+        self._last: Sequence[int] = ()
         self._seconds_of_round = 0.0
         self._round_began = begun
 

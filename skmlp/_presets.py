@@ -15,6 +15,7 @@ from skmlp.activations import Blend
 from skmlp.embeddings import PBLD, Categories, Cosine, PiecewiseLinear
 from skmlp.initializers import DataDriven, ZeroLast
 
+# Parameters of a plain estimator, by name.
 Recipe = dict[str, Any]
 
 

@@ -152,3 +152,44 @@ def classes_to_stratify(
         "random instead. Increase validation_fraction or drop rare classes to change that."
     )
     return None
+
+
+def evenly_split(
+    n_samples: int,
+    fraction: float,
+    labels: npt.NDArray[Any] | None,
+    random_state: np.random.RandomState,
+) -> tuple[IndexArray, IndexArray]:
+    """Split row numbers into those to train on and those held out, both in order.
+
+    Classes keep their shares as far as that is possible. The first sample of each class, in the
+    drawn order, is trained on in any case.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows.
+    """
+    n_held_out = int(np.ceil(fraction * n_samples))
+    order = random_state.permutation(n_samples)
+    if labels is None:
+        held_out, rows = order[:n_held_out], order[n_held_out:]
+    else:
+        # By how large a part of its class comes before a sample: so every class is spread evenly.
+        by_class = np.argsort(labels[order], kind="stable")
+        counts = np.bincount(labels)
+        firsts = np.repeat(np.cumsum(counts) - counts, counts)
+        place = (np.arange(n_samples) - firsts + 0.5) / np.repeat(counts, counts)
+        ranked = order[by_class][np.argsort(-place, kind="stable")]
+        is_first = np.zeros(n_samples, dtype=bool)
+        is_first[order[by_class][firsts]] = True
+        free = ranked[~is_first[ranked]]
+        held_out = free[:n_held_out]
+        rows = np.setdiff1d(order, held_out)
+    if len(held_out) == 0 or len(rows) == 0:
+        raise ValueError(
+            f"validation_fraction={fraction} of n_samples={n_samples} leaves {len(rows)} sample(s) "
+            f"to train on and {len(held_out)} to hold out. Give more samples, another "
+            "validation_fraction, or X_val and y_val."
+        )
+    return np.sort(rows), np.sort(held_out)

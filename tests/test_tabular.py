@@ -1,6 +1,8 @@
 """Packs: members are plain fits, the ensemble is the greedy choice, and tables go through."""
 
+import inspect
 import pickle
+import re
 from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
@@ -19,9 +21,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
 from skmlp import _packs as packs
 from skmlp import _presets as presets
+from skmlp._calibration import at_temperature, temperature_of
 from skmlp._importances import importances_by_permutation
 from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
-from skmlp._tabular import MOST_PICKS, at_temperature, split_of, temperature_of
+from skmlp._splitting import evenly_split
+from skmlp._tabular_base import MOST_PICKS
 from skmlp.callbacks import FunctionCallback
 from skmlp.training import rounds
 from skmlp.training.interrupts import InterruptPolicy
@@ -103,8 +107,8 @@ def test_members_are_plain_fits(kind, data, noted):
         )
         with pytest.warns(UserWarning, match="Maximum iterations"):
             plain.fit(encoded, y, X_val=watched, y_val=y_val)
-        own_parameters = np.concatenate([*map(np.ravel, plain.coefs_), *plain.intercepts_])
-        assert_array_equal(candidate.parameters[: own_parameters.size], own_parameters)
+        whole = [*map(np.ravel, plain.coefs_), *plain.intercepts_, plain._extras]
+        assert_array_equal(candidate.parameters, np.concatenate(whole))
     assert len(seen) >= 4
     for network in model.ensemble_.estimators_:
         assert type(network) is MODELS[kind][1]
@@ -474,7 +478,7 @@ def test_split(seed):
     counts = random_state.randint(1, 40, size=random_state.randint(2, 6))
     labels = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
     fraction = random_state.uniform(0.1, 0.4)
-    rows, held_out = split_of(len(labels), fraction, labels, random_state)
+    rows, held_out = evenly_split(len(labels), fraction, labels, random_state)
     assert_array_equal(np.sort(np.concatenate([rows, held_out])), np.arange(len(labels)))
     assert len(held_out) <= np.ceil(fraction * len(labels))
     assert set(labels[rows]) == set(labels)
@@ -484,7 +488,7 @@ def test_split(seed):
 
 def test_rare_classes_are_held_out_too():
     labels = np.repeat([0, 1], [960, 40])
-    held_out = split_of(1000, 0.15, labels, np.random.RandomState(0))[1]
+    held_out = evenly_split(1000, 0.15, labels, np.random.RandomState(0))[1]
     assert np.bincount(labels[held_out]).tolist() == [144, 6]
 
 
@@ -681,6 +685,39 @@ def test_classes_that_are_unknown():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=r"y_val has classes that y has not: \[2\]"):
         make("classifier").fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+
+
+def test_shared_parameters_are_described_alike():
+    """But for what differs: which loss there is."""
+    described = []
+    for one in (TabularMLPClassifier, TabularMLPRegressor):
+        section = one.__doc__.partition("Parameters\n")[2].partition("Attributes\n")[0]
+        parts = re.split(r"\n    (?=\w+ : )", section)[1:]
+        described.append({part.partition(" : ")[0]: part.strip() for part in parts})
+        assert list(described[-1]) == list(inspect.signature(one).parameters)
+    for name in described[1].keys() - {"preset", "scoring"}:
+        assert described[0][name] == described[1][name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "message"),
+    [
+        ("classifier", np.array(["a", "b", None] * 20, dtype=object), "missing labels"),
+        ("classifier", np.zeros((60, 2)), "takes one target"),
+        ("classifier", None, "requires y to be passed"),
+        ("regressor", np.array(["a"] * 60), "must hold real numbers"),
+        ("regressor", np.zeros((60, 2)), "takes one target"),
+        ("regressor", np.r_[np.nan, np.zeros(59)], "contains NaN"),
+    ],
+)
+def test_targets_that_are_none(kind, y, message):
+    with pytest.raises(ValueError, match=message):
+        make(kind).fit(np.arange(120.0).reshape(60, 2), y)
+
+
+def test_what_is_no_table():
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        make("regressor").fit(np.arange(60.0), np.arange(60.0))
 
 
 @parametrize_with_checks(
