@@ -85,20 +85,23 @@ def exponential_derivative(a: float) -> float:
 
 
 def sinc(z: float) -> float:
-    # Sines of such numbers have no digit in single precision.
-    return 1.0 if z == 0.0 else (0.0 if abs(z) > 1e30 else sin(z) / z)
+    # Sines of the largest have no digit in single precision, and the smallest have no inverse.
+    if abs(z) < 1e-30:
+        return 1.0
+    return 0.0 if abs(z) > 1e30 else sin(z) * (1.0 / z)
 
 
 def sinc_derivative(z: float) -> float:
     square = z * z if abs(z) < 1.0 else 0.0
     # Taylor's series, where the difference of cosine and sinc would cancel.
-    series = 1.0 - square / 238.0 * (1.0 - square / 304.0)
-    series = 1.0 - square / 130.0 * (1.0 - square / 180.0 * series)
-    series = 1.0 - square / 54.0 * (1.0 - square / 88.0 * series)
-    series = 1.0 - square / 10.0 * (1.0 - square / 28.0 * series)
+    series = 1.0 - square * (1.0 / 238.0) * (1.0 - square * (1.0 / 304.0))
+    series = 1.0 - square * (1.0 / 130.0) * (1.0 - square * (1.0 / 180.0) * series)
+    series = 1.0 - square * (1.0 / 54.0) * (1.0 - square * (1.0 / 88.0) * series)
+    series = 1.0 - square * (1.0 / 10.0) * (1.0 - square * (1.0 / 28.0) * series)
     if abs(z) < 1.0:
-        return -z / 3.0 * series
-    return 0.0 if abs(z) > 1e30 else (cos(z) - sin(z) / z) / z
+        return -z * (1.0 / 3.0) * series
+    inverse = 1.0 / z
+    return 0.0 if abs(z) > 1e30 else (cos(z) - sin(z) * inverse) * inverse
 
 
 def relu(z: float) -> float:
@@ -246,7 +249,7 @@ def both_of_mish(z: float) -> tuple[float, float]:
 
 
 def hard_sigmoid(z: float) -> float:
-    return 0.0 if z < -3.0 else (1.0 if z > 3.0 else (z + 3.0) / 6.0)
+    return 0.0 if z < -3.0 else (1.0 if z > 3.0 else (z + 3.0) * (1.0 / 6.0))
 
 
 def hard_sigmoid_derivative(a: float) -> float:
@@ -254,11 +257,11 @@ def hard_sigmoid_derivative(a: float) -> float:
 
 
 def hard_swish(z: float) -> float:
-    return 0.0 if z < -3.0 else (z if z > 3.0 else z * (z + 3.0) / 6.0)
+    return 0.0 if z < -3.0 else (z if z > 3.0 else z * (z + 3.0) * (1.0 / 6.0))
 
 
 def hard_swish_derivative(z: float) -> float:
-    return 0.0 if z < -3.0 else (1.0 if z > 3.0 else (2.0 * z + 3.0) / 6.0)
+    return 0.0 if z < -3.0 else (1.0 if z > 3.0 else (2.0 * z + 3.0) * (1.0 / 6.0))
 
 
 def hard_tanh(z: float) -> float:

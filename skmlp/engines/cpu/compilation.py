@@ -75,8 +75,13 @@ def separate(returned: Any = types.void) -> Callable[[Callable[..., Any]], Separ
     return lambda py_func: Separate(py_func, returned)
 
 
-# Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out.
-inlined = njit(**OPTIONS, forceinline=True, no_cfunc_wrapper=True)
+# Into its loop, which cannot be vectorized around a call: LLVM would leave long formulas out. What
+# a formula divides by stays a division: two by one number may become its inverse and products in
+# the loop of vectors and not in the loop of the rest, or the other way round, and results would
+# depend on where in an array a number stands.
+inlined = njit(
+    error_model="numpy", fastmath=FASTMATH - {"arcp"}, forceinline=True, no_cfunc_wrapper=True
+)
 
 
 @cache
