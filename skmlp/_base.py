@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ from skmlp._engine import (
     make_engine,
     prediction_flops,
 )
-from skmlp._ensembles import Averaging, check_bagging, check_combination, check_hooks, fit_members
+from skmlp._ensembles import Averaging, check_bagging, check_combination, fit_members
 from skmlp._fitted import (
     check_outputs,
     check_prediction,
@@ -49,6 +49,7 @@ from skmlp._fitted import (
 )
 from skmlp._groups import check_counts_of_factors, factor_remarks
 from skmlp._held_out import (
+    Data,
     Given,
     HeldOut,
     Samples,
@@ -58,7 +59,7 @@ from skmlp._held_out import (
     loss_of,
     outputs_of,
 )
-from skmlp._hooks import Calls, WithCallbacks
+from skmlp._hooks import Calls, CallsOfSeveral, WithCallbacks
 from skmlp._initial import holds_weights
 from skmlp._inside import Inside
 from skmlp._members import OF_SEVERAL, WithMembers, check_members_resumable, members_of
@@ -122,14 +123,14 @@ from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained, behind_activation
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.lbfgs import minimize_lbfgs
-from skmlp.training.listening import Listener, together
+from skmlp.training.listening import together
 from skmlp.training.loop import Outcome, Trainer, train
 from skmlp.training.monitors import MONITORS, Probe
 from skmlp.training.state import TrainerState, as_plain, from_plain
 from skmlp.training.stopping import StopReason
 
 if TYPE_CHECKING:
-    from skmlp._resumed import Resumed
+    from skmlp._resumed import Resumed, ResumedNetworks
 
 NOTHING = Given()
 
@@ -366,7 +367,6 @@ class BaseMLP(
         """Fit a draft, take over its state, and only then warn: a warning may be an exception."""
         calls = None
         if not incremental:  # before there is a draft, which so has what scikit-learn sets
-            check_hooks(self)
             calls = self._open_calls(X, y, sample_weight, is_lbfgs=uses_lbfgs(self))
         draft = draft_of(self) if draft is None else draft
         remarks = draft._carry_out(X, y, sample_weight, given, incremental, calls)
@@ -384,11 +384,11 @@ class BaseMLP(
         sample_weight: Any,
         given: Given,
         incremental: bool,
-        calls: Calls | None,
+        calls: Calls | CallsOfSeveral | None,
     ) -> Sequence[Remark]:
         if incremental:
             check_parameters_again(self)
-        check_combination(self, given, incremental=incremental)
+        check_combination(self, incremental=incremental)
         resumed = None
         if given.resume_from is not None:
             from skmlp._checkpoints import checkpoint_for  # which few fits need
@@ -422,13 +422,13 @@ class BaseMLP(
             sample_weight = check_sample_weight(sample_weight, X)
         if resumed is not None:
             resumes = resumed.prepare(self)
-        data = {"X": X, "y": targets.scored, "sample_weight": sample_weight}
+        values = {"X": X, "y": targets.scored, "sample_weight": sample_weight}
         targets = self._weighed(targets, sample_weight, resumes)
         # Scorers see data frames as they are, since predictions look at the names.
         shown_X = given_X if hasattr(self, "feature_names_in_") else X
         samples = Samples(shown_X, targets.y, targets.matrix, targets.scored, targets.weight)
         validation = self._validation_samples(given, targets) if given.has_rows else None
-        data |= given.as_validated(validation)
+        data = Data({**values, **given.as_validated(validation)})
         with compilation_announced(self.verbose):
             remarks = self._learn(
                 *(X, X_norm, targets, hidden, resumes, incremental),
@@ -512,10 +512,11 @@ class BaseMLP(
         `X` are the rows that it is trained on.
         """
         network, optimizer, dtype = work.network, work.optimizer, work.dtype
-        watched, resumed = work.watched, work.watched.resumed
+        watched = work.watched
+        resumed = cast("Resumed | None", watched.resumed)
         if resumed is not None and optimizer is not None:
             resumed.compare(self, network, dtype, watched.data)
-            start = resumed.start(self, network, optimizer, dtype, X.shape[0])
+            start = resumed.start(self, network, optimizer, dtype, work.X.shape[0])
         else:
             start = self._start(network, dtype, resumes, X)
             if not resumes:
@@ -544,12 +545,14 @@ class BaseMLP(
             raise ValueError(f"{OVERFLOWED} The fit diverged: {remedy(self)}")
         self._set_trained(work.network, parameters)
 
-    def _dtype_so_far(self, X: Any, resumes: bool, resumed: "Resumed | None") -> Any:
+    def _dtype_so_far(
+        self, X: Any, resumes: bool, resumed: "Resumed | ResumedNetworks | None"
+    ) -> Any:
         """Return the type of the weights that the fit goes on from; if there are none, of X."""
         if not resumes:
             return X.dtype
         if resumed is not None:
-            return np.asarray(resumed.fit.parameters).dtype
+            return resumed.dtype
         return np.asarray(members_of(self)[0].coefs_[0]).dtype
 
     def _fit_dtype(self, so_far: Any) -> str:
@@ -559,11 +562,29 @@ class BaseMLP(
             return dtype
         return "float32" if so_far == np.float32 else "float64"
 
-    def _calls(self, network: NetworkSpec, start: Start, watched: Watched) -> Listener | None:
-        """Return who calls hooks, and lets them see what this draft learns."""
-        calls = watched.calls
-        if calls is not None:
-            calls.serve(self, network, start.parameters.dtype)
+    def _calls(
+        self,
+        work: Work,
+        start: Start,
+        split: tuple[IndexArray, HeldOut | None] | None = None,
+    ) -> Calls | None:
+        """Return who calls hooks, and lets them see what this draft learns.
+
+        `split` is what checkpoints know of rows: None with L-BFGS, of which there are none.
+        """
+        calls, network = work.watched.calls, work.network
+        if calls is None:
+            return None
+        assert isinstance(calls, Calls)
+        calls.serve(self, network, start.parameters.dtype)
+        if split is not None:
+            from skmlp._checkpoints import Snapshots
+
+            rows, held_out = split
+            numbers = None if held_out is None else held_out.rows
+            own = None if numbers is None else (rows, numbers)
+            dtype = start.parameters.dtype.name
+            calls.attached = Snapshots(self, network, dtype, work.watched.data, start, own)
         return calls
 
     def _fit_lbfgs(
@@ -591,7 +612,7 @@ class BaseMLP(
                 extra_options=lbfgs_options(),
                 report=report,
                 bounds=with_frozen(self, network, bounds, start.parameters),
-                listener=together(self._calls(network, start, work.watched), progress),
+                listener=together(self._calls(work, start), progress),
             )
         interrupted = result.stop_reason is StopReason.INTERRUPTED
         is_finite = interrupted or np.isfinite(result.loss)
@@ -623,23 +644,15 @@ class BaseMLP(
             rows, held_out = self._rows_to_watch(
                 engine, network, work.data, start, targets, watched
             )
-        if watched.calls is not None:
-            from skmlp._checkpoints import Snapshots
-
-            split = None if held_out is None or held_out.rows is None else (rows, held_out.rows)
-            dtype = start.parameters.dtype.name
-            watched.calls.attached = Snapshots(self, network, dtype, watched.data, start, split)
         with progress_of(self, 1 if work.is_incremental else self.max_iter) as progress:
             part = Part(
                 rows,
                 held_out,
                 self._effective_batch_size(len(rows)),
                 report=print if self.verbose and not draws_bar(self) else None,
-                listener=together(self._calls(network, start, watched), progress),
+                listener=together(self._calls(work, start, (rows, held_out)), progress),
             )
             training = self._training(work, start, bounds, part)
-            if start.earlier is not None and start.under_way is not None:
-                training.trainer.go_on(start.earlier)
             [outcome] = train(engine, [training.trainer])
         return outcome.parameters, self._learned(work, training, outcome)
 
@@ -687,6 +700,8 @@ class BaseMLP(
             listener=part.listener,
             draws_alone=isinstance(self.random_state, Integral),
         )
+        if start.earlier is not None and start.under_way is not None:
+            trainer.go_on(start.earlier)
         return Training(trainer, held_out, factors)
 
     def _learned(self, work: Work, training: Training, outcome: Outcome) -> list[Remark]:

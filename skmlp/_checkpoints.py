@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._described import CannotBeTold, parameters_in_words
-from skmlp._fingerprints import fingerprint_of
 from skmlp._fitted import check_state
-from skmlp._hooks import Calls
+from skmlp._held_out import Data
+from skmlp._hooks import Calls, CallsOfSeveral, path_of_network
 from skmlp._plain_values import Decoder, Encoder
 from skmlp._resumed import (
     LOGGER,
-    Data,
     Resumed,
+    ResumedNetworks,
     attributes_of,
     network_as_text,
     nothing_sound,
@@ -56,8 +56,7 @@ class Snapshots:
         The draft that is fitted.
     network : NetworkSpec
     dtype : str
-    data : mapping of str to array
-        All that `fit` was given, by name.
+    data : Data
     start : Start
     split : tuple of two arrays, or None
         Numbers of the rows to train on and to watch, if rows of X are watched.
@@ -114,7 +113,7 @@ def origin_of(
     texts: dict[str, Any] = {
         "parameters": parameters,
         "attributes": attributes_of(estimator, dtype),
-        "data": {name: fingerprint_of(value) for name, value in data.items()},
+        "data": data.digests,
     }
     origin = {name: json.dumps(value) for name, value in texts.items()}
     return {
@@ -142,8 +141,13 @@ def numbered(path: Path, number: int) -> Path:
 # Reading
 
 
-def checkpoint_for(estimator: Any, path: Any, calls: Calls | None) -> Resumed | None:
+def checkpoint_for(
+    estimator: Any, path: Any, calls: Calls | CallsOfSeveral | None
+) -> Resumed | ResumedNetworks | None:
     """Return the fit that one of an estimator with its parameters goes on from, if there is one.
+
+    Of several networks each has a file of its own, and its own parameters, which are looked at when
+    there is a draft of it.
 
     Raises
     ------
@@ -158,13 +162,46 @@ def checkpoint_for(estimator: Any, path: Any, calls: Calls | None) -> Resumed | 
             "steps nobody can store. Use another solver, or leave resume_from out."
         )
     path = Path(path)
+    if estimator.n_estimators > 1:
+        names = [path_of_one(path, number, calls) for number in range(estimator.n_estimators)]
+        several = tuple(newest_at(name) for name in names)
+        if any(several):
+            return ResumedNetworks(several)
+        say_there_is_none(names[0].with_name(f"{path.stem}.*{path.suffix}"))
+        return None
+    assert not isinstance(calls, CallsOfSeveral)
     found = checkpoint_at(path if calls is None else calls.path_of(path))
     if found is not None:
         found.check_parameters(estimator)
     return found
 
 
+def path_of_one(path: Path, number: int, calls: Calls | CallsOfSeveral | None) -> Path:
+    """Return where the checkpoint of one network among several is."""
+    if not isinstance(calls, CallsOfSeveral):
+        return path_of_network(path, number)
+    return calls.of_network(number).path_of(path)
+
+
 def checkpoint_at(path: Path) -> Resumed | None:
+    """Read the newest checkpoint of a path that is whole; if there is none at all, say so.
+
+    Raises
+    ------
+    FileProblem
+        If there are some, but none is whole.
+    """
+    found = newest_at(path)
+    if found is None:
+        say_there_is_none(path)
+    return found
+
+
+def say_there_is_none(path: Path) -> None:
+    LOGGER.warning("No checkpoint at %r yet: the fit starts from the beginning.", os.fspath(path))
+
+
+def newest_at(path: Path) -> Resumed | None:
     """Read the newest checkpoint of a path that is whole; None if there is none at all.
 
     Raises
@@ -189,7 +226,6 @@ def checkpoint_at(path: Path) -> Resumed | None:
         return found
     if problems:
         raise problems[0]
-    LOGGER.warning("No checkpoint at %r yet: the fit starts from the beginning.", os.fspath(path))
     return None
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 
 from skmlp._drafts import draft_of
 from skmlp._fitted import check_prediction
-from skmlp._held_out import Given, HeldOut, Targets
+from skmlp._held_out import HeldOut, Targets, Watched
+from skmlp._hooks import CallsOfSeveral
 from skmlp._members import (
     ALONE,
     HIDDEN_OF_ONE,
@@ -29,7 +30,7 @@ from skmlp._members import (
 from skmlp._networks import attributes_of
 from skmlp._progress import draws_bar, progress_of
 from skmlp._resuming import Start
-from skmlp._sklearn_compat import CALLBACKS, without_callbacks
+from skmlp._sklearn_compat import without_callbacks
 from skmlp._validation import check_X, is_true
 from skmlp._warning import Remark
 from skmlp._work import Part, RowsOfX, Training, Work
@@ -37,9 +38,12 @@ from skmlp.engines.base import Engine, IndexArray
 from skmlp.network.parameters import FloatArray
 from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
-from skmlp.training.listening import EpochEnd, Listener
+from skmlp.training.listening import EpochEnd, Listener, together
 from skmlp.training.loop import train
 from skmlp.training.stopping import StopReason
+
+if TYPE_CHECKING:
+    from skmlp._resumed import ResumedNetworks
 
 # Computes the outputs of a network for the rows at hand.
 Compute = Callable[[Trained], FloatArray]
@@ -71,37 +75,15 @@ def check_bagging(estimator: Any) -> None:
         )
 
 
-def check_hooks(estimator: Any) -> None:
-    """Refuse to call the hooks of callbacks, which are told of one network.
-
-    Raises
-    ------
-    ValueError
-        If an ensemble is asked for, and callbacks are set.
-    """
-    if estimator.n_estimators > 1 and CALLBACKS in vars(estimator):
-        raise ValueError(
-            f"Callbacks are told of one network, but n_estimators={estimator.n_estimators}. Take "
-            "them away by set_callbacks(), or use n_estimators=1."
-        )
-
-
-def check_combination(estimator: Any, given: Given, *, incremental: bool) -> None:
+def check_combination(estimator: Any, *, incremental: bool) -> None:
     """Refuse what an ensemble cannot be asked for.
 
     Raises
     ------
     ValueError
-        If it is to go on from a checkpoint, or a `partial_fit` is to draw samples.
+        If a `partial_fit` is to draw samples.
     """
-    if estimator.n_estimators == 1:
-        return
-    if given.resume_from is not None:
-        raise ValueError(
-            f"resume_from={given.resume_from!r} is a checkpoint of one network, but n_estimators="
-            f"{estimator.n_estimators}. Use n_estimators=1, or leave resume_from out."
-        )
-    if incremental and estimator.bootstrap:
+    if estimator.n_estimators > 1 and incremental and estimator.bootstrap:
         raise ValueError(
             "partial_fit does not go with bootstrap=True: the rows that a network leaves out of "
             "one batch do not tell what it leaves out of the next. Use bootstrap=False, or fit."
@@ -149,7 +131,9 @@ def fit_members(ensemble: Any, work: Work, *, resumes: bool) -> Sequence[Remark]
     seed as `random_state`.
     """
     seeds = seeds_of(ensemble)
-    members = members_to_fit(ensemble, seeds.of_members, resumes=resumes)
+    # A checkpoint says what the members of an earlier fit had learned.
+    keeps = resumes and work.watched.resumed is None
+    members = members_to_fit(ensemble, seeds.of_members, keeps=keeps)
     ensemble._drop((*OF_ONE, *HIDDEN_OF_ONE, *OF_SEVERAL))
     rows = rows_of(ensemble, work, members, seeds)
     fit = fit_together if work.optimizer is not None else fit_in_turn
@@ -178,16 +162,16 @@ def seeds_of(ensemble: Any) -> Seeds:
     return Seeds(seeds, random_state)
 
 
-def members_to_fit(ensemble: Any, seeds: list[int], *, resumes: bool) -> list[Any]:
+def members_to_fit(ensemble: Any, seeds: list[int], *, keeps: bool) -> list[Any]:
     """Return the drafts of the members, with all that the ensemble knows of parameters and data.
 
-    Where a fit goes on from an earlier one, members keep what they have learned, and their seeds.
+    If it `keeps` the members that it has, these keep what they have learned, and their seeds.
     """
     template = without_callbacks(draft_of(ensemble))
     vars(template).update(ALONE)
     for name in NOT_SHARED & vars(template).keys():
         delattr(template, name)
-    if resumes:
+    if keeps:
         return [like_template(draft_of(member), template) for member in ensemble.estimators_]
     own = [name for name, value in template.get_params(deep=False).items() if is_object(value)]
     members = []
@@ -250,12 +234,16 @@ def fit_together(
     n_epochs = 1 if work.is_incremental else ensemble.max_iter
     trainings: list[Training] = []
     with progress_of(ensemble, n_epochs * len(members)) as progress:
-        listener = None if progress is None else AllEpochs(progress)
+        bar = None if progress is None else AllEpochs(progress)
         for number, (member, own) in enumerate(zip(members, rows.of_members, strict=True)):
-            start, bounds = member._begin(work, its_X(work, own), resumes=resumes)
+            its = work_of_member(work, member, number)
+            start, bounds = member._begin(its, its_X(work, own), resumes=resumes)
+            if (resumed := resumed_of(work.watched)) is not None:
+                resumed.check_split(number, own, rows.held_out)
             report = printer(ensemble, number)
+            listener = together(member._calls(its, start, (own, rows.held_out)), bar)
             part = Part(own, rows.held_out, batch_size, report, listener)
-            trainings.append(member._training(work, start, bounds, part))
+            trainings.append(member._training(its, start, bounds, part))
         outcomes = train(work.engine, [training.trainer for training in trainings])
     remarks = []
     pairs = zip(trainings, outcomes, strict=True)
@@ -264,6 +252,7 @@ def fit_together(
         with named(members, number):
             remarks.append(member._learned(work, training, outcome))
             member._end(work, outcome.parameters)
+        close_calls(work, member, number)
     has_begun = [resumes or training.trainer.n_epochs > 0 for training in trainings]
     return with_remarks(members, has_begun, remarks)
 
@@ -276,17 +265,46 @@ def fit_in_turn(
     has_begun = [resumes] * len(members)
     for number, (member, own) in enumerate(zip(members, rows.of_members, strict=True)):
         some = own if ensemble.bootstrap else None
-        start, bounds = member._begin(work, its_X(work, own), resumes=resumes)
+        its = work_of_member(work, member, number)
+        start, bounds = member._begin(its, its_X(work, own), resumes=resumes)
         with named(members, number):
             report = printer(ensemble, number)
-            parameters, own_remarks = member._fit_lbfgs(work, start, bounds, some, report)
-            member._end(work, parameters)
+            parameters, own_remarks = member._fit_lbfgs(its, start, bounds, some, report)
+            member._end(its, parameters)
+        close_calls(work, member, number)
         remarks.append(own_remarks)
         is_interrupted = member.stop_reason_ == StopReason.INTERRUPTED.value
         has_begun[number] = resumes or not is_interrupted or member.n_iter_ > 0
         if is_interrupted:
             break
     return with_remarks(members, has_begun, remarks)
+
+
+def work_of_member(work: Work, member: Any, number: int) -> Work:
+    """Return what one network is to learn, with who is told of it, and its own checkpoint.
+
+    The draft gets what that says of the fits before.
+    """
+    watched = work.watched
+    calls = calls_of(watched)
+    several = resumed_of(watched)
+    resumed = None if several is None else several.of_network(number, member)
+    its_calls = None if calls is None else calls.of_network(number)
+    return replace(work, watched=replace(watched, calls=its_calls, resumed=resumed))
+
+
+def calls_of(watched: Watched) -> CallsOfSeveral | None:
+    return cast("CallsOfSeveral | None", watched.calls)
+
+
+def resumed_of(watched: Watched) -> "ResumedNetworks | None":
+    return cast("ResumedNetworks | None", watched.resumed)
+
+
+def close_calls(work: Work, member: Any, number: int) -> None:
+    """Say to callbacks that a network has been trained."""
+    if (calls := calls_of(work.watched)) is not None:
+        calls.close_network(number, member)
 
 
 def its_X(work: Work, rows: IndexArray) -> Any:

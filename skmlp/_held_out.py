@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skmlp._drafts import draft_of
-from skmlp._hooks import Calls
+from skmlp._hooks import Calls, CallsOfSeveral
 from skmlp._resuming import Start
 from skmlp._sklearn_compat import StrOptions, safe_indexing
 from skmlp._splitting import held_out_by_splitter, is_splitter, split_rows, whole_groups
@@ -23,7 +23,7 @@ from skmlp.network.parameters import FloatArray, ParameterLayout, layout_of
 from skmlp.network.specs import HeadSpec, NetworkSpec
 
 if TYPE_CHECKING:
-    from skmlp._resumed import Data, Resumed
+    from skmlp._resumed import Resumed, ResumedNetworks
 
 LOSS = "loss"
 NAN = float("nan")
@@ -207,6 +207,24 @@ class HeldOut:
         return (X, y) if self.rows is None else (safe_indexing(X, self.rows), y[self.rows])
 
 
+class Data:
+    """All that `fit` was given, by name, as it was validated: what checkpoints tell it by.
+
+    Parameters
+    ----------
+    values : dict of str to array
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        from skmlp._fingerprints import fingerprint_of  # which few fits need
+
+        return {name: fingerprint_of(value) for name, value in self._values.items()}
+
+
 @dataclass(frozen=True)
 class Watched:
     """Where one fit may find rows to validate with.
@@ -218,20 +236,19 @@ class Watched:
     given : Given
     validation : tuple of (X, Samples) or None
         Those that were given to validate with, X as engines take it.
-    calls : Calls or None
+    calls : Calls, CallsOfSeveral or None
         Who calls the hooks of callbacks.
-    data : mapping of str to array
-        All that `fit` was given, by name, as it was validated.
-    resumed : Resumed or None
+    data : Data
+    resumed : Resumed, ResumedNetworks or None
         The fit that is gone on from, if it is that of a checkpoint.
     """
 
     samples: Samples
     given: Given
     validation: tuple[Any, Samples] | None
-    calls: Calls | None
-    data: "Data"
-    resumed: "Resumed | None"
+    calls: Calls | CallsOfSeveral | None
+    data: Data
+    resumed: "Resumed | ResumedNetworks | None"
 
 
 class Watching(ABC):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -18,31 +19,29 @@ from skmlp._sklearn_compat import (
 from skmlp.network.specs import NetworkSpec
 from skmlp.training.listening import EpochEnd
 
-EPOCH, ITERATION = "epoch", "lbfgs-iteration"
+EPOCH, ITERATION, NETWORK = "epoch", "lbfgs-iteration", "network"
 
 
 class Calls:
-    """Calls the hooks of one fit: a listener of its epochs.
+    """Calls the hooks of the training of one network: a listener of its epochs.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        The user's, in every hook.
-    X, y, sample_weight : object
-        As they were given to `fit`.
+    given : dict
+        What every hook is given: the user's estimator, and X, y and metadata as `fit` got them.
+    context : sklearn.callback.CallbackContext
+        That of the fit, or of one network among several.
     task_name : str
-        What the tasks of the fit are called.
-    max_tasks : int
+        What its tasks are called.
+    network : int or None, default=None
+        Its number among several.
     """
 
     def __init__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any, task_name: str, max_tasks: int
+        self, given: dict[str, Any], context: Any, task_name: str, network: int | None = None
     ) -> None:
-        self._estimator = estimator
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-        self._task_name = task_name
-        self._root = callback_context(estimator, max_tasks)
+        self._given, self._root, self._task_name = given, context, task_name
+        self.network = network
         self._task: Any = None
         self._draft: Any = None
         self._told: EpochEnd | None = None
@@ -81,11 +80,15 @@ class Calls:
         finally:
             self._told = None
 
-    def close(self) -> None:
-        """End what is still open, and the fit itself: the estimator has its state."""
+    def close(self, state: dict[str, Any] | None = None) -> None:
+        """End what is still open, and the training itself.
+
+        `state` is what the network has learned, if the estimator in the hooks does not have it.
+        """
         if self._task is not None:  # Ctrl-C, or a line search that led nowhere
             self._task.call_on_fit_task_end(**self._given)
-        self._root.call_on_fit_task_end(**self._given, reconstruction_attributes={})
+        attributes = {} if state is None else {"__dict__": state}
+        self._root.call_on_fit_task_end(**self._given, reconstruction_attributes=attributes)
 
     def fitted_estimator(self, end: EpochEnd) -> Any:
         """Return an estimator as if the fit had ended with an epoch, which can be pickled.
@@ -107,11 +110,53 @@ class Calls:
         return without_callbacks(fitted)
 
 
+class CallsOfSeveral:
+    """Calls the hooks of a fit of several networks, each of which is a task with epochs below it.
+
+    Parameters
+    ----------
+    given : dict
+    context : sklearn.callback.CallbackContext
+        That of the fit.
+    task_name : str
+        What the tasks of each network are called.
+    max_tasks : int
+    """
+
+    def __init__(self, given: dict[str, Any], context: Any, task_name: str, max_tasks: int) -> None:
+        self._given, self._root = given, context
+        self._task_name, self._max_tasks = task_name, max_tasks
+        self._networks: list[Calls] = []
+        self._root.call_on_fit_task_begin(**given)
+
+    def of_network(self, number: int) -> Calls:
+        """Return who calls the hooks of one network; a task begins with the first call."""
+        while len(self._networks) <= number:
+            context = self._root.subcontext(task_name=NETWORK, max_subtasks=self._max_tasks)
+            calls = Calls(self._given, context, self._task_name, len(self._networks))
+            self._networks.append(calls)
+        return self._networks[number]
+
+    def close_network(self, number: int, fitted: Any) -> None:
+        """End the task of a network; `fitted` is an estimator that has what it learned."""
+        state = vars(without_callbacks(copy(fitted)))
+        self.of_network(number).close(state)
+
+    def close(self) -> None:
+        """End the fit: the estimator has its state."""
+        self._root.call_on_fit_task_end(**self._given, reconstruction_attributes={})
+
+
+def path_of_network(path: Path, number: int) -> Path:
+    """Return the path of one network among several, in a fit without callbacks."""
+    return path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
 def path_of_fit(path: Path, context: Any) -> Path:
     """Return the path of one of many fits: with the numbers of the tasks that it is part of.
 
     Of a fit by itself it is the path as it is. In a search ``run.jsonl`` becomes
-    ``run.0-3.jsonl``, for example.
+    ``run.0-3.jsonl``, for example, and that of the third network of an ensemble ``run.2.jsonl``.
 
     Parameters
     ----------
@@ -163,15 +208,17 @@ class WithCallbacks:
     """Gives an estimator `set_callbacks`, and its fits the calls of hooks."""
 
     max_iter: int
+    n_estimators: int
 
     def set_callbacks(self, *callbacks: Any) -> Self:
         """Set the callbacks whose hooks `fit` calls.
 
         Each epoch is a task named "epoch", each iteration of L-BFGS one named "lbfgs-iteration";
         `partial_fit` calls no hooks. A hook that asks to stop ends the fit as any other reason
-        would: with the best weights where `restore_best` says so. Hooks are told of one network:
-        ``n_estimators`` above 1 is refused. Needs scikit-learn 1.9 or later, whose user guide tells
-        of callbacks; ours are in `skmlp.callbacks`.
+        would: with the best weights where `restore_best` says so. With ``n_estimators`` above 1
+        each network is a task named "network", below which its epochs are, and a hook that asks
+        to stop ends the training of this one. Needs scikit-learn 1.9 or later, whose user guide
+        tells of callbacks; ours are in `skmlp.callbacks`.
 
         Parameters
         ----------
@@ -195,10 +242,16 @@ class WithCallbacks:
             return self
         return callback_support().set_callbacks(self, *callbacks)
 
-    def _open_calls(self, X: Any, y: Any, sample_weight: Any, *, is_lbfgs: bool) -> Calls | None:
+    def _open_calls(
+        self, X: Any, y: Any, sample_weight: Any, *, is_lbfgs: bool
+    ) -> Calls | CallsOfSeveral | None:
         """Begin to call hooks, if callbacks are set."""
         if CALLBACKS not in vars(self):
             return None
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        given = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         # L-BFGS may begin one more iteration, and give it up.
         name, max_tasks = (ITERATION, self.max_iter + 1) if is_lbfgs else (EPOCH, self.max_iter)
-        return Calls(self, X, y, sample_weight, name, max_tasks)
+        if self.n_estimators == 1:
+            return Calls(given, callback_context(self, max_tasks), name)
+        return CallsOfSeveral(given, callback_context(self, self.n_estimators), name, max_tasks)

@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from skmlp._assembling import are_reals
 from skmlp._described import described, parameters_in_words
-from skmlp._fingerprints import fingerprint_of
 from skmlp._fitted import is_count, is_finite_number, is_number, is_trained, is_vector, optional
+from skmlp._held_out import Data, HeldOut
 from skmlp._networks import custom_choices, register_custom
 from skmlp._plain_values import Decoder, Encoder
 from skmlp._resuming import Start
 from skmlp._saving import UNSOUND, version_of_skmlp
 from skmlp._solvers import schedule_of
 from skmlp._tensor_file import FileProblem, strictly_parsed
+from skmlp.engines.base import IndexArray
 from skmlp.network import storage
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
@@ -33,18 +34,17 @@ LOGGER = logging.getLogger("skmlp")
 FREE = {"max_iter", "max_time", "n_jobs", "verbose", "warm_start"}
 # Those that may count steps by `max_iter`.
 COUNTING = ("learning_rate", "dropout_schedule", "weight_decay_schedule")
+# Of targets, as they are shared by the networks of an ensemble.
+SCALE = ("y_mean_", "y_scale_")
 # What earlier fits have left that one with `warm_start` adds to, or goes by.
 RECORDS: dict[str, Callable[[Any], bool]] = {
     "loss_curve_": optional(are_reals),
     "validation_scores_": optional(are_reals),
     "validation_loss_curve_": optional(are_reals),
     "_history": are_columns,
-    "y_mean_": is_vector,
-    "y_scale_": is_vector,
+    **dict.fromkeys(SCALE, is_vector),
 }
 SEEDS = 2**32
-
-Data = Mapping[str, Any]
 
 
 def records_of(estimator: Any) -> dict[str, Any]:
@@ -107,6 +107,11 @@ class Resumed:
     state: TrainerState
     fit: UnderWay
 
+    @property
+    def dtype(self) -> Any:
+        """The precision of its parameters."""
+        return np.asarray(self.fit.parameters).dtype
+
     def check_parameters(self, estimator: Any) -> None:
         """Refuse an estimator of another class, or with other parameters.
 
@@ -138,7 +143,7 @@ class Resumed:
         Returns whether there were any that the file's fit goes on from.
         """
         estimator._forget()
-        estimator._drop(("y_mean_", "y_scale_"))
+        estimator._drop(SCALE)
         if self.fit.before is None:
             return False
         register_custom(custom_choices(estimator.activation, estimator.loss))
@@ -163,8 +168,7 @@ class Resumed:
             raise self._refusal(f"is of a fit with {listed(others)}")
         if network_as_text(network) != self.network:
             raise self._refusal("is of a fit of another network")
-        present = {name: fingerprint_of(value) for name, value in data.items()}
-        if others := differences(self.data, present):
+        if others := differences(self.data, data.digests):
             names = ", ".join(others)
             raise self._refusal(f"is of a fit with other data: {names}")
 
@@ -201,6 +205,77 @@ class Resumed:
             generator = given
         is_added = fit.before is not None
         return Start(fit.parameters, generator, self.state.optimizer, is_added, self.state)
+
+
+@dataclass(frozen=True)
+class ResumedNetworks:
+    """The fits of several networks that others go on from.
+
+    Attributes
+    ----------
+    networks : tuple of Resumed or None
+        None of those that had written nothing yet: they start from the beginning.
+    """
+
+    networks: tuple[Resumed | None, ...]
+
+    @property
+    def _first(self) -> Resumed:
+        return next(found for found in self.networks if found is not None)
+
+    @property
+    def dtype(self) -> Any:
+        """The precision of their parameters."""
+        return self._first.dtype
+
+    def prepare(self, estimator: Any) -> bool:
+        """Give the draft of an ensemble what earlier fits had left, in place of its own.
+
+        Returns whether there were any that the files' fits go on from.
+
+        Raises
+        ------
+        ValueError
+            If there were, and a network has no file.
+        """
+        goes_on = self._first.prepare(estimator)
+        if goes_on and None in self.networks:
+            raise self._first._refusal(
+                f"goes on from an earlier fit, of which network {self.networks.index(None)} has no "
+                "checkpoint"
+            )
+        return goes_on
+
+    def of_network(self, number: int, draft: Any) -> Resumed | None:
+        """Return the fit of one network, whose draft gets what its earlier fits had left.
+
+        Raises
+        ------
+        ValueError
+            If it is one of another estimator.
+        """
+        found = self.networks[number]
+        if found is not None:
+            found.check_parameters(draft)
+            scale = {name: vars(draft)[name] for name in SCALE if name in vars(draft)}
+            found.prepare(draft)
+            vars(draft).update(scale)
+        return found
+
+    def check_split(self, number: int, rows: IndexArray, held_out: HeldOut | None) -> None:
+        """Refuse a network that has other rows: those of members are drawn anew.
+
+        Raises
+        ------
+        ValueError
+            If others were trained on, or held out.
+        """
+        found = self.networks[number]
+        if found is None or held_out is None or held_out.rows is None:
+            return
+        both: tuple[Any, ...] = found.fit.rows, found.fit.held_out
+        if not all(map(np.array_equal, both, (rows, held_out.rows))):
+            raise found._refusal("is of a fit that has held out other rows")
 
 
 def no_tensors(name: str) -> npt.NDArray[Any]:

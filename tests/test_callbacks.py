@@ -225,6 +225,67 @@ def test_what_a_fit_leaves_open_is_ended_without_a_model(monkeypatch):
     assert seen[-1] is None
 
 
+@needs_callbacks
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_networks_of_an_ensemble_are_tasks(solver):
+    from sklearn.callback import ScoringMonitor
+
+    from skmlp.callbacks import FunctionCallback
+
+    shown, ends = [], []
+
+    def act(estimator, context, fitted):
+        if context.task_name == "network":
+            ends.append((context.task_id, fitted))
+        return False
+
+    def look(epoch):
+        shown.append((epoch.network, epoch.number, epoch.model()))
+        return epoch.network == 1 and epoch.number == 2
+
+    spy = Spy(act)
+    monitor = ScoringMonitor(scoring="accuracy")
+    options = {"n_estimators": 3, "solver": solver, "tol": 0.0}
+    model = classifier(spy, FunctionCallback(look), monitor, **options).fit(X, LABELS)
+    alone = [classifier(**options | {"n_estimators": 1}) for _ in range(3)]
+    for member, other in zip(model.estimators_, alone, strict=True):
+        other.set_params(random_state=member.random_state)
+    alone[1].set_params(max_iter=2)
+    for number, other in enumerate(alone):
+        member = model.estimators_[number]
+        assert same_weights(member, other.fit(X, LABELS))
+        seen = [(epoch, found) for network, epoch, found in shown if network == number]
+        assert [epoch for epoch, _ in seen] == list(range(1, other.n_iter_ + 1))
+        assert seen[-1][1].n_estimators == 1
+        assert same_weights(seen[-1][1], member)
+        [fitted] = [fitted for network, fitted in ends if network == number]
+        assert same_weights(fitted, member)
+    assert [member.stop_reason_ == "callback" for member in model.estimators_] == [
+        False,
+        True,
+        False,
+    ]
+    assert spy.notes.count(("begin", "network")) == spy.notes.count(("end", "network")) == 3
+    opened, closed = (sum(note[0] == name for note in spy.notes) for name in ("begin", "end"))
+    assert opened == closed
+    assert classifier().set_callbacks(FunctionCallback(lambda e: e.network)).fit(X, LABELS)
+
+
+@needs_callbacks
+def test_an_error_in_a_hook_leaves_the_earlier_ensemble(fitted_state):
+    from skmlp.callbacks import FunctionCallback
+
+    def fail(epoch):
+        if epoch.network == 1 and epoch.number == 2:
+            raise RuntimeError("no")
+
+    model = classifier(n_estimators=2).fit(X, LABELS)
+    before = fitted_state(model)
+    with pytest.raises(RuntimeError, match=r"^no$"):
+        model.set_callbacks(FunctionCallback(fail)).fit(X[::-1], LABELS)
+    assert fitted_state(model.set_callbacks()) == before
+
+
 def test_without_callbacks_several_epochs_are_planned_at_once(monkeypatch):
     plans = []
     plan = Trainer.plan

@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit
 
 import skmlp
 import skmlp._base
+import skmlp._ensembles
 import skmlp._fingerprints
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp._checkpoints import checkpoint_at
@@ -226,6 +227,93 @@ def test_without_random_state_it_goes_on_beside_numpys_generator(path):
     again = model_of(**options).fit(X, LABELS, resume_from=path)
     assert_array_equal(again.coefs_[0], whole.coefs_[0])
     assert np.random.get_state()[1].tobytes() == before
+
+
+ENSEMBLES = {
+    "all rows": {"early_stopping": True},
+    "bootstrap": {"early_stopping": True, "bootstrap": True, "oob_score": True},
+    "not watched": {"bootstrap": True, "dropout": 0.2},
+    "earlier": {"warm_start": True},
+    "unlike lengths": {"n_iter_no_change": 1, "tol": 0.1, "learning_rate_init": 0.3},
+}
+
+
+@pytest.mark.parametrize("case", ENSEMBLES)
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores:UserWarning")
+@pytest.mark.usefixtures("reference")
+def test_ensembles_go_on(case, path, fitted_state):
+    """Each network has a file of its own; one that had none yet starts from the beginning."""
+    y = AMOUNTS[:, 0] * 1e3
+
+    def begun():
+        model = model_of(MLPRegressor, n_estimators=3, y_scale="standard", **ENSEMBLES[case])
+        return model.fit(X[:30], y[:30] + 5.0) if case == "earlier" else model
+
+    whole = begun().fit(X, y)
+    lengths = [member.n_iter_ for member in whole.estimators_]
+    assert (len(set(lengths)) > 1) == (case == "unlike lengths")
+
+    def end(epoch):
+        if epoch.network == 1 and epoch.number == lengths[1]:
+            raise Killed
+
+    model = begun().set_callbacks(Checkpoint(path, every=2), FunctionCallback(end))
+    with pytest.raises(Killed):
+        model.fit(X, y)
+    assert {name.name for name in path.parent.iterdir()} == {f"run.{n}.ckpt" for n in range(3)}
+    if case != "earlier":
+        (path.parent / "run.2.ckpt").unlink()
+    again = model_of(MLPRegressor, n_estimators=3, y_scale="standard", **ENSEMBLES[case])
+    again.fit(X, y, resume_from=path)
+    for member, other in zip(again.estimators_, whole.estimators_, strict=True):
+        assert fitted_state(member) == fitted_state(other)
+    assert_array_equal(again.predict(X), whole.predict(X))
+    assert again.loss_ == whole.loss_
+    if "oob_score" in ENSEMBLES[case]:
+        assert again.oob_score_ == whole.oob_score_
+
+
+@pytest.mark.usefixtures("reference")
+def test_checkpoints_of_ensembles_that_do_not_fit(path, unchanged, caplog):
+    options = {"n_estimators": 2, "warm_start": True, "early_stopping": True}
+    model = model_of(**options).fit(X, LABELS)
+    with pytest.raises(ValueError, match="random_state=None and n_estimators=2: the next fit"):
+        model_of(**options | {"random_state": None}).set_callbacks(Checkpoint(path)).fit(X, LABELS)
+    model.fit(X, LABELS, resume_from=path)
+    assert "run.*.ckpt' yet: the fit starts from the beginning" in caplog.text
+    model.set_callbacks(Checkpoint(path)).fit(X, LABELS)
+    model.set_callbacks()
+    others = [
+        ({"random_state": 1}, r"run\.0\.ckpt' is of a fit with random_state="),
+        ({"alpha": 0.5}, r"alpha=0\.0001 \(now 0\.5\)"),
+        ({"validation_fraction": GroupKFold(2)}, "validation_fraction="),
+    ]
+    for changed, message in others:
+        other = model_of(**options | changed)
+        with unchanged(model=other), pytest.raises(ValueError, match=message):
+            other.fit(X, LABELS, resume_from=path, groups=GROUPS)
+    with pytest.raises(ValueError, match="is of a fit with other data: y"):
+        model_of(**options).fit(X, LABELS[::-1], resume_from=path)
+    (path.parent / "run.1.ckpt").unlink()
+    with pytest.raises(ValueError, match="an earlier fit, of which network 1 has no checkpoint"):
+        model_of(**options).fit(X, LABELS, resume_from=path)
+
+
+@pytest.mark.usefixtures("reference")
+def test_other_held_out_rows_are_refused(path, monkeypatch):
+    """What no parameter tells: a generator of the split that has moved on."""
+    options = {"n_estimators": 2, "early_stopping": True}
+    model_of(**options).set_callbacks(Checkpoint(path)).fit(X, LABELS)
+    seeds_of = skmlp._ensembles.seeds_of
+
+    def moved(ensemble):
+        seeds = seeds_of(ensemble)
+        seeds.random_state.random_sample()
+        return seeds
+
+    monkeypatch.setattr(skmlp._ensembles, "seeds_of", moved)
+    with pytest.raises(ValueError, match="is of a fit that has held out other rows"):
+        model_of(**options).fit(X, LABELS, resume_from=path)
 
 
 # --- When it is written ---

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import skmlp
-from skmlp import LayerTransformer, MLPClassifier, MLPRegressor, activations, callbacks, losses
+from skmlp import LayerTransformer, MLPClassifier, MLPRegressor, activations, losses
 from skmlp._ensembles import in_common
 from skmlp._members import ALONE
 from skmlp._warning import Remark
@@ -642,20 +642,14 @@ def test_what_is_asked_of_one_network_is_refused(ensemble):
         ({"bootstrap": "x"}, "fit", "'bootstrap' parameter"),
         ({"bootstrap": True}, "partial_fit", "partial_fit does not go with bootstrap=True"),
         ({"n_estimators": 0}, "fit", "'n_estimators' parameter"),
-        ({}, "resume", "resume_from='nowhere' is a checkpoint of one network"),
-        ({}, "hooks", "Callbacks are told of one network, but n_estimators=2"),
     ],
 )
 def test_what_does_not_go_with_ensembles(params, call, message, make_problem, unchanged):
     X, y = make_problem("regression")
     model = MLPRegressor(**SMALL, n_estimators=2).fit(X, y).set_params(**params)
-    if call == "hooks":
-        pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
-        model.set_callbacks(callbacks.EarlyStopping(0.0))
-    options = {"resume_from": "nowhere"} if call == "resume" else {}
     fit = model.partial_fit if call == "partial_fit" else model.fit
     with unchanged(X, y, model=model), pytest.raises(ValueError, match=message):
-        fit(X, y, **options)
+        fit(X, y)
 
 
 def test_more_networks_than_memory_are_refused(make_problem, unchanged):

@@ -33,7 +33,8 @@ class Checkpoint(Callback):
     ----------
     path : str or path-like
         In a folder that exists. Each fit within a pipeline or a search has a file of its own, with
-        the numbers of its tasks in the name: ``run.ckpt`` becomes ``run.0-3.ckpt``.
+        the numbers of its tasks in the name: ``run.ckpt`` becomes ``run.0-3.ckpt``. So has each
+        network of an ensemble.
     every : int or str, default=20
         After how many epochs it is written, or after how much time, as "30 s", "5 min" or "2 h".
         It is written at the end of the fit too, unless a hook or Ctrl-C is what ends it.
@@ -45,7 +46,8 @@ class Checkpoint(Callback):
     ------
     ValueError
         If a parameter is not valid; in `fit`, with ``solver='lbfgs'``, whose memory of steps SciPy
-        keeps to itself, or if `random_state` is a generator of another kind than NumPy's MT19937.
+        keeps to itself, if `random_state` is a generator of another kind than NumPy's MT19937, or
+        with ``n_estimators`` above 1 if it is None: the next fit would draw other networks.
 
     Notes
     -----
@@ -99,6 +101,12 @@ class Checkpoint(Callback):
                 "store. Use another solver, or set_callbacks() without it."
             )
         generator = estimator.random_state
+        if generator is None and estimator.n_estimators > 1:
+            raise ValueError(
+                f"Checkpoint does not go with random_state=None and n_estimators="
+                f"{estimator.n_estimators}: the next fit would draw other networks. Set "
+                "random_state to an integer, or use n_estimators=1."
+            )
         if not isinstance(generator, np.random.RandomState):
             return
         kind = generator.get_state(legacy=False)["bit_generator"]

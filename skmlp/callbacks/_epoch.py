@@ -32,6 +32,11 @@ class Epoch(EpochEnd):
 
     _calls: Calls
 
+    @property
+    def network(self) -> int | None:
+        """Number of the network in an ensemble, from zero; None if there is a single one."""
+        return self._calls.network
+
     def model(self) -> Any:
         """Return an estimator as if the fit had ended with this epoch.
 
