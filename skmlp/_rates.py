@@ -61,7 +61,7 @@ class LearningRateRange:
         ImportError
             If matplotlib is not installed.
         """
-        pyplot = needed("matplotlib.pyplot", "LearningRateRange.plot", install="matplotlib")
+        pyplot = needed("matplotlib.pyplot", "LearningRateRange.plot", install="skmlp[plot]")
         axes = pyplot.subplots()[1] if ax is None else ax
         axes.plot(self.learning_rates, self.losses, alpha=0.3, label="loss of a batch")
         axes.plot(self.learning_rates, self.smoothed_losses, label="smoothed")

@@ -112,7 +112,7 @@ def test_plot(monkeypatch):
     pyplot.close("all")
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
-    with pytest.raises(ImportError, match="pip install 'matplotlib'"):
+    with pytest.raises(ImportError, match=r"pip install 'skmlp\[plot\]'"):
         found.plot()
 
 
