@@ -31,6 +31,7 @@ extensions = [
     "front_picture",
     "internal_links",
     "measured",
+    "tidy",
 ]
 exclude_patterns = ["_extensions", "_templates", "gallery/**/*.ipynb", "gallery/**/*.py"]
 templates_path = ["_templates"]
@@ -43,8 +44,9 @@ nitpicky = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
-# The API reference: stubs of docs/api.rst, one page a name, in docs/generated.
+# The API reference: stubs of docs/api/, one page a name, in docs/generated.
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc's sections say more
 autodoc_member_order = "alphabetical"
 numpydoc_class_members_toctree = False

@@ -17,23 +17,24 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
 # ``verbose=2`` shows how far a fit has come: a bar where rich is installed and something can be redrawn, as in a
-# notebook, else a line each second.
+# notebook, else a line each second. The last line of a cell shows what it gives, here the fitted network: as a box that
+# opens by a click, with its parameters, set ones first, and a summary of its layers.
 model = MLPClassifier(
-    (16, 16), learning_rate_init=0.01, max_iter=300, early_stopping=True, verbose=2, random_state=0
+    (16, 16),
+    learning_rate_init=0.01,
+    early_stopping=True,
+    n_iter_no_change=30,
+    verbose=2,
+    random_state=0,
 )
 model.fit(X_train, y_train)
 
 # %%
-# The last line of a cell shows an estimator: as a box with its parameters, set ones first, which opens by a
-# click.
-model
-
-# %%
-# What came of it, epoch by epoch.
+# What came of it, epoch by epoch, is in lists.
 model.history_["loss"][:5]
 
 # %%
-# Pictures of scikit-learn's work with it.
+# What draws scikit-learn's estimators draws these.
 figure, axes = plt.subplots(layout="constrained")
 DecisionBoundaryDisplay.from_estimator(
     model, X, response_method="predict_proba", cmap="RdBu_r", alpha=0.7, ax=axes

@@ -1,5 +1,6 @@
-"""Inherited docstrings of scikit-learn's refer to labels of its own site: their texts stay."""
+"""What docstrings say, as the reference shows it."""
 
+import inspect
 import re
 
 # :ref:`text <label>`, :term:`word`
@@ -7,11 +8,24 @@ REFERENCE = re.compile(r":(?:ref|term):`([^`<]+?)\s*(?:<[^`>]*>)?`")
 
 
 def plain_references(app, what, name, obj, options, lines):
-    """Replace references to labels by their texts, in place."""
+    """Replace references to labels by their texts, in place.
+
+    Inherited docstrings of scikit-learn's refer to labels of its own site.
+    """
     lines[:] = [REFERENCE.sub(r"\1", line) for line in lines]
 
 
+def signature_of_init(app, what, name, obj, options, signature, returns):
+    """Return the signature of `__init__`, where autodoc has found that of our `__new__`."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    parameters = inspect.signature(obj).parameters.values()
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
+    return str(inspect.Signature(plain)), None
+
+
 def setup(app):
-    """Register with Sphinx, before numpydoc reads the lines."""
+    """Register with Sphinx, the first before numpydoc reads the lines."""
     app.connect("autodoc-process-docstring", plain_references, priority=100)
+    app.connect("autodoc-process-signature", signature_of_init)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

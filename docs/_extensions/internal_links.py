@@ -30,7 +30,8 @@ class Page(HTMLParser):
 def dead_links(folder):
     """Yield (page, link) for all links within a folder of HTML that lead nowhere."""
     folder = Path(folder).resolve()
-    pages = {path: Page(path.read_text("utf-8")) for path in sorted(folder.rglob("*.html"))}
+    paths = [path for path in folder.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: Page(path.read_text("utf-8")) for path in sorted(paths)}
     for path, page in pages.items():
         for link in sorted(page.links):
             parts = urlsplit(link)

@@ -37,26 +37,29 @@ def result(name):
 
 def joined(tables, column):
     """Return one table with a column of each, which is named by the precision in its title."""
-    names = [DTYPE.search(table["title"])[0] for table in tables]
+    name, *texts = tables[0]["columns"][:2]
+    dtypes = [DTYPE.search(table["title"])[0] for table in tables]
     rows = []
     for parts in zip(*(table["rows"] for table in tables), strict=True):
-        texts = {name: parts[0].get(name) for name in tables[0]["columns"][:2]}
-        if len({part[tables[0]["columns"][0]] for part in parts}) > 1:
+        if len({part[name] for part in parts}) > 1:
             raise ValueError(f"The tables have unlike rows: {parts}.")
-        ratios = zip(names, parts, strict=True)
-        rows.append(texts | {f"{column}, {name}": part.get(column) for name, part in ratios})
+        words = [parts[0][name], *(parts[0][text] for text in texts if text in parts[0])]
+        ratios = {f"{column}, {dtype}": part for dtype, part in zip(dtypes, parts, strict=True)}
+        rows.append({name: words} | {key: part.get(column) for key, part in ratios.items()})
     return {"title": None, "columns": list(rows[0]), "rows": rows, "notes": []}
 
 
 def cell(name, value, largest):
-    """Return the content of a cell: its text, and a bar if it is a ratio."""
-    text = format_cell(name, value)
-    paragraph = nodes.paragraph("", text)
+    """Return the content of a cell: its text, further words, a bar if it is a ratio."""
+    value, *words = value if isinstance(value, list) else [value]
+    paragraph = nodes.paragraph("", format_cell(name, value).replace("->", "→"))
     if "/" in name and isinstance(value, float):
         share = 100 * value / largest
         bar = f'<span class="measured-bar" style="width:{share:.1f}%"></span>'
         paragraph += nodes.raw("", bar, format="html")
-    return nodes.entry("", paragraph, classes=[] if isinstance(value, str) else ["measured-number"])
+    more = [nodes.paragraph("", text.replace("->", "→"), classes=["measured-more"]) for text in words]
+    classes = [] if isinstance(value, str) else ["measured-number"]
+    return nodes.entry("", paragraph, *more, classes=classes)
 
 
 def table_of(columns, rows):
@@ -77,10 +80,10 @@ def provenance(document, path):
     machine, versions = document["machine"], document["versions"]
     command = FOLDER.sub("FOLDER", document["command"])
     day = datetime.fromisoformat(document["time"]).date()
-    rivals = [f"{name} {version}" for name, version in versions.items() if name not in ("skmlp",)]
+    others = [f"{name} {version}" for name, version in versions.items() if name != "skmlp"]
     text = (
         f"<code>{escape(command)}</code>, {day}: {machine['cores']} cores of {machine['cpu']}, "
-        f"{', '.join(rivals)}. All samples: <code>benchmarks/results/{path.name}</code>."
+        f"{', '.join(others)}. All samples: <code>benchmarks/results/{path.name}</code>."
     )
     return nodes.raw("", f'<p class="measured-source">{text}</p>', format="html")
 
