@@ -31,6 +31,7 @@ extensions = [
     "front_picture",
     "internal_links",
     "measured",
+    "reference",
     "tidy",
 ]
 exclude_patterns = ["_extensions", "_templates", "gallery/**/*.ipynb", "gallery/**/*.py"]
@@ -44,7 +45,7 @@ nitpicky = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
-# The API reference: stubs of docs/api/, one page a name, in docs/generated.
+# The API reference: one page a name, in docs/generated/api.
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc's sections say more

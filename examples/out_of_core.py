@@ -2,8 +2,8 @@
 Learning from a file larger than memory
 =======================================
 
-With ``partial_fit``. Noisy copies of scikit-learn's digits are written to disk and memory-mapped; the network sees one
-chunk of rows at a time.
+With ``partial_fit``. Noisy copies of scikit-learn's digits are written to disk and memory-mapped;
+the network sees one chunk of rows at a time.
 """
 
 import tempfile

@@ -20,8 +20,8 @@ NAMES = (
 )
 
 # %%
-# Networks learn through derivatives, which are dashed here: where one is zero, a unit does not learn. That of the
-# step is a surrogate.
+# Networks learn through derivatives, which are dashed here: where one is zero, a unit does not
+# learn. That of the step is a surrogate.
 z = np.linspace(-4, 4, 801)
 figure, panels = plt.subplots(5, 5, figsize=(12, 10.5), layout="constrained")
 for axes, name in zip(panels.flat, NAMES, strict=True):

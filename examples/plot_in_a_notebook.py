@@ -16,9 +16,9 @@ X, y = make_moons(400, noise=0.2, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# ``verbose=2`` shows how far a fit has come: a bar where rich is installed and something can be redrawn, as in a
-# notebook, else a line each second. The last line of a cell shows what it gives, here the fitted network: as a box that
-# opens by a click, with its parameters, set ones first, and a summary of its layers.
+# ``verbose=2`` shows how far a fit has come: a bar in a terminal, and in a notebook with ipywidgets,
+# where rich is installed; else a line each second. The last line of a cell shows what it gives,
+# here the fitted network: a box with its parameters that opens by a click, and its layers.
 model = MLPClassifier(
     (16, 16),
     learning_rate_init=0.01,
@@ -30,8 +30,8 @@ model = MLPClassifier(
 model.fit(X_train, y_train)
 
 # %%
-# What came of it, epoch by epoch, is in lists.
-model.history_["loss"][:5]
+# What came of it, epoch by epoch, is in `history_`.
+f"{model.n_iter_} epochs, the last loss {model.history_['loss'][-1]:.3f}"
 
 # %%
 # What draws scikit-learn's estimators draws these.

@@ -2,8 +2,9 @@
 Learning counts
 ===============
 
-The Poisson loss against the squared error. Rides per hour at a bicycle counter, simulated from hour, temperature and rain. Counts vary more
-where they are large and are never negative; the Poisson loss knows both, the squared error neither.
+The Poisson loss against the squared error. Rides per hour at a bicycle counter, simulated from
+hour, temperature and rain. Counts vary more where they are large and are never negative; the
+Poisson loss knows both, the squared error neither.
 """
 
 import numpy as np

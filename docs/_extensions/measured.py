@@ -16,9 +16,10 @@ import re
 from datetime import datetime
 from html import escape
 
-from benchmarks.report import RESULTS, format_cell
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+
+from benchmarks.report import RESULTS, format_cell
 
 DTYPE = re.compile(r"float\d\d")
 FOLDER = re.compile(r"\S*/\S*")  # of whoever measured
@@ -57,7 +58,9 @@ def cell(name, value, largest):
         share = 100 * value / largest
         bar = f'<span class="measured-bar" style="width:{share:.1f}%"></span>'
         paragraph += nodes.raw("", bar, format="html")
-    more = [nodes.paragraph("", text.replace("->", "→"), classes=["measured-more"]) for text in words]
+    more = [
+        nodes.paragraph("", text.replace("->", "→"), classes=["measured-more"]) for text in words
+    ]
     classes = [] if isinstance(value, str) else ["measured-number"]
     return nodes.entry("", paragraph, *more, classes=classes)
 
