@@ -16,9 +16,10 @@ X, y = make_moons(400, noise=0.2, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# ``verbose=2`` shows how far a fit has come: a bar in a terminal, and in a notebook with ipywidgets,
-# where rich is installed; else a line each second. The last line of a cell shows what it gives,
-# here the fitted network: a box with its parameters that opens by a click, and its layers.
+# ``verbose=2`` shows how far a fit has come: a bar in a terminal, and in a notebook with
+# ipywidgets, where rich is installed; else a line each second. The last line of a cell shows what
+# it gives, here the fitted network: a box with its parameters that opens by a click, and its
+# layers.
 model = MLPClassifier(
     (16, 16),
     learning_rate_init=0.01,

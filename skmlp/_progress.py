@@ -1,5 +1,6 @@
 """What ``verbose=2`` shows of a fit: a bar where there is a terminal and rich, else lines."""
 
+import importlib
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -39,7 +40,7 @@ def live_bar(max_iter: int) -> "Bar | None":
     console = Console()
     if console.is_jupyter:
         try:
-            import ipywidgets  # noqa: F401
+            importlib.import_module("ipywidgets")
         except ImportError:
             return None
     elif not console.is_terminal:

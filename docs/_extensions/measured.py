@@ -3,12 +3,12 @@
 Its argument is the name of a result, or a subject, of which the newest result is taken::
 
     ```{measured} search
-    :tables: 0
+    :tables: 1
     :columns: search, workers, sklearn/skmlp
     ```
 
-Columns that are ratios get bars. ``:joined: sklearn/skmlp`` makes one table of all, with that column
-of each.
+Columns that are ratios get bars. ``:joined: sklearn/skmlp`` makes one table of all, with that
+column of each.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A page of the reference for each public module: its docstring and its names, made when the site is.
+"""A page of the reference for each public module, made when the site is: docstring and names.
 
 Names of the package itself are grouped by hand in docs/api/; those of its modules are as they say.
 """
