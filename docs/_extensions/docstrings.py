@@ -5,14 +5,15 @@ import re
 
 # :ref:`text <label>`, :term:`word`
 REFERENCE = re.compile(r":(?:ref|term):`([^`<]+?)\s*(?:<[^`>]*>)?`")
+PAGE = re.compile(r"`+docs/([\w/-]+)\.md`+")
 
 
-def plain_references(app, what, name, obj, options, lines):
-    """Replace references to labels by their texts, in place.
+def refer(app, what, name, obj, options, lines):
+    """Make links of names of pages, and texts of references to labels, in place.
 
     Inherited docstrings of scikit-learn's refer to labels of its own site.
     """
-    lines[:] = [REFERENCE.sub(r"\1", line) for line in lines]
+    lines[:] = [PAGE.sub(r":doc:`/\1`", REFERENCE.sub(r"\1", line)) for line in lines]
 
 
 def signature_of_init(app, what, name, obj, options, signature, returns):
@@ -26,6 +27,6 @@ def signature_of_init(app, what, name, obj, options, signature, returns):
 
 def setup(app):
     """Register with Sphinx, the first before numpydoc reads the lines."""
-    app.connect("autodoc-process-docstring", plain_references, priority=100)
+    app.connect("autodoc-process-docstring", refer, priority=100)
     app.connect("autodoc-process-signature", signature_of_init)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -22,6 +22,7 @@ from docutils.parsers.rst import Directive, directives
 from benchmarks.report import RESULTS, format_cell
 
 DTYPE = re.compile(r"float\d\d")
+NAMES = {"workload", "network"}  # of shapes
 FOLDER = re.compile(r"\S*/\S*")  # of whoever measured
 
 
@@ -38,42 +39,46 @@ def result(name):
 
 def joined(tables, column):
     """Return one table with a column of each, which is named by the precision in its title."""
-    name, *texts = tables[0]["columns"][:2]
+    name, shape = tables[0]["columns"][:2]
     dtypes = [DTYPE.search(table["title"])[0] for table in tables]
     rows = []
     for parts in zip(*(table["rows"] for table in tables), strict=True):
         if len({part[name] for part in parts}) > 1:
             raise ValueError(f"The tables have unlike rows: {parts}.")
-        words = [parts[0][name], *(parts[0][text] for text in texts if text in parts[0])]
         ratios = {f"{column}, {dtype}": part for dtype, part in zip(dtypes, parts, strict=True)}
-        rows.append({name: words} | {key: part.get(column) for key, part in ratios.items()})
+        texts = {key: parts[0].get(key) for key in (name, shape)}
+        rows.append(texts | {key: part.get(column) for key, part in ratios.items()})
     return {"title": None, "columns": list(rows[0]), "rows": rows, "notes": []}
 
 
-def cell(name, value, largest):
-    """Return the content of a cell: its text, further words, a bar if it is a ratio."""
-    value, *words = value if isinstance(value, list) else [value]
-    paragraph = nodes.paragraph("", format_cell(name, value).replace("->", "→"))
+def cell(row, name, largest):
+    """Return a cell: its text, and a bar if it is a ratio; below a name the shape it stands for."""
+    value = row.get(name)
+    paragraph = nodes.paragraph("", format_cell(name, value))
+    entry = nodes.entry(
+        "", paragraph, classes=[] if isinstance(value, str) else ["measured-number"]
+    )
     if "/" in name and isinstance(value, float):
         share = 100 * value / largest
         bar = f'<span class="measured-bar" style="width:{share:.1f}%"></span>'
         paragraph += nodes.raw("", bar, format="html")
-    more = [
-        nodes.paragraph("", text.replace("->", "→"), classes=["measured-more"]) for text in words
-    ]
-    classes = [] if isinstance(value, str) else ["measured-number"]
-    return nodes.entry("", paragraph, *more, classes=classes)
+    if name in NAMES and "shape" in row and row["shape"]:
+        shape = row["shape"].replace("->", "→")
+        entry += nodes.paragraph("", shape, classes=["measured-more"])
+    return entry
 
 
 def table_of(columns, rows):
     """Return a table of docutils'."""
-    ratios = [row[name] for row in rows for name in columns if "/" in name and row.get(name)]
+    if NAMES & set(columns):
+        columns = [name for name in columns if name != "shape"]
+    ratios = [row.get(name) for row in rows for name in columns if "/" in name]
     largest = max([ratio for ratio in ratios if isinstance(ratio, float)], default=1)
     group = nodes.tgroup(cols=len(columns))
     group += [nodes.colspec(colwidth=1) for _ in columns]
     head = nodes.row("", *(nodes.entry("", nodes.paragraph("", name)) for name in columns))
     group += nodes.thead("", head)
-    lines = [[cell(name, row.get(name), largest) for name in columns] for row in rows]
+    lines = [[cell(row, name, largest) for name in columns] for row in rows]
     group += nodes.tbody("", *(nodes.row("", *line) for line in lines))
     return nodes.table("", group, classes=["measured"])
 
