@@ -132,8 +132,9 @@ def test_a_notebook_shows_progress(notebook, outputs):
     ]
     assert f"{epoch} epochs" in epochs
     assert "loss" in bar["data"]["text/html"]
-    # Neither errors nor warnings, which would be written to a stream.
-    assert {output["output_type"] for output in outputs} == {"display_data", "execute_result"}
+    # No warnings, but perhaps that kernels are compiled.
+    written = "".join(output["text"] for output in outputs if output["output_type"] == "stream")
+    assert not [line for line in written.splitlines() if not line.startswith("skmlp: ")]
 
 
 def test_a_notebook_shows_pictures(outputs):
