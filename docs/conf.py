@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "show_memory": False,
     "min_reported_time": 1,
+    "write_computation_times": False,  # a page that takes scripts from elsewhere
     "image_srcset": ["2x"],
     "remove_config_comments": True,
     "default_thumb_file": str(ROOT / "docs" / "_static" / "logo.svg"),

@@ -47,12 +47,14 @@ def test_dead_links_are_found(tmp_path):
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "theme.html").write_text('<a href="missing.html">a template</a>')
     (tmp_path / "b.html").write_text('<h1 id="there">b</h1><img src="c.png">')
+    (tmp_path / "c.html").write_text('<script src="https://example.org/c.js"></script>')
     good = "b.html b.html#there # #here https://example.org/gone mailto:a@example.org _static"
     bad = "missing.html b.html#not-there #neither"
     links = "".join(f'<a href="{link}">link</a>' for link in f"{good} {bad}".split())
     (tmp_path / "a.html").write_text(f'<p id="here">{links}</p>')
     found = {(str(page), link) for page, link in dead_links(tmp_path) if link != "_static"}
-    assert found == {*(("a.html", link) for link in bad.split()), ("b.html", "c.png")}
+    dead = {("a.html", link) for link in bad.split()}
+    assert found == {*dead, ("b.html", "c.png"), ("c.html", "https://example.org/c.js")}
 
 
 def test_figures_are_those_of_the_newest_result(tmp_path, monkeypatch):

@@ -6,14 +6,19 @@ import re
 # :ref:`text <label>`, :term:`word`
 REFERENCE = re.compile(r":(?:ref|term):`([^`<]+?)\s*(?:<[^`>]*>)?`")
 PAGE = re.compile(r"`+docs/([\w/-]+)\.md`+")
+# Formulas would be drawn by a program that lies elsewhere; the few inherited ones are plain enough.
+MATH = re.compile(r":math:`([^`]*)`")
+FRACTION = re.compile(r"\\frac\{(\w+)\}\{(\w+)\}")
 
 
 def refer(app, what, name, obj, options, lines):
-    """Make links of names of pages, and texts of references to labels, in place.
+    """Make links of names of pages, and texts of references to labels and of formulas, in place.
 
     Inherited docstrings of scikit-learn's refer to labels of its own site.
     """
-    lines[:] = [PAGE.sub(r":doc:`/\1`", REFERENCE.sub(r"\1", line)) for line in lines]
+    for number, line in enumerate(lines):
+        text = PAGE.sub(r":doc:`/\1`", REFERENCE.sub(r"\1", line))
+        lines[number] = FRACTION.sub(r"\1 / \2", MATH.sub(r"``\1``", text))
 
 
 def signature_of_init(app, what, name, obj, options, signature, returns):
