@@ -1,7 +1,9 @@
-"""Learn with partial_fit from a file larger than what is held in memory.
+"""
+Learning from a file larger than memory
+=======================================
 
-Noisy copies of scikit-learn's digits are written to disk and memory-mapped; the network sees one
-chunk of rows at a time.
+With ``partial_fit``. Noisy copies of scikit-learn's digits are written to disk and memory-mapped;
+the network sees one chunk of rows at a time.
 """
 
 import tempfile

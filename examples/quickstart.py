@@ -1,7 +1,9 @@
-"""Tune a network on scikit-learn's handwritten digits, and compare with sklearn.neural_network.
+"""
+Tuning a network on handwritten digits
+======================================
 
 A grid search over a pipeline of StandardScaler and MLPClassifier, run twice with nothing changed
-but the import. Run it with `python examples/quickstart.py`.
+but the import: skmlp's networks, and those of sklearn.neural_network.
 """
 
 import time

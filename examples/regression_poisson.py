@@ -1,7 +1,10 @@
-"""Learn counts: the Poisson loss against the squared error.
+"""
+Learning counts
+===============
 
-Rides per hour at a bicycle counter, simulated from hour, temperature and rain. Counts vary more
-where they are large and are never negative; the Poisson loss knows both, the squared error neither.
+The Poisson loss against the squared error. Rides per hour at a bicycle counter, simulated from
+hour, temperature and rain. Counts vary more where they are large and are never negative; the
+Poisson loss knows both, the squared error neither.
 """
 
 import numpy as np

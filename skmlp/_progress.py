@@ -1,5 +1,6 @@
 """What ``verbose=2`` shows of a fit: a bar where there is a terminal and rich, else lines."""
 
+import importlib
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -26,7 +27,10 @@ def progress_of(estimator: Any, max_iter: int) -> AbstractContextManager[Listene
 
 
 def live_bar(max_iter: int) -> "Bar | None":
-    """Return a bar; None without rich or a terminal, or where something else is drawn."""
+    """Return a bar; None without rich or a terminal, or where something else is drawn.
+
+    In a notebook rich draws by ipywidgets; without these it would warn, and draw nothing.
+    """
     try:
         from rich.console import Console
         from rich.errors import LiveError
@@ -34,7 +38,12 @@ def live_bar(max_iter: int) -> "Bar | None":
     except ImportError:
         return None
     console = Console()
-    if not (console.is_terminal or console.is_jupyter):
+    if console.is_jupyter:
+        try:
+            importlib.import_module("ipywidgets")
+        except ImportError:
+            return None
+    elif not console.is_terminal:
         return None
     columns = [TextColumn("Epoch"), MofNCompleteColumn(), BarColumn()]
     progress = Progress(*columns, TextColumn("{task.description}"), console=console)
@@ -66,6 +75,7 @@ class Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._progress.refresh()  # which `stop` leaves out in a notebook
         self._progress.stop()
 
     def begins(self) -> None:

@@ -401,9 +401,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Loss of the last epoch, penalty included.
     best_loss_ : float or None
         Lowest loss of any epoch; None with `early_stopping`. Not set by 'lbfgs'.
-    loss_curve_ : list of float of length n_iter_
+    loss_curve_ : list of float of length `n_iter_`
         Loss of every epoch. Not set by 'lbfgs'.
-    validation_scores_ : list of float of length n_iter_, or None
+    validation_scores_ : list of float of length `n_iter_`, or None
         Score on the samples held out, or given as `X_val`, after every epoch: what `scoring`
         says, or else what `score` returns, which is R2, with quantiles the part of the pinball loss
         that is explained; None without `early_stopping`.
@@ -430,7 +430,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Intercepts of each layer.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where X had names that are strings.
     n_iter_ : int
         Number of epochs, or iterations of 'lbfgs', of the last fit.

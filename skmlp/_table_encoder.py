@@ -74,11 +74,11 @@ default="from_dtype"
     dropped_ : dict
         Names of columns that are not used, with the reason: "constant" in the rows of the fit, or
         the same there as another column.
-    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+    is_categorical_ : ndarray of bool of shape (`n_features_in_`,)
         Which columns are categories.
     n_features_in_ : int
         Number of columns seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if they have any.
 
     See Also

@@ -96,7 +96,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the
         ``"loss"`` of the ensemble, the ``"seconds"`` since the training began, and ``"n_networks"``
         in it.
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (`n_features_in_`,)
         By how much the loss of up to 2000 held-out samples rises when a column is permuted, with
         `n_permutations` only.
     n_iter_ : int
@@ -105,7 +105,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Why the training ended: 'no_improvement', 'max_iter', 'max_time' or 'interrupted'.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if they have any.
 
     See Also
@@ -358,7 +358,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         often as it counts.
     validation_report_ : dict
         As that of `TabularMLPClassifier`.
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (`n_features_in_`,)
         By how much the loss of up to 2000 held-out samples rises when a column is permuted, with
         `n_permutations` only.
     n_iter_ : int
@@ -367,7 +367,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Why the training ended: 'no_improvement', 'max_iter', 'max_time' or 'interrupted'.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if they have any.
 
     See Also

@@ -526,6 +526,14 @@ def test_progress_in_lines(capsys, monkeypatch):
         assert "Epoch" not in printed
 
 
+def test_progress_in_a_notebook_without_widgets_is_lines(capsys, monkeypatch):
+    pytest.importorskip("rich", reason="needs rich")
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    classifier(verbose=2).fit(X, LABELS)
+    assert "Epoch 4 of at most 4" in capsys.readouterr().out
+
+
 def test_progress_as_a_bar(monkeypatch, capsys):
     pytest.importorskip("rich", reason="needs rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
