@@ -108,7 +108,9 @@ plt.show()
 # picture for each layer. Two moons are harder than a valley: here three layers of two neurons
 # take turns at it.
 X, y = make_moons(200, noise=0.08, random_state=0)
-deep = MLPClassifier((2, 2, 2), activation="tanh", **{**settings, "alpha": 0.001, "random_state": 0}).fit(X, y)
+deep = MLPClassifier(
+    (2, 2, 2), activation="tanh", **{**settings, "alpha": 0.001, "random_state": 0}
+).fit(X, y)
 assert deep.score(X, y) == 1.0
 print(f"three layers of two neurons: accuracy {deep.score(X, y):.2f}")
 HiddenSpaceDisplay.from_estimator(deep, X, y)

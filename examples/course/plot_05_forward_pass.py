@@ -118,7 +118,9 @@ for number in (0, 1):
     values = LayerTransformer(reader, layer=number).fit(X, y).transform(X)
     assert np.allclose(values, layers[number + 1])
 
-figure, panels = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained", width_ratios=(2, 1, 1, 1))
+figure, panels = plt.subplots(
+    1, 4, figsize=(10, 2.9), layout="constrained", width_ratios=(2, 1, 1, 1)
+)
 panels[0].imshow(X[0].reshape(8, 8), cmap="gray_r")
 panels[0].set(title=f"input: a {y[0]}", xticks=[], yticks=[])
 titles = ("hidden layer 1", "hidden layer 2", "sums of the output")

@@ -22,7 +22,7 @@ BETWEEN = LinearSegmentedColormap.from_list("between", [BLUE, "white", ORANGE])
 
 # %%
 # Two moons that overlap: 60 points to learn from, 1000 others to judge by.
-X, y = make_moons(1060, noise=0.35, random_state=0)
+X, y = make_moons(1060, noise=0.3, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=60, random_state=1)
 
 # %%
@@ -31,7 +31,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=60, random_
 settings = {"solver": "lbfgs", "activation": "tanh", "max_iter": 5000, "random_state": 0}
 models = {
     "one neuron": MLPClassifier((1,), alpha=0.1, **settings),
-    "ten neurons, a penalty": MLPClassifier((10,), alpha=1.0, **settings),
+    "ten neurons, a penalty": MLPClassifier((10,), alpha=0.1, **settings),
     "two layers of 50, none": MLPClassifier((50, 50), alpha=0.0, **settings),
 }
 figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.7), layout="constrained", sharey=True)
@@ -140,6 +140,8 @@ display.lines_[0].set_label("training samples")
 display.lines_[1].set_label("other samples")
 axes.legend(frameon=False)
 axes.set(xlabel="number of training samples", ylabel="accuracy")
+axes.set_xticks(display.train_sizes, display.train_sizes)
+axes.minorticks_off()
 plt.show()
 gaps = (display.train_scores - display.test_scores).mean(axis=1)
 print(f"distance of the curves: {gaps[0]:.2f} with 30 samples, {gaps[-1]:.2f} with 500")

@@ -29,8 +29,8 @@ print(f"0.25 ** 10 = {0.25**10:.1e}")
 
 # %%
 # We look at the first step of networks with ten hidden layers of 30 neurons. As on page 8, the gradient
-# of a layer is what a step of plain descent changes, divided by the learning rate; ``frozen`` here is a
-# rate so small that nothing else changes.
+# of a layer is what a step of plain descent changes, divided by the learning rate. The rate here
+# is so small that the network stays where it was.
 
 
 def gradient_norms(activation, init):
@@ -123,10 +123,11 @@ for name, settings in {
     print(f"{name:16} {dead:4.0%} of layer 2 dead", end=", ")
     print(f"accuracy {fits[name].score(X_test, y_test):.2f}")
 assert fits["rate 0.1"].history_["dead_units_1"][-1] > 0.5
+assert fits["rate 0.001"].history_["dead_units_1"][-1] < 0.3
 assert fits["rate 0.1, leaky"].history_["dead_units_1"][-1] == 0
 
 display = LossCurveDisplay.from_estimators(fits, what="dead_units_1")
-display.ax_.set(ylabel="share of dead units, layer 2", ylim=(-0.03, 1.03))
+display.ax_.set(ylabel="share of dead units, layer 2", ylim=(-0.03, 1.03), xticks=range(0, 21, 5))
 plt.show()
 
 # %%
@@ -141,7 +142,7 @@ plt.show()
 #
 # - Slopes are multiplied over the layers: with the logistic function gradients vanish, with rectifiers
 #   they do not.
-# - A rectifier can die. A smaller learning rate keeps it alive, and ``"leaky_relu"`` cannot die.
+# - A rectifier can die. With a smaller learning rate fewer do, and ``"leaky_relu"`` cannot die.
 # - When a network does not learn, look inside before you add layers: ``monitor``, ``dead_units`` and the
 #   displays are made for it.
 #

@@ -51,7 +51,9 @@ n_candidates = len(search.cv_results_["params"])
 print(f"{n_candidates} candidates, {3 * n_candidates} fits")
 for name, value in search.best_params_.items():
     print(f"    {name.removeprefix('mlpclassifier__'):20} {value}")
-print(f"accuracy {search.best_score_:.3f} in the search, {search.score(X_test, y_test):.3f} on new data")
+print(
+    f"accuracy {search.best_score_:.3f} in the search, {search.score(X_test, y_test):.3f} on new data"
+)
 assert n_candidates == 32
 assert search.score(X_test, y_test) > 0.93
 
@@ -64,9 +66,10 @@ assert search.score(X_test, y_test) > 0.93
 # ring is the best one.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
 SearchDisplay.from_search(search, x="hidden_layer_sizes", hue="activation", ax=left)
-SearchDisplay.from_search(search, x="learning_rate_init", hue="solver", ax=right)
+SearchDisplay.from_search(search, x="solver", hue="learning_rate_init", ax=right)
 left.set(xlabel="hidden layers", ylabel="accuracy (mean over splits)")
-right.set(xlabel="learning rate", ylabel="")
+right.set(ylabel="")
+right.get_legend().set_title("learning rate")
 plt.show()
 
 # %%
