@@ -165,4 +165,5 @@ print(f"XOR by two neurons and a third: {network.predict(CORNERS)}")
 # 3. Build XOR of three NAND and OR neurons in another way, and check it with `evaluate
 #    <skmlp.activations.evaluate>`.
 #
-# Next: what a neuron without the step can do, in :ref:`sphx_glr_gallery_course_plot_02_linear_models.py`.
+# Next: what a neuron without the step can do, in
+# :ref:`sphx_glr_gallery_course_plot_02_linear_models.py`.

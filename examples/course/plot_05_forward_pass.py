@@ -55,8 +55,8 @@ assert hidden.tolist() == [[3, 3]]
 assert output.tolist() == [[6]]
 
 # %%
-# The same as a network of the package: weights are in ``coefs_``, biases in ``intercepts_``. One call
-# of ``partial_fit`` makes a network of this shape, whose weights we replace.
+# The same as a network of the package: weights are in ``coefs_``, biases in ``intercepts_``. One
+# call of ``partial_fit`` makes a network of this shape, whose weights we replace.
 model = MLPRegressor(hidden_layer_sizes=(2,), activation="identity", random_state=0)
 model.partial_fit(x, [0.0])
 model.coefs_ = [W_1, W_2]
@@ -67,8 +67,8 @@ NetworkDisplay.from_estimator(model, x, feature_names=["1", "2"], output_names=[
 plt.show()
 
 # %%
-# The picture shows the sample as it flows: circles have the color of what a node puts out, and lines
-# are as wide as what goes through them. The second input sends twice as much as the first.
+# The picture shows the sample as it flows: circles have the color of what a node puts out, and
+# lines are as wide as what goes through them. The second input sends twice as much as the first.
 #
 # With an activation
 # ------------------
@@ -87,9 +87,9 @@ assert round(float(expit(3)), 2) == 0.95
 # Many rows at once
 # -----------------
 #
-# A table of samples is a matrix with one row for each. The same product serves all of them, which is
-# why networks are fast on machines that are good at matrices. A forward pass through any number of
-# layers is a loop of three lines.
+# A table of samples is a matrix with one row for each. The same product serves all of them, which
+# is why networks are fast on machines that are good at matrices. A forward pass through any number
+# of layers is a loop of three lines.
 
 
 def forward(X, coefs, intercepts, activation):
@@ -101,8 +101,8 @@ def forward(X, coefs, intercepts, activation):
 
 
 # %%
-# We check it on a network that has learned to read digits: 64 grey values, hidden layers of 12 and 6
-# neurons, and ten outputs.
+# We check it on a network that has learned to read digits: 64 grey values, hidden layers of 12 and
+# 6 neurons, and ten outputs.
 X, y = load_digits(return_X_y=True)
 X = X / 16
 reader = MLPClassifier((12, 6), activation="tanh", solver="lbfgs", max_iter=2000, random_state=0)
@@ -112,8 +112,8 @@ print("shapes:", " -> ".join(str(each.shape) for each in layers))
 assert np.array_equal(layers[-1].argmax(axis=1), reader.predict(X))
 
 # %%
-# `LayerTransformer <skmlp.LayerTransformer>` gives the values of a hidden layer without a loop. They
-# are the ones computed here.
+# `LayerTransformer <skmlp.LayerTransformer>` gives the values of a hidden layer without a loop.
+# They are the ones computed here.
 for number in (0, 1):
     values = LayerTransformer(reader, layer=number).fit(X, y).transform(X)
     assert np.allclose(values, layers[number + 1])
@@ -136,8 +136,8 @@ plt.show()
 assert layers[-1][0].argmax() == y[0]
 
 # %%
-# The largest of the ten sums is that of the right digit. How sums become probabilities is told on the
-# next page.
+# The largest of the ten sums is that of the right digit. How sums become probabilities is told on
+# the next page.
 #
 # What to take along
 # ------------------
@@ -149,8 +149,8 @@ assert layers[-1][0].argmax() == y[0]
 # **Try**
 #
 # 1. Give the second hidden node the weights -1 and compute the output with pencil and paper.
-# 2. Set all weights one in a network with three hidden layers of two nodes. What does it put out for
-#    (1, 2)? Which power of two do you meet?
+# 2. Set all weights one in a network with three hidden layers of two nodes. What does it put out
+#    for (1, 2)? Which power of two do you meet?
 # 3. Compute how many weights and biases ``reader`` has, and compare with ``reader.summary()``.
 #
 # Next: losses and what stands at the end of a network, in

@@ -2,9 +2,9 @@ r"""
 6. Losses and heads
 ===================
 
-The last layer, the **head**, turns sums into an answer of the kind that is asked for: a probability,
-one of several classes, several labels at once. The **loss** says how bad an answer is. Head and loss
-belong together; the package chooses both by looking at ``y``.
+The last layer, the **head**, turns sums into an answer of the kind that is asked for: a
+probability, one of several classes, several labels at once. The **loss** says how bad an answer is.
+Head and loss belong together; the package chooses both by looking at ``y``.
 """
 
 import matplotlib.pyplot as plt
@@ -38,9 +38,9 @@ axes.legend(frameon=False)
 plt.show()
 
 # %%
-# Eight numbers about each of 768 made-up patients, layers of 12 and 8 neurons with ReLU, one logistic
-# output, log loss, Adam: this network stands at the beginning of many a course. All of it but the
-# sizes of the layers is what the package does anyway.
+# Eight numbers about each of 768 made-up patients, layers of 12 and 8 neurons with ReLU, one
+# logistic output, log loss, Adam: this network stands at the beginning of many a course. All of it
+# but the sizes of the layers is what the package does anyway.
 X, y = make_classification(768, n_features=8, n_informative=5, flip_y=0.1, random_state=3)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 network = MLPClassifier((12, 8), learning_rate_init=0.01, early_stopping=True, random_state=0)
@@ -102,8 +102,8 @@ assert iris.out_activation_ == "softmax"
 # ------------------------------------------------
 #
 # A text can be about sports and about money. Then labels do not exclude each other: there is a
-# logistic output for each, and probabilities need not add up to one. ``y`` has a column of zeros and
-# ones for each label.
+# logistic output for each, and probabilities need not add up to one. ``y`` has a column of zeros
+# and ones for each label.
 X, y = make_multilabel_classification(
     400, n_features=12, n_classes=4, n_labels=2, random_state=0, allow_unlabeled=False
 )
@@ -128,8 +128,8 @@ plt.show()
 # Several questions at once: a softmax for each
 # ---------------------------------------------
 #
-# Which species, and is the flower larger than most? If ``y`` has two columns of classes, the network
-# gets two heads on common hidden layers.
+# Which species, and is the flower larger than most? If ``y`` has two columns of classes, the
+# network gets two heads on common hidden layers.
 X, species = load_iris(return_X_y=True)
 size = np.where(X[:, 0] > np.median(X[:, 0]), "large", "small")
 names = load_iris().target_names[species]

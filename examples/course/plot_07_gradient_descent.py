@@ -24,9 +24,9 @@ BLUE, ORANGE, GREEN, PURPLE = "#3a7fb8", "#e07b27", "#3b9e77", "#b5609a"
 # A surface of two weights
 # ------------------------
 #
-# Linear regression with two features, body mass index and blood pressure, and a target of mean zero:
-# the loss is half the mean squared error, and there is no bias to learn. The second feature is made
-# three times smaller, which makes a narrow valley of a round bowl.
+# Linear regression with two features, body mass index and blood pressure, and a target of mean
+# zero: the loss is half the mean squared error, and there is no bias to learn. The second feature
+# is made three times smaller, which makes a narrow valley of a round bowl.
 X, y = load_diabetes(return_X_y=True)
 X, y = scale(X[:, [2, 3]]) * [1, 1 / 3], scale(y)
 
@@ -37,12 +37,13 @@ def loss_at(w_1, w_2):
     return (errors**2).mean(axis=-1) / 2
 
 
+assert len(X) == 442
 best = np.linalg.lstsq(X, y)[0]
 print(f"best weights {best.round(2)}, loss {loss_at(*best):.3f}")
 START = np.array([-0.8, -1.2])
 
 
-def way(n_epochs, batch_size=len(X), **settings):
+def way(n_epochs, batch_size=442, **settings):
     """Return the weights of a network without hidden layers after each epoch, the start first."""
     model = MLPRegressor(
         hidden_layer_sizes=(),
@@ -61,7 +62,7 @@ def way(n_epochs, batch_size=len(X), **settings):
 
 def draw_ways(ways, title):
     """Draw the surface from above, and ways on it."""
-    figure, axes = plt.subplots(figsize=(7.4, 4.4), layout="constrained")
+    axes = plt.subplots(figsize=(7.4, 4.4), layout="constrained")[1]
     w_1, w_2 = np.linspace(-1.1, 2, 120), np.linspace(-1.7, 2.6, 120)
     heights = loss_at(*np.meshgrid(w_1, w_2))
     levels = np.geomspace(loss_at(*best) * 1.01, heights.max(), 16)
@@ -80,8 +81,8 @@ def draw_ways(ways, title):
 # The learning rate
 # -----------------
 #
-# Plain descent uses all samples for each step. A small learning rate creeps, a larger one hurries; one
-# that is too large jumps over the valley, from side to side.
+# Plain descent uses all samples for each step. A small learning rate creeps, a larger one hurries;
+# one that is too large jumps over the valley, from side to side.
 plain = {"solver": "sgd", "momentum": 0.0}
 rates = {
     f"learning rate {rate}": way(30, learning_rate_init=rate, **plain) for rate in (0.05, 0.5, 1.7)
@@ -116,8 +117,8 @@ print(f"after ten steps by hand {w.round(4)}, by the network the same")
 # Minibatches
 # -----------
 #
-# A few samples say about the same as all of them, for a fraction of the work. Steps then are many and
-# noisy: each dot here is a whole **epoch**, once through all samples.
+# A few samples say about the same as all of them, for a fraction of the work. Steps then are many
+# and noisy: each dot here is a whole **epoch**, once through all samples.
 minibatches = {
     f"batches of {size}": way(8, batch_size=size, learning_rate_init=0.1, **plain)
     for size in (len(X), 64, 8)
@@ -148,8 +149,9 @@ assert losses[0] > max(losses[1:])
 # On a real network
 # -----------------
 #
-# With hidden layers there are hundreds of weights and no picture of all of them; what remains is the
-# loss over the epochs. `LossCurveDisplay <skmlp.inspection.LossCurveDisplay>` draws several fits.
+# With hidden layers there are hundreds of weights and no picture of all of them; what remains is
+# the loss over the epochs. `LossCurveDisplay <skmlp.inspection.LossCurveDisplay>` draws several
+# fits.
 X, y = load_diabetes(return_X_y=True)
 X, y = scale(X), scale(y)
 fits = {}

@@ -54,8 +54,8 @@ def forward(coefs, intercepts):
 #
 # .. math:: \delta_3 = \frac{p - y}{n}.
 #
-# Each layer passes it on to the one before, through its weights and the slope of the activation, and
-# gets its own gradients from it:
+# Each layer passes it on to the one before, through its weights and the slope of the activation,
+# and gets its own gradients from it:
 #
 # .. math:: \delta_{k-1} = (\delta_k W_k^\top) \odot f'(z_{k-1}), \qquad
 #    \frac{\partial L}{\partial W_k} = h_{k-1}^\top \delta_k, \qquad
@@ -125,9 +125,9 @@ plt.show()
 # How small should the step be?
 # -----------------------------
 #
-# With a large step the curve of the loss is in the way; with a tiny one the loss changes by less than
-# the digits of the computer can tell. The best lies between, and even there only about ten digits
-# are right: differences are good for checks.
+# With a large step the curve of the loss is in the way; with a tiny one the loss changes by less
+# than the digits of the computer can tell. The best lies between, and even there only about ten
+# digits are right: differences are good for checks.
 steps = 10.0 ** np.arange(-12, 0)
 errors = []
 for h in steps:
@@ -165,8 +165,8 @@ assert largest < 1e-9
 # - One pass forward keeps the outputs, one pass backward gives **all** gradients: one product of
 #   matrices for each layer on the way forward, two on the way back, however many weights there are.
 # - Errors flow back through the same weights, times the slopes of the activations.
-# - Whoever writes gradients checks them by differences. This package does so for every activation and
-#   loss that it has.
+# - Whoever writes gradients checks them by differences. This package does so for every activation
+#   and loss that it has.
 #
 # **Try**
 #

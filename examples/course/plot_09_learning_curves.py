@@ -2,9 +2,9 @@ r"""
 9. Learning curves, over- and underfitting
 ==========================================
 
-A network may be too stiff for its data, or so flexible that it learns them by heart. Both can be seen
-by looking at samples that it was **not** trained on. Then there are remedies: more data, a penalty,
-dropout, and stopping in time.
+A network may be too stiff for its data, or so flexible that it learns them by heart. Both can be
+seen by looking at samples that it was **not** trained on. Then there are remedies: more data, a
+penalty, dropout, and stopping in time.
 """
 
 import matplotlib.pyplot as plt
@@ -53,8 +53,8 @@ plt.show()
 
 # %%
 # The flexible network knows every training point, and is worse about others than the one in the
-# middle: it has learned the noise. That is **overfitting**. The single neuron is wrong about both: that
-# is **underfitting**.
+# middle: it has learned the noise. That is **overfitting**. The single neuron is wrong about both:
+# that is **underfitting**.
 (_, stiff), (_, right), (by_heart, flexible) = scores.values()
 assert by_heart == 1.0
 assert right > max(stiff, flexible)
@@ -64,8 +64,8 @@ assert right > max(stiff, flexible)
 # ------------------------
 #
 # One sees it coming by the loss of samples that are held out. ``fit`` takes them as ``X_val`` and
-# ``y_val``, and ``scoring="loss"`` watches their loss. Here the fit goes on for 200 epochs after the best
-# one, and keeps its last weights, so that we see what happens.
+# ``y_val``, and ``scoring="loss"`` watches their loss. Here the fit goes on for 200 epochs after
+# the best one, and keeps its last weights, so that we see what happens.
 watched = {
     "hidden_layer_sizes": (50, 50),
     "learning_rate_init": 0.003,
@@ -90,9 +90,9 @@ plt.show()
 # Remedies
 # --------
 #
-# **Early stopping** ends with the weights of the dotted line. **Dropout** leaves out half of the neurons
-# in each step, at random, so that none can rely on a few others. A **penalty** ``alpha`` keeps weights
-# small.
+# **Early stopping** ends with the weights of the dotted line. **Dropout** leaves out half of the
+# neurons in each step, at random, so that none can rely on a few others. A **penalty** ``alpha``
+# keeps weights small.
 remedies = {
     "nothing": plain,
     "dropout": MLPClassifier(**watched, restore_best=False, dropout=0.5),
@@ -112,14 +112,16 @@ LossCurveDisplay.from_estimators(some, what="validation_loss")
 plt.show()
 
 # %%
-# In earnest the samples that decide when to stop must not be those that you judge by: hold out a part of
-# the training data (``early_stopping=True`` does so by itself) and keep the test data apart.
+# In earnest the samples that decide when to stop must not be those that you judge by: hold out a
+# part of the training data (``early_stopping=True`` does so by itself) and keep the test data
+# apart.
 #
 # More data
 # ---------
 #
-# The best remedy, where it can be had. `sklearn.model_selection.LearningCurveDisplay` fits the flexible
-# network to more and more samples: what it learns by heart becomes less, and what it knows more.
+# The best remedy, where it can be had. `sklearn.model_selection.LearningCurveDisplay` fits the
+# flexible network to more and more samples: what it learns by heart becomes less, and what it knows
+# more.
 model = MLPClassifier((50, 50), learning_rate_init=0.01, alpha=0.0, max_iter=400, random_state=0)
 model.set_params(tol=1e-3)
 figure, axes = plt.subplots(figsize=(5.8, 3.6), layout="constrained")

@@ -2,8 +2,8 @@ r"""
 10. Vanishing gradients and dead units
 ======================================
 
-Deep networks can fail to learn without an error message. Two reasons are old friends: gradients that
-fade on their way to the first layer, and neurons that have fallen asleep for good.
+Deep networks can fail to learn without an error message. Two reasons are old friends: gradients
+that fade on their way to the first layer, and neurons that have fallen asleep for good.
 """
 
 import matplotlib.pyplot as plt
@@ -23,14 +23,14 @@ X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 # Gradients over depth
 # --------------------
 #
-# On the way back each layer multiplies by the slope of its activation. That of the logistic function is
-# at most one quarter; after ten layers that makes
+# On the way back each layer multiplies by the slope of its activation. That of the logistic
+# function is at most one quarter; after ten layers that makes
 print(f"0.25 ** 10 = {0.25**10:.1e}")
 
 # %%
-# We look at the first step of networks with ten hidden layers of 30 neurons. As on page 8, the gradient
-# of a layer is what a step of plain descent changes, divided by the learning rate. The rate here
-# is so small that the network stays where it was.
+# We look at the first step of networks with ten hidden layers of 30 neurons. As on page 8, the
+# gradient of a layer is what a step of plain descent changes, divided by the learning rate. The
+# rate here is so small that the network stays where it was.
 
 
 def gradient_norms(activation, init):
@@ -73,8 +73,8 @@ assert norms["logistic"][0] < 1e-6 * norms["logistic"][-1]
 assert norms["relu"][0] > 0.05 * norms["relu"][-1]
 
 # %%
-# Of the logistic network the first layers get next to nothing: they stay where chance has put them. The
-# rectifier keeps its gradients, since its slope is one where it is not zero.
+# Of the logistic network the first layers get next to nothing: they stay where chance has put them.
+# The rectifier keeps its gradients, since its slope is one where it is not zero.
 #
 # What that means for learning
 # ----------------------------
@@ -93,7 +93,10 @@ for name in ("relu", "logistic"):
             model.partial_fit(X_train, y_train, classes=np.unique(y))
         accuracy[name].append(model.score(X_test, y_test))
     axes.plot(depths, accuracy[name], marker=marker, color=color, label=name)
-    print(f"{name:9}", *(f"{depth}: {each:.2f}" for depth, each in zip(depths, accuracy[name])))
+    print(
+        f"{name:9}",
+        *(f"{depth}: {each:.2f}" for depth, each in zip(depths, accuracy[name], strict=True)),
+    )
 axes.axhline(0.1, color="0.6", linestyle=":", linewidth=1)
 axes.text(1, 0.12, "guessing", color="0.4")
 axes.set(xlabel="number of hidden layers", ylabel="accuracy on other digits", ylim=(0, 1.03))
@@ -106,9 +109,10 @@ assert accuracy["logistic"][-1] < 0.3
 # Dead units
 # ----------
 #
-# The rectifier pays for this with another weakness. If one step is so large that the sums of a neuron
-# become negative for **all** samples, its slope is zero for all of them. No gradient reaches it any
-# more: it is dead. Large learning rates do that. ``monitor="dead_units"`` records the share of them.
+# The rectifier pays for this with another weakness. If one step is so large that the sums of a
+# neuron become negative for **all** samples, its slope is zero for all of them. No gradient reaches
+# it any more: it is dead. Large learning rates do that. ``monitor="dead_units"`` records the share
+# of them.
 fits = {}
 for name, settings in {
     "rate 0.001": {"learning_rate_init": 0.001},
@@ -131,8 +135,8 @@ display.ax_.set(ylabel="share of dead units, layer 2", ylim=(-0.03, 1.03), xtick
 plt.show()
 
 # %%
-# `ActivationsDisplay <skmlp.inspection.ActivationsDisplay>` shows what the units put out: dead ones have
-# all their samples at zero.
+# `ActivationsDisplay <skmlp.inspection.ActivationsDisplay>` shows what the units put out: dead ones
+# have all their samples at zero.
 ActivationsDisplay.from_estimator(fits["rate 0.03"], X_train)
 plt.show()
 
@@ -140,11 +144,11 @@ plt.show()
 # What to take along
 # ------------------
 #
-# - Slopes are multiplied over the layers: with the logistic function gradients vanish, with rectifiers
-#   they do not.
+# - Slopes are multiplied over the layers: with the logistic function gradients vanish, with
+#   rectifiers they do not.
 # - A rectifier can die. With a smaller learning rate fewer do, and ``"leaky_relu"`` cannot die.
-# - When a network does not learn, look inside before you add layers: ``monitor``, ``dead_units`` and the
-#   displays are made for it.
+# - When a network does not learn, look inside before you add layers: ``monitor``, ``dead_units``
+#   and the displays are made for it.
 #
 # **Try**
 #

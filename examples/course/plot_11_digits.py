@@ -2,9 +2,9 @@ r"""
 11. Handwritten digits
 ======================
 
-The classic: pictures of digits go in, ten probabilities come out. We train the network that textbooks
-train, and look at what its first layer has learned, which digits it confuses, and which ones it
-doubts.
+The classic: pictures of digits go in, ten probabilities come out. We train the network that
+textbooks train, and look at what its first layer has learned, which digits it confuses, and which
+ones it doubts.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ BLUE, ORANGE = "#3a7fb8", "#e07b27"
 # The data
 # --------
 #
-# 1797 pictures of 8 by 8 points with grey values from 0 to 16. We divide by 16: networks like numbers
-# between zero and one.
+# 1797 pictures of 8 by 8 points with grey values from 0 to 16. We divide by 16: networks like
+# numbers between zero and one.
 X, y = load_digits(return_X_y=True)
 print(f"{len(X)} pictures, grey values {X.min():.0f} to {X.max():.0f}")
 assert (len(X), X.min(), X.max()) == (1797, 0, 16)
@@ -58,8 +58,8 @@ LossCurveDisplay.from_estimator(model)
 plt.show()
 
 # %%
-# Names are easily mixed up. Whoever writes ``hidden_layer_size``, or gives a number as ``learning_rate``,
-# is told what was meant.
+# Names are easily mixed up. Whoever writes ``hidden_layer_size``, or gives a number as
+# ``learning_rate``, is told what was meant.
 for wrong in ({"hidden_layer_size": 30}, {"learning_rate": 0.1}):
     try:
         MLPClassifier(**wrong).fit(X_train, y_train)
@@ -86,8 +86,8 @@ right.set(xlabel="digit", ylabel="probability", xticks=range(10), ylim=(0, 1.05)
 plt.show()
 
 # %%
-# The way through the network: wide layers are drawn by their first and last neurons, and the color of
-# a circle is what it puts out.
+# The way through the network: wide layers are drawn by their first and last neurons, and the color
+# of a circle is what it puts out.
 NetworkDisplay.from_estimator(model, picture, max_units=10)
 plt.show()
 
@@ -95,9 +95,9 @@ plt.show()
 # What the first layer looks for
 # ------------------------------
 #
-# Each of its neurons has a weight for every point of the picture, so that its weights are a picture,
-# too. Orange is ink that it likes to see, blue is ink that it does not. Some are strokes and bows; many
-# mean nothing to us.
+# Each of its neurons has a weight for every point of the picture, so that its weights are a
+# picture, too. Orange is ink that it likes to see, blue is ink that it does not. Some are strokes
+# and bows; many mean nothing to us.
 WeightsDisplay.from_estimator(model, layer=0, image_shape=(8, 8))
 plt.show()
 
@@ -116,16 +116,17 @@ assert 0 < errors < 25
 # What it doubts
 # --------------
 #
-# The largest probability says how sure the network is. These are the twelve digits about which it is the
-# least sure; a person would hesitate at some of them, too. Orange titles are errors.
+# The largest probability says how sure the network is. These are the twelve digits about which it
+# is the least sure; a person would hesitate at some of them, too. Orange titles are errors.
 probabilities = model.predict_proba(X_test)
 doubtful = np.argsort(probabilities.max(axis=1))[:12]
 figure, panels = plt.subplots(2, 6, figsize=(9, 3.8), layout="constrained")
 for axes, number in zip(panels.flat, doubtful, strict=True):
-    first, second = np.argsort(-probabilities[number])[:2]
+    shares = probabilities[number]
+    first, second = np.argsort(-shares)[:2]
     axes.imshow(X_test[number].reshape(8, 8), cmap="gray_r")
     axes.set_title(
-        f"{first}: {probabilities[number, first]:.2f}\n{second}: {probabilities[number, second]:.2f}",
+        f"{first}: {shares[first]:.2f}\n{second}: {shares[second]:.2f}",
         color="k" if first == y_test[number] else ORANGE,
         fontsize="medium",
     )
@@ -146,9 +147,10 @@ assert wrong / len(doubtful) > 5 * errors / len(y_test)
 # **Try**
 #
 # 1. Use ``activation="relu"`` and ``solver="adam"``. How many epochs does it take now?
-# 2. Refuse an answer if no probability is above 0.9. How many digits are left, and how many of these
-#    are wrong?
-# 3. Shift the pictures of the test by one point to the right (``np.roll``). What remains of the accuracy?
+# 2. Refuse an answer if no probability is above 0.9. How many digits are left, and how many of
+#    these are wrong?
+# 3. Shift the pictures of the test by one point to the right (``np.roll``). What remains of the
+#    accuracy?
 #
 # Next: which layers, which learning rate? A search finds out, in
 # :ref:`sphx_glr_gallery_course_plot_12_tuning.py`.

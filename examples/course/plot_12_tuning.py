@@ -2,9 +2,9 @@ r"""
 12. Tuning in a pipeline
 ========================
 
-How many layers, how many neurons, which activation, solver and learning rate? Nobody knows beforehand:
-try them. scikit-learn's `sklearn.model_selection.GridSearchCV` does the bookkeeping, and a pipeline sees
-to it that no trial peeks at data that it is judged by.
+How many layers, how many neurons, which activation, solver and learning rate? Nobody knows
+beforehand: try them. scikit-learn's `sklearn.model_selection.GridSearchCV` does the bookkeeping,
+and a pipeline sees to it that no trial peeks at data that it is judged by.
 """
 
 import joblib
@@ -35,9 +35,9 @@ pipeline = make_pipeline(StandardScaler(), network)
 # The grid
 # --------
 #
-# A parameter of a step is written with its name and two underscores. Two sizes, one and two layers, two
-# activations, two solvers, two learning rates: all combinations are tried, each on three splits. The block
-# ``joblib.parallel_config("skmlp")`` runs them side by side.
+# A parameter of a step is written with its name and two underscores. Two sizes, one and two layers,
+# two activations, two solvers, two learning rates: all combinations are tried, each on three
+# splits. The block ``joblib.parallel_config("skmlp")`` runs them side by side.
 grid = {
     "mlpclassifier__hidden_layer_sizes": [(8,), (32,), (8, 8), (32, 32)],
     "mlpclassifier__activation": ["relu", "tanh"],
@@ -51,9 +51,8 @@ n_candidates = len(search.cv_results_["params"])
 print(f"{n_candidates} candidates, {3 * n_candidates} fits")
 for name, value in search.best_params_.items():
     print(f"    {name.removeprefix('mlpclassifier__'):20} {value}")
-print(
-    f"accuracy {search.best_score_:.3f} in the search, {search.score(X_test, y_test):.3f} on new data"
-)
+print(f"accuracy {search.best_score_:.3f} in the search", end=", ")
+print(f"{search.score(X_test, y_test):.3f} on new data")
 assert n_candidates == 32
 assert search.score(X_test, y_test) > 0.93
 
@@ -62,8 +61,8 @@ assert search.score(X_test, y_test) > 0.93
 # -------------------
 #
 # The best candidate alone says little: is it better, or was it lucky? `SearchDisplay
-# <skmlp.inspection.SearchDisplay>` draws all of them. Bars are the standard deviation over the splits, the
-# ring is the best one.
+# <skmlp.inspection.SearchDisplay>` draws all of them. Bars are the standard deviation over the
+# splits, the ring is the best one.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
 SearchDisplay.from_search(search, x="hidden_layer_sizes", hue="activation", ax=left)
 SearchDisplay.from_search(search, x="solver", hue="learning_rate_init", ax=right)
@@ -76,8 +75,8 @@ plt.show()
 # Drawn at random
 # ---------------
 #
-# For numbers on a scale a grid is wasteful. `sklearn.model_selection.RandomizedSearchCV` draws them, and
-# each trial tells of another learning rate and another penalty.
+# For numbers on a scale a grid is wasteful. `sklearn.model_selection.RandomizedSearchCV` draws
+# them, and each trial tells of another learning rate and another penalty.
 drawn = {
     "mlpclassifier__learning_rate_init": loguniform(1e-4, 1e-1),
     "mlpclassifier__alpha": loguniform(1e-5, 1e1),

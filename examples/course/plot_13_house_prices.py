@@ -27,19 +27,24 @@ BLUE, ORANGE, GREY = "#3a7fb8", "#e07b27", "#8a8f98"
 # The houses
 # ----------
 #
-# Area in square meters, age in years, distance from the center in kilometers; prices in thousands. The
-# price falls quickly with the distance, a garden region begins at 12 km, and very old houses are
-# loved again.
+# Area in square meters, age in years, distance from the center in kilometers; prices in thousands.
+# The price falls quickly with the distance, a region with gardens begins at about 12 km, and very
+# old houses are loved again.
 rng = np.random.default_rng(0)
 n = 1500
 area = rng.uniform(40, 220, n)
 age = rng.uniform(0, 100, n)
 distance = rng.uniform(0, 20, n)
-expected = (
-    2.2 * area * (0.7 + np.exp(-distance / 5)) + 60 * (distance > 12) + 0.02 * (age - 55) ** 2
-)
+
+
+def expected_price(area, age, distance):
+    """Return the mean price of such houses."""
+    gardens = 60 / (1 + np.exp(12 - distance))
+    return 2.2 * area * (0.7 + np.exp(-distance / 5)) + gardens + 0.02 * (age - 55) ** 2
+
+
 scatter = 5 + 0.25 * area
-price = expected + scatter * rng.normal(size=n)
+price = expected_price(area, age, distance) + scatter * rng.normal(size=n)
 X = np.column_stack([area, age, distance])
 X_train, X_test, y_train, y_test = train_test_split(X, price, random_state=0)
 assert len(X_test) == 375
@@ -48,15 +53,15 @@ assert len(X_test) == 375
 # A price
 # -------
 #
-# First without any doubt: a network that predicts the mean, beside linear regression. ``y_scale`` brings
-# prices to mean zero and variance one for the fit; predictions are in thousands again.
+# First without any doubt: a network that predicts the mean, beside linear regression. ``y_scale``
+# brings prices to mean zero and variance one for the fit; predictions are in thousands again.
 settings = {
     "hidden_layer_sizes": (32, 32),
     "activation": "silu",
     "learning_rate_init": 0.01,
     "y_scale": "standard",
     "early_stopping": True,
-    "n_iter_no_change": 30,
+    "n_iter_no_change": 60,
     "max_iter": 2000,
     "random_state": 0,
 }
@@ -71,14 +76,15 @@ assert network.score(X_test, y_test) > linear.score(X_test, y_test)
 # A distribution for each house
 # -----------------------------
 #
-# With ``loss="gaussian_nll"`` the network has two outputs for each price, mean :math:`m` and variance
-# :math:`s^2`, and makes the observed prices as probable as it can:
+# With ``loss="gaussian_nll"`` the network has two outputs for each price, mean :math:`m` and
+# variance :math:`s^2`, and makes the observed prices as probable as it can:
 #
 # .. math:: L = \tfrac{1}{2} \Bigl( \log s^2 + \frac{(y - m)^2}{s^2} + \log 2 \pi \Bigr).
 #
-# A large error costs less where the network has said that it is unsure, but being unsure costs, too.
+# A large error costs less where the network has said that it is unsure, but being unsure costs,
+# too.
 gaussian = MLPRegressor(loss="gaussian_nll", **settings)
-gaussian.set_params(scoring="loss", learning_rate_init=0.003)
+gaussian.set_params(scoring="loss")
 gaussian = make_pipeline(StandardScaler(), gaussian).fit(X_train, y_train)
 mean, deviation = gaussian.predict(X_test, return_std=True)
 inside = np.abs(y_test - mean) < 1.645 * deviation
@@ -109,11 +115,10 @@ assert np.corrcoef(deviation, truth)[0, 1] > 0.7
 # Quantiles
 # ---------
 #
-# Who does not believe in bell curves asks for quantiles: the price that one house in twenty stays below,
-# the median, and the price that one in twenty exceeds. One network gives all three, and they never
-# cross.
+# Who does not believe in bell curves asks for quantiles: the price that one house in twenty stays
+# below, the median, and the price that one in twenty exceeds. One network gives all three, and they
+# never cross.
 quantiles = MLPRegressor(loss=Quantile((0.05, 0.5, 0.95)), **settings)
-quantiles.set_params(learning_rate_init=0.003)
 quantiles = make_pipeline(StandardScaler(), quantiles).fit(X_train, y_train)
 low, median, high = quantiles.predict(X_test).T
 assert (low <= median).all()
@@ -129,8 +134,7 @@ axes.fill_between(
     street[:, 2], low, high, color=BLUE, alpha=0.25, linewidth=0, label="90% interval"
 )
 axes.plot(street[:, 2], median, color=BLUE, label="median")
-truth = 2.2 * 120 * (0.7 + np.exp(-street[:, 2] / 5)) + 60 * (street[:, 2] > 12) + 0.02 * 15**2
-axes.plot(street[:, 2], truth, "--", color=ORANGE, label="the true mean")
+axes.plot(street[:, 2], expected_price(*street.T), "--", color=ORANGE, label="the true mean")
 axes.set(xlabel="distance from the center in km", ylabel="price in thousands")
 axes.set_title("A house of 120 m², 40 years old", fontsize="medium")
 axes.legend(frameon=False)
@@ -140,9 +144,9 @@ plt.show()
 # What the data do not tell
 # -------------------------
 #
-# Scatter is one doubt; not having seen such a house is another. Several networks from different starts
-# agree where there are data, and go separate ways where there are none. ``n_estimators`` trains them in
-# one run.
+# Scatter is one doubt; not having seen such a house is another. Several networks from different
+# starts agree where there are data, and go separate ways where there are none. ``n_estimators``
+# trains them in one run.
 several = MLPRegressor(n_estimators=8, **settings)
 several = make_pipeline(StandardScaler(), several).fit(X_train, y_train)
 areas = np.linspace(20, 450, 200)
@@ -168,8 +172,8 @@ plt.show()
 # Real data
 # ---------
 #
-# The same with data that nobody has made up: how diabetes of 442 people went on in a year. There are
-# few of them, so the network is small and has a penalty.
+# The same with data that nobody has made up: how diabetes of 442 people went on in a year. There
+# are few of them, so the network is small and has a penalty.
 X, y = load_diabetes(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 model = MLPRegressor(
@@ -196,10 +200,10 @@ assert 0.8 < inside.mean() < 0.98
 # What to take along
 # ------------------
 #
-# - A prediction without its doubt is half a prediction. Check intervals on new data: do they hold what
-#   they should?
-# - Scatter in the data: ``gaussian_nll`` or `Quantile <skmlp.losses.Quantile>`. Too little data: several
-#   networks.
+# - A prediction without its doubt is half a prediction. Check intervals on new data: do they hold
+#   what they should?
+# - Scatter in the data: ``gaussian_nll`` or `Quantile <skmlp.losses.Quantile>`. Too little data:
+#   several networks.
 # - Scale the target, too.
 #
 # **Try**

@@ -2,8 +2,8 @@ r"""
 14. Many fits, and a GPU
 ========================
 
-One network is seldom enough: searches, cross-validation and ensembles fit hundreds. This page fits many
-at once on the cores of this machine, and asks whether there is a GPU.
+One network is seldom enough: searches, cross-validation and ensembles fit hundreds. This page fits
+many at once on the cores of this machine, and asks whether there is a GPU.
 """
 
 import time
@@ -46,8 +46,8 @@ print(f"accuracies, the same in both: {together['test_score'].round(3)}")
 # What a single fit does not tell
 # -------------------------------
 #
-# With many fits there is a spread. Each dot is a network from another start; the ensemble of all of them
-# predicts the mean of their probabilities. ``n_estimators`` trains them in one run.
+# With many fits there is a spread. Each dot is a network from another start; the ensemble of all of
+# them predicts the mean of their probabilities. ``n_estimators`` trains them in one run.
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, train_size=400, random_state=0, stratify=y
 )
@@ -69,14 +69,14 @@ plt.show()
 # Is there a GPU?
 # ---------------
 #
-# `show_devices <skmlp.show_devices>` says what was found, and what is missing if a GPU cannot be used.
-# The machine that has built this page may have none; then it says so.
+# `show_devices <skmlp.show_devices>` says what was found, and what is missing if a GPU cannot be
+# used. The machine that has built this page may have none; then it says so.
 skmlp.show_devices()
 
 # %%
 # ``device="cuda"`` asks for a GPU and is an error without one: no fit goes to the CPU silently.
-# ``device="auto"`` takes it where there is one and where the work pays for its start. ``device_`` and
-# ``device_reason_`` tell what was decided.
+# ``device="auto"`` takes it where there is one and where the work pays for its start. ``device_``
+# and ``device_reason_`` tell what was decided.
 model = MLPClassifier((20,), device="auto", learning_rate_init=0.02, tol=1e-3, random_state=0)
 model.fit(X_train, y_train)
 print(f"fitted on {model.device_}: {model.device_reason_}")
@@ -85,8 +85,8 @@ print(f"fitted on {model.device_}: {model.device_reason_}")
 # Single precision
 # ----------------
 #
-# Sooner than a GPU there is something else to try: ``dtype="float32"``, half the digits. Weights need no
-# more, and predictions hardly change.
+# Sooner than a GPU there is something else to try: ``dtype="float32"``, half the digits. Weights
+# need no more, and predictions hardly change.
 exact = MLPClassifier((20,), learning_rate_init=0.02, tol=1e-3, random_state=0).fit(
     X_train, y_train
 )
@@ -101,14 +101,15 @@ assert same > 0.97
 # What to take along
 # ------------------
 #
-# - One line, ``with joblib.parallel_config("skmlp")``, runs fits side by side, with the same results.
+# - One line, ``with joblib.parallel_config("skmlp")``, runs fits side by side, with the same
+#   results.
 # - Fits from other starts differ: look at several before you believe a difference.
 # - Small networks on small data are quick on any CPU; a GPU is for large ones.
 #
 # **Try**
 #
-# 1. Run the cross-validation with ``joblib.parallel_config("loky")``, which starts processes. Which is
-#    quicker here?
+# 1. Run the cross-validation with ``joblib.parallel_config("loky")``, which starts processes. Which
+#    is quicker here?
 # 2. How does the accuracy of an ensemble grow with ``n_estimators``?
 # 3. Ask for ``device="cuda"``. What does the answer say?
 #

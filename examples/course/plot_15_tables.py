@@ -50,9 +50,9 @@ train, test, y_train, y_test = train_test_split(guests, comes_again, random_stat
 # What a network is given
 # -----------------------
 #
-# Networks take numbers. `TableEncoder <skmlp.TableEncoder>` makes them: words become a column for each of
-# them, gaps become an indicator, and numbers come to one scale. The estimators for tables do that by
-# themselves.
+# Networks take numbers. `TableEncoder <skmlp.TableEncoder>` makes them: words become a column for
+# each of them, gaps become an indicator, and numbers come to one scale. The estimators for tables
+# do that by themselves.
 encoder = TableEncoder().fit(train)
 print(f"{guests.shape[1]} columns become {len(encoder.get_feature_names_out())}:")
 print(", ".join(encoder.get_feature_names_out()))
@@ -77,8 +77,8 @@ print(f"linear model by hand {by_hand.score(test, y_test):.3f}")
 assert model.score(test, y_test) > by_hand.score(test, y_test)
 
 # %%
-# The linear model cannot know that children matter in one way for guests of some countries and in the
-# other way for the rest: that is exclusive or, again.
+# The linear model cannot know that children matter in one way for guests of some countries and in
+# the other way for the rest: that is exclusive or, again.
 #
 # How the ensemble grew
 # ---------------------

@@ -2,8 +2,8 @@ r"""
 16. Taking a network elsewhere
 ==============================
 
-A fitted network is a few matrices. So it can be written to a file, computed by another program, or by
-fifteen lines of NumPy. Whichever way it goes, we check that it still says the same.
+A fitted network is a few matrices. So it can be written to a file, computed by another program, or
+by fifteen lines of NumPy. Whichever way it goes, we check that it still says the same.
 """
 
 import importlib.util
@@ -36,8 +36,8 @@ folder = Path(temporary.name)
 # A file
 # ------
 #
-# ``save`` writes a model to one file, `skmlp.load` makes an equal one of it. The file holds numbers and
-# text but no program, so that it may come from a stranger; a pickle may not.
+# ``save`` writes a model to one file, `skmlp.load` makes an equal one of it. The file holds numbers
+# and text but no program, so that it may come from a stranger; a pickle may not.
 model.save(folder / "iris.safetensors")
 loaded = skmlp.load(folder / "iris.safetensors")
 assert np.array_equal(loaded.predict_proba(X), probabilities)
@@ -49,8 +49,8 @@ print(
 # NumPy alone
 # -----------
 #
-# Weights go into a file of NumPy's, and whoever has that needs nothing else: neither this package nor
-# scikit-learn.
+# Weights go into a file of NumPy's, and whoever has that needs nothing else: neither this package
+# nor scikit-learn.
 arrays = {f"W{k}": W for k, W in enumerate(model.coefs_)}
 arrays |= {f"b{k}": b for k, b in enumerate(model.intercepts_)}
 np.savez(folder / "iris.npz", classes=model.classes_, **arrays)
@@ -75,8 +75,9 @@ assert errors["NumPy"] < 1e-12
 # ONNX
 # ----
 #
-# ONNX is a format for networks that programs in many languages can run: browsers, telephones, servers.
-# ``to_onnx`` needs ``pip install "skmlp[onnx]"``. Where it is missing, this page goes on without it.
+# ONNX is a format for networks that programs in many languages can run: browsers, telephones,
+# servers. ``to_onnx`` needs ``pip install "skmlp[onnx]"``. Where it is missing, this page goes on
+# without it.
 
 
 def has(*packages):
@@ -102,8 +103,8 @@ else:
 # skops
 # -----
 #
-# A whole pipeline, scaler and all, goes into a file of `skops <https://skops.readthedocs.io>`_. It loads
-# only types that you trust, and `skmlp.TRUSTED_TYPES` names those of this package.
+# A whole pipeline, scaler and all, goes into a file of `skops <https://skops.readthedocs.io>`_. It
+# loads only types that you trust, and `skmlp.TRUSTED_TYPES` names those of this package.
 if has("skops"):
     import skops.io
     from sklearn.pipeline import make_pipeline
@@ -130,8 +131,8 @@ print(
 assert errors["scikit-learn"] < 1e-12
 
 # %%
-# All ways beside each other. What differs are the last digits: double precision has sixteen of them,
-# single precision seven.
+# All ways beside each other. What differs are the last digits: double precision has sixteen of
+# them, single precision seven.
 figure, axes = plt.subplots(figsize=(6.2, 2.4), layout="constrained")
 names = list(errors)
 sizes = np.maximum(list(errors.values()), 1e-17)
@@ -156,5 +157,5 @@ temporary.cleanup()
 # 2. Write ``predict_proba`` for a network of any depth, as on page 5.
 # 3. Convert the pipeline to ONNX with skl2onnx and `skmlp.register_skl2onnx`.
 #
-# This is the last page. The first one is :ref:`sphx_glr_gallery_course_plot_01_neuron.py`; what else
-# there is stands in the user guide.
+# This is the last page. The first one is :ref:`sphx_glr_gallery_course_plot_01_neuron.py`; what
+# else there is stands in the user guide.
