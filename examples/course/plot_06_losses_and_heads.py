@@ -142,15 +142,15 @@ assert [len(classes) for classes in both.classes_] == [3, 2]
 # What to take along
 # ------------------
 #
-# ==========================  =======================  =====================
-# question                    head                     ``y``
-# ==========================  =======================  =====================
-# yes or no                   one logistic output      two values
-# one of several              softmax                  several values
-# several labels              one logistic output each columns of 0 and 1
-# several questions           one head each            columns of classes
-# how much                    the sum itself           numbers (page 13)
-# ==========================  =======================  =====================
+# ==================  ===========================  ==================
+# question            head                         ``y``
+# ==================  ===========================  ==================
+# yes or no           one logistic output          two values
+# one of several      softmax                      several values
+# several labels      a logistic output for each   columns of 0 and 1
+# several questions   a head for each              columns of classes
+# how much            the sum itself               numbers (page 13)
+# ==================  ===========================  ==================
 #
 # - The log loss punishes sure errors; softmax shares one unit of probability among the classes.
 # - A temperature changes how sure an answer is, but not which one it is.
