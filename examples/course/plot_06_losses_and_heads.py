@@ -55,7 +55,7 @@ assert (network.out_activation_, network.n_outputs_) == ("logistic", 1)
 #
 # For several classes there is a sum for each, and
 #
-# .. math:: p_k = \frac{e^{z_k}}{e^{z_1} + \dots + e^{z_n}}
+# .. math:: p_k = \frac{e^{z_k}}{e^{z_1} + \cdots + e^{z_n}}
 #
 # makes probabilities of them that add up to one. Two sums that you may compare with your slides:
 scores = [1.0, 2, 3, 4, 1, 2, 3]
