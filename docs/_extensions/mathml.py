@@ -3,6 +3,9 @@
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 
+# What is wider than a telephone is scrolled.
+STYLE = "margin: 1.15rem 0; overflow-x: auto; overflow-y: hidden"
+
 
 def visit_math(translator, node):
     """Write a formula within a line."""
@@ -13,7 +16,8 @@ def visit_math(translator, node):
 def visit_displaymath(translator, node):
     """Write a formula that stands by itself."""
     formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="math">{formula}</div>')
+    # Not of the class "math", which the theme lays out for MathJax.
+    translator.body.append(f'<div class="formula" style="{STYLE}">{formula}</div>')
     raise nodes.SkipNode
 
 

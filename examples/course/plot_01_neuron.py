@@ -3,9 +3,12 @@ r"""
 =============
 
 A neuron weighs what comes in, adds it up, and says yes if the sum is large enough. With inputs
-:math:`x_1, \ldots, x_n`, weights :math:`w_1, \ldots, w_n` and a threshold :math:`\theta` it puts out
+:math:`x_1, \ldots, x_n`, weights :math:`w_1, \ldots, w_n` and a threshold :math:`\theta` it puts
+out
 
-.. math:: a = \begin{cases} 1 & \text{if } w_1 x_1 + \cdots + w_n x_n > \theta \\ 0 & \text{else.}
+.. math::
+
+   a = \begin{cases} 1 & \text{if } w_1 x_1 + \cdots + w_n x_n > \theta \\ 0 & \text{else.}
    \end{cases}
 
 McCulloch and Pitts described it in 1943. Here we build gates of logic from it, let it learn as

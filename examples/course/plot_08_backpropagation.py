@@ -30,8 +30,9 @@ coefs, intercepts = model.coefs_, model.intercepts_
 # Forward: keep what every layer puts out
 # ---------------------------------------
 #
-# .. math:: h_k = \tanh(h_{k-1} W_k + b_k), \qquad p = \sigma(h_2 W_3 + b_3), \qquad
-#    L = -\frac{1}{n} \sum \bigl( y \log p + (1 - y) \log (1 - p) \bigr).
+# .. math:: h_k = \tanh(h_{k-1} W_k + b_k), \qquad p = \sigma(h_2 W_3 + b_3),
+#
+# .. math:: L = -\frac{1}{n} \sum \bigl( y \log p + (1 - y) \log (1 - p) \bigr).
 
 
 def forward(coefs, intercepts):
