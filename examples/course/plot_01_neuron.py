@@ -165,8 +165,7 @@ print(f"XOR by two neurons and a third: {network.predict(CORNERS)}")
 # 1. Find weights and a bias for "the first input, but not the second".
 # 2. Move the two clouds of points together (``centers``) until they overlap. What becomes of the
 #    errors in each round?
-# 3. Build XOR of three NAND and OR neurons in another way, and check it with `evaluate
-#    <skmlp.activations.evaluate>`.
+# 3. XOR is also "OR and NAND". Give the network these three neurons, and check what it predicts.
 #
 # Next: what a neuron without the step can do, in
 # :ref:`sphx_glr_gallery_course_plot_02_linear_models.py`.

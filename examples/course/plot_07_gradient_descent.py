@@ -181,7 +181,8 @@ plt.show()
 #
 # 1. Leave out the factor 1/3. What does plain descent with a rate of 0.5 look like now?
 # 2. Draw the ways of ``solver="rmsprop"`` and ``solver="lion"``.
-# 3. Give Adam ``learning_rate="cosine"`` and ``max_iter=30``. Does it come closer?
+# 3. Make Adam's learning rate ten times smaller after 20 epochs (``set_params``). Does it come
+#    closer?
 #
 # Next: where gradients of deep networks come from, in
 # :ref:`sphx_glr_gallery_course_plot_08_backpropagation.py`.

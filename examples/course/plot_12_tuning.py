@@ -112,7 +112,8 @@ print(f"the difference is {difference:.0f} of them")
 #
 # 1. Add ``"mlpclassifier__dropout": [0.0, 0.3]`` to the grid.
 # 2. Search with ``scoring="roc_auc"``. Is the winner the same?
-# 3. Give ``scoring`` two scores, and draw the second one by ``metric``.
+# 3. Watch two scores, ``scoring=["accuracy", "roc_auc"]`` with ``refit="accuracy"``, and draw the
+#    second one: ``SearchDisplay.from_search(search, metric="roc_auc")``.
 #
 # Next: not classes but amounts, and how sure they are, in
 # :ref:`sphx_glr_gallery_course_plot_13_house_prices.py`.

@@ -211,7 +211,8 @@ assert 0.8 < inside.mean() < 0.98
 # 1. Make a few prices ten times too high by mistake, and compare ``loss="absolute_error"`` with the
 #    squared error.
 # 2. Use ``loss="gaussian_nll"`` together with ``n_estimators=8``: deviations then hold both doubts.
-# 3. Forbid that prices fall with the area: ``monotonic_cst=[1, 0, 0]``.
+# 3. Forbid that prices fall with the area: ``monotonic_cst=[1, 0, 0]``, with
+#    ``activation="softplus"``, for it takes one that never falls.
 #
 # Next: many networks at once, and large machines, in
 # :ref:`sphx_glr_gallery_course_plot_14_many_fits.py`.
