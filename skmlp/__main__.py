@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = commands.add_parser(
         "playground",
         help="watch a network learn, in the browser",
-        description="Serve a page, to this machine alone, in which a network is watched as it learns.",
+        description="Serve a page, to this machine alone, that shows a network as it learns.",
     )
     command.add_argument(
         "--port", type=port_number, default=0, help="where to listen (default: a free port)"

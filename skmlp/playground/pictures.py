@@ -78,8 +78,8 @@ class View:
             return np.searchsorted(self.labels, y).astype(np.uint8)
         return as_bytes(y, *self.range)
 
-    def described(self) -> bytes:
-        """Return the frame that shows the data."""
+    def described(self, fit: int) -> bytes:
+        """Return the frame that shows the data of a network of that number."""
         # Dots beyond a thousand hide each other.
         shown = {"train": (self.train, self.data.y_train), "test": (self.test, self.data.y_test)}
         arrays: dict[str, Array] = {}
@@ -89,6 +89,7 @@ class View:
             arrays[f"{name}_codes"] = self.codes(y[:1000])
         header = {
             "type": "data",
+            "fit": fit,
             "classes": [str(label) for label in self.labels],
             "range": self.range,
             "is_projected": self.is_projected,

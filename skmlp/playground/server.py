@@ -99,9 +99,9 @@ async def serve(websocket: Any, open_sessions: set[Session]) -> None:
     session = Session(wake)
     open_sessions.add(session)
 
-    async def send(messages: list[str | bytes]) -> None:
+    async def send(answers: list[str | bytes]) -> None:
         async with sending:
-            for message in messages:
+            for message in [*answers, *session.take()]:
                 if isinstance(message, bytes):
                     await websocket.send_bytes(message)
                 else:
@@ -111,7 +111,7 @@ async def serve(websocket: Any, open_sessions: set[Session]) -> None:
         while True:
             await woken.wait()
             woken.clear()
-            await send(session.take())
+            await send([])
 
     showing = asyncio.create_task(show())
     try:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
+from skmlp._optional import needed
 from skmlp._skl2onnx import register_skl2onnx
 from skmlp.callbacks import FunctionCallback
 from skmlp.playground.pictures import View, frame
 from skmlp.playground.settings import (
-    MAX_EPOCHS,
     Settings,
     as_python,
     is_number,
@@ -46,6 +46,8 @@ class Session:
         self._thread: threading.Thread | None = None
         self._table: Table | None = None
         self._pending: list[Message] = []
+        # Counts networks: a page leaves out what comes late and is of an earlier one.
+        self._fit = 0
         self._pace = 0.0
         self._may_send = True
         self._use(Settings())
@@ -69,6 +71,9 @@ class Session:
         self._record: dict[int, Any] = {}
         self._curve: dict[int, dict[str, float]] = {}
         self._distance = 1
+        self._fit += 1
+        if any(isinstance(message, bytes) for message in self._pending):
+            self._may_send = True  # that picture will never be taken
         self._pending = []
 
     # Messages
@@ -106,7 +111,7 @@ class Session:
 
     def _configured(self) -> list[Message]:
         plain = {"type": "configured", "settings": self.settings.as_plain()}
-        return [as_text(plain), self._view.described(), self._told()]
+        return [as_text(plain), self._view.described(self._fit), self._told()]
 
     def _csv(self, message: dict[str, Any]) -> list[Message]:
         name, text = message.get("name"), message.get("text")
@@ -118,41 +123,39 @@ class Session:
 
     def _run(self, message: dict[str, Any]) -> list[Message]:
         with self._condition:
-            if self.state in ("done", "failed"):
-                return [self._told()]
-            self._running = True
-            self._begin_or_go_on()
-        return [self._told()]
+            if self.state not in ("done", "failed"):
+                self._running = True
+                self._begin_or_go_on()
+        return []
 
     def _step(self, message: dict[str, Any]) -> list[Message]:
         with self._condition:
-            if self.state in ("done", "failed"):
-                return [self._told()]
-            self._running = False
-            if self._thread is not None:
-                self._steps = min(self._steps + 1, 1000)
-            self._begin_or_go_on()
-        return [self._told()]
+            if self.state not in ("done", "failed"):
+                self._running = False
+                if self._thread is not None:
+                    self._steps = min(self._steps + 1, 1000)
+                self._begin_or_go_on()
+        return []
 
     def _begin_or_go_on(self) -> None:
         if self._thread is None:
-            self.state = "starting"
+            self._tell("starting")
             self._thread = threading.Thread(target=self._train, daemon=True, name="playground")
             self._thread.start()
         elif self.state == "paused" and self._running:
-            self.state = "running"
+            self._tell("running")
         self._condition.notify_all()
 
     def _pause(self, message: dict[str, Any]) -> list[Message]:
         with self._condition:
             self._running, self._steps = False, 0
             self._condition.notify_all()
-        return [self._told()]
+        return []
 
     def _reset(self, message: dict[str, Any]) -> list[Message]:
         self.close()
         self._clear()
-        return [self._told(), self._view.described()]
+        return [self._view.described(self._fit), self._told()]
 
     def _speed(self, message: dict[str, Any]) -> list[Message]:
         pace = message.get("epochs_per_second")
@@ -211,7 +214,7 @@ class Session:
             name = "network.safetensors"
         elif form == "onnx":
             register_skl2onnx()
-            from skl2onnx import to_onnx
+            to_onnx = needed("skl2onnx", "A pipeline in ONNX", install="skmlp[skl2onnx]").to_onnx
 
             pipeline = make_pipeline(self._view.scaler, network)
             sample = self._data.X_train[:1].astype(np.float32)
@@ -244,14 +247,15 @@ class Session:
         return self._latest
 
     def _told(self) -> str:
-        return as_text(
-            {"type": "state", "state": self.state, "epoch": self.epoch, "error": self.error}
-        )
+        told = {"type": "state", "state": self.state, "epoch": self.epoch, "error": self.error}
+        return as_text({**told, "fit": self._fit})
 
     def _tell(self, state: str) -> None:
         if state != self.state:
             self.state = state
-            self._pending.append(self._told())
+            # The last one says all: nothing piles up for a page that does not listen.
+            pictures = [message for message in self._pending if isinstance(message, bytes)]
+            self._pending = [*pictures, self._told()]
             self._wake()
 
     def _train(self) -> None:
@@ -319,7 +323,13 @@ class Session:
         ]
         if not curve or curve[-1][0] < number:
             curve.append([number, measures["train_loss"], measures["test_loss"]])
-        return {"epoch": number, "last_epoch": self.epoch, "curve": curve, **measures}
+        return {
+            "fit": self._fit,
+            "epoch": number,
+            "last_epoch": self.epoch,
+            "curve": curve,
+            **measures,
+        }
 
     def _show(self) -> None:
         """Put a picture of the latest network among what is to be sent."""
@@ -349,6 +359,3 @@ def problem(field: str, text: str) -> str:
 def as_text(message: dict[str, Any]) -> str:
     """Return a message as JSON."""
     return json.dumps(message)
-
-
-assert MAX_EPOCHS > MAX_RECORDED

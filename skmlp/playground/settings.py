@@ -155,7 +155,8 @@ def split_data(settings: Settings, table: Table | None) -> Data:
     )
     if len(parts[0]) < 2 or len(parts[1]) < 2:
         raise ValueError("Both parts of the data need two rows. Change test_size.")
-    return Data(*map(np.asarray, parts), is_classes)
+    X_train, X_test, y_train, y_test = map(np.asarray, parts)
+    return Data(X_train, X_test, y_train, y_test, is_classes)
 
 
 def parameters_of(settings: Settings, is_classes: bool, n_iter: int) -> dict[str, Any]:

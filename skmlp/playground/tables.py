@@ -24,7 +24,7 @@ class Table:
 
 
 def read_table(name: str, text: str) -> Table:
-    """Read a CSV file with a line of names; the last column is the target.
+    r"""Read a CSV file with a line of names; the last column is the target.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def read_table(name: str, text: str) -> Table:
 
     Examples
     --------
-    >>> read_table("a.csv", "x,kind\\n1,a\\n2,b\\n3,a\\n4,b\\n").y.tolist()
+    >>> read_table("a.csv", "x,kind\n1,a\n2,b\n3,a\n4,b\n").y.tolist()
     ['a', 'b', 'a', 'b']
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:

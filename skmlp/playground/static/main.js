@@ -35,6 +35,7 @@ const connection = new Connection({
     connection.send("ack");
   },
   closed(reason) {
+    data = picture = null;
     state = "ready";
     say(reason || "The connection is closed. Trying again…", true);
     $("run").textContent = "▶ Run";
@@ -78,6 +79,10 @@ const RECEIVERS = {
     draw();
   },
   picture(message) {
+    if (message.fit < data.fit) {
+      connection.send("ack");
+      return;
+    }
     picture = message;
     // The next one comes when this one is on the screen.
     requestAnimationFrame(() => {
@@ -87,6 +92,7 @@ const RECEIVERS = {
     });
   },
   state(message) {
+    if (data && message.fit < data.fit) return; // late, and of an earlier network
     state = message.state;
     $("run").textContent = ["running", "starting"].includes(state) ? "❚❚ Pause" : "▶ Run";
     $("run").disabled = $("step").disabled = ["done", "failed"].includes(state);
