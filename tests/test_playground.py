@@ -1,5 +1,6 @@
 """The playground without a browser: its sessions as objects, its server through a socket."""
 
+import collections
 import http.client
 import json
 import struct
@@ -349,8 +350,7 @@ def test_two_sockets_have_sessions_of_their_own(served):
             pass
         say(two, "csv", name="a", text="x" * 4_000_000)
         with pytest.raises(ConnectionClosed):
-            while True:
-                two.recv(PATIENCE)
+            collections.deque(iter(two.recv, None), maxlen=0)
     wait_for(lambda: not [t for t in threading.enumerate() if t.name == "playground"])
 
 

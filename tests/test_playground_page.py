@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
-PATIENCE = 120_000  # milliseconds, of a machine that compiles
+PATIENCE = 40_000  # milliseconds, of a machine that compiles
 
 
 def start():
@@ -71,9 +72,19 @@ def expect_status(page, text):
 
 
 def wait_for_score(page, score):
-    page.wait_for_function(
-        f"parseFloat(document.querySelector('#test-score').textContent) >= {score}"
-    )
+    wait_until(page, lambda: number_in(page, "#test-score") >= score)
+
+
+def number_in(page, place):
+    return float(page.text_content(place).strip(" %").replace("–", "0"))
+
+
+def wait_until(page, condition):
+    """Wait; Playwright's own waits for expressions need what the page's policy forbids."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < end, page.text_content("#status")
+        page.wait_for_timeout(30)
 
 
 def test_circles_to_a_score_and_back_through_the_epochs(page):
@@ -85,9 +96,9 @@ def test_circles_to_a_score_and_back_through_the_epochs(page):
     epoch = int(page.text_content("#epoch"))
     page.focus("#past")
     page.keyboard.press("Home")
-    page.wait_for_function(f"Number(document.querySelector('#epoch').textContent) < {epoch}")
+    wait_until(page, lambda: number_in(page, "#epoch") < epoch)
     page.click("#show-python")
-    assert "MLPClassifier(" in page.text_content("#code")
+    playwright.expect(page.locator("#code")).to_contain_text("MLPClassifier(")
     page.click("#close")
     page.click("#reset")
     playwright.expect(page.locator("#epoch")).to_have_text("0")
@@ -157,7 +168,7 @@ def test_bad_input_is_answered_beside_it(page):
 def test_a_link_carries_the_settings(page, browser, address):
     page.select_option("#data", "spirals")
     page.click("#add-layer")
-    page.wait_for_function("location.hash.includes('spirals')")
+    wait_until(page, lambda: "spirals" in page.url and "4%2C2%2C4" in page.url)
     other = browser.new_page()
     other.goto(page.url)
     playwright.expect(other.locator("#data")).to_have_value("spirals")
@@ -174,16 +185,14 @@ def test_two_tabs_and_a_thousand_clicks(page, browser, address):
     other.click("#run")
     page.evaluate(
         """() => {
-            const buttons = ["run", "step", "reset", "show-python", "run"];
+            const buttons = ["run", "step", "reset", "run", "run"];
             for (let i = 0; i < 1000; i++) document.getElementById(buttons[i % 5]).click();
         }"""
     )
-    playwright.expect(page.locator("#python")).to_be_visible()
-    page.click("#close")
     page.click("#reset")
     expect_status(page, "Ready")
     page.click("#step")
-    playwright.expect(page.locator("#epoch")).to_have_text("1")
+    playwright.expect(page.locator("#epoch")).to_have_text("1", timeout=PATIENCE)
     wait_for_score(other, 90)
     other.close()
 
@@ -204,7 +213,7 @@ def test_nothing_is_left_after_ctrl_c_and_a_page_reconnects(browser):
     page.goto(address)
     expect_status(page, "Ready")
     page.select_option("#data", "moons")
-    page.wait_for_function("location.hash.includes('moons')")
+    wait_until(page, lambda: "moons" in page.url)
     page.click("#run")
     expect_status(page, "Learning")
     process.send_signal(signal.SIGINT)

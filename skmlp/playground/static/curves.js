@@ -3,6 +3,8 @@
 import { styled } from "./colors.js";
 import { sharp } from "./surface.js";
 
+const shown = (power) => (power < -2 ? (10 ** power).toExponential(0) : (10 ** power).toPrecision(2));
+
 export function drawCurves(canvas, curve) {
   const width = canvas.clientWidth || 320, height = canvas.clientHeight || 130;
   const context = sharp(canvas, width, height);
@@ -18,8 +20,8 @@ export function drawCurves(canvas, curve) {
   context.strokeStyle = styled("--line");
   context.strokeRect(left, 4, width - left - 4, height - 22);
   context.textAlign = "right";
-  context.fillText((10 ** high).toPrecision(2), left - 4, 14);
-  context.fillText((10 ** low).toPrecision(2), left - 4, height - 20);
+  context.fillText(shown(high), left - 4, 14);
+  context.fillText(shown(low), left - 4, height - 20);
   context.fillText(`epoch ${last}`, width - 4, height - 4);
   for (const [column, color] of [[1, "--dim"], [2, "--negative"]]) {
     context.beginPath();

@@ -79,7 +79,7 @@ const RECEIVERS = {
     draw();
   },
   picture(message) {
-    if (message.fit < data.fit) {
+    if (!data || message.fit < data.fit) {
       connection.send("ack");
       return;
     }
@@ -122,7 +122,7 @@ const RECEIVERS = {
 };
 
 function showNumbers() {
-  const shown = (value) => (value === undefined ? "–" : value.toPrecision(3));
+  const shown = (value) => (value === undefined ? "–" : value < 0.001 ? value.toExponential(1) : value.toPrecision(3));
   $("epoch").textContent = picture?.epoch ?? 0;
   $("train-loss").textContent = shown(picture?.train_loss);
   $("test-loss").textContent = shown(picture?.test_loss);
@@ -183,7 +183,12 @@ $("file").onchange = ({ target }) => {
 };
 
 async function copy(what, button) {
-  await navigator.clipboard.writeText(what);
+  try {
+    await navigator.clipboard.writeText(what);
+  } catch {
+    say("The browser does not allow it. Select the text and copy it by hand.", true);
+    return;
+  }
   say(button.id === "link" ? "The link is copied. It holds the whole setting." : "Copied.");
 }
 
