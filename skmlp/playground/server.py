@@ -41,8 +41,7 @@ def make_application(token: str, port: int) -> Any:
     port : int
         Where it listens, for the hosts and origins that it takes.
     """
-    starlette = "The playground"
-    needed("starlette", starlette, install="skmlp[playground]")
+    needed("starlette", "The playground", install="skmlp[playground]")
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
