@@ -107,9 +107,7 @@ def test_circles_to_a_score_and_back_through_the_epochs(page):
 def test_a_digit_is_drawn_and_read(page):
     page.select_option("#data", "digits")
     playwright.expect(page.locator("#digit-card")).to_be_visible()
-    page.fill("#batch_size", "100")
-    page.get_by_label("Units in layer 1").fill("32")
-    page.get_by_role("button", name="Remove layer 2").click()
+    playwright.expect(page.get_by_label("Units in layer 1")).to_have_value("32")
     page.select_option("#speed", "50")
     playwright.expect(page.locator("#status")).to_contain_text("Ready")
     page.click("#run")

@@ -8,7 +8,7 @@ const BOX = 38, GAP = 10, TOP = 30, MAX_INPUTS = 16;
 export function drawNetwork(canvas, data, picture, sizes) {
   const shown = sizes.map((size) => Math.min(size, MAX_INPUTS));
   const height = TOP + Math.max(...shown, 4) * (BOX + GAP) + 18;
-  const width = Math.max(canvas.parentElement.clientWidth, sizes.length * (BOX + 62));
+  const width = Math.max(canvas.parentElement.clientWidth, sizes.length * (BOX + 38));
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = sharp(canvas, width, height);

@@ -16,13 +16,25 @@ export class SettingsForm {
   constructor(changed) {
     this.changed = changed;
     for (const [name, values] of Object.entries(CHOICES)) this.fill(name, values);
-    $("settings").addEventListener("change", (event) => event.target.type !== "file" && this.changed());
+    $("settings").addEventListener("change", (event) => {
+      if (event.target.type === "file") return;
+      if (event.target.id === "data") this.propose();
+      this.changed();
+    });
     $("settings").addEventListener("submit", (event) => event.preventDefault());
     $("add-layer").onclick = () => {
       this.layers([...this.units(), 4]);
       this.changed();
       $("layers").lastElementChild.querySelector("input").focus();
     };
+  }
+
+  // The first network of the page is too small for digits; one that was chosen stays.
+  propose() {
+    if ($("data").value !== "digits" || String(this.units()) !== "4,2") return;
+    this.layers([32]);
+    $("batch_size").value = 100;
+    $("learning_rate_init").value = 0.01;
   }
 
   fill(name, values) {
