@@ -85,11 +85,16 @@ const RECEIVERS = {
     }
     picture = message;
     // The next one comes when this one is on the screen.
-    requestAnimationFrame(() => {
+    let isShown = false;
+    const show = () => {
+      if (isShown) return;
+      isShown = true;
+      if (!message.is_past) connection.send("ack");
       draw();
       showNumbers();
-      if (!message.is_past) connection.send("ack");
-    });
+    };
+    requestAnimationFrame(show);
+    setTimeout(show, 200); // tabs that are covered are given no frames
   },
   state(message) {
     if (data && message.fit < data.fit) return; // late, and of an earlier network
