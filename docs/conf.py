@@ -30,6 +30,7 @@ extensions = [
     "docstrings",
     "front_picture",
     "internal_links",
+    "mathml",
     "measured",
     "reference",
     "tidy",
@@ -82,6 +83,8 @@ sphinx_gallery_conf = {
     "plot_gallery": "True",
 }
 
+# Formulas are MathML, for which pages need nothing of the network.
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "skmlp"
 html_logo = "_static/logo.svg"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m skmlp warmup`` and ``python -m skmlp devices``."""
+"""The command line: ``python -m skmlp`` with ``warmup``, ``devices`` or ``playground``."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,6 +12,14 @@ def compute_capability(text: str) -> tuple[int, int]:
     """Read a compute capability such as "9.0"."""
     major, minor = text.split(".")
     return int(major), int(minor)
+
+
+def port_number(text: str) -> int:
+    """Read the number of a port; 0 is any that is free."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError(text)
+    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="show where skmlp can compute",
         description="Show where skmlp can compute, and why CUDA cannot be used if it cannot.",
     )
+    command = commands.add_parser(
+        "playground",
+        help="watch a network learn, in the browser",
+        description="Serve a page, to this machine alone, that shows a network as it learns.",
+    )
+    command.add_argument(
+        "--port", type=port_number, default=0, help="where to listen (default: a free port)"
+    )
+    command.add_argument("--no-browser", action="store_true", help="print the address alone")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "playground":
+        # Whoever warms up, in an image say, needs none of it.
+        from skmlp.playground.server import run_playground
+
+        try:
+            run_playground(chosen.port, opens_browser=not chosen.no_browser)
+        except (ImportError, OSError) as error:
+            parser.exit(1, f"{error}\n")
+        return
     if chosen.command == "devices":
         show_devices()
         return

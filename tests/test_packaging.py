@@ -16,6 +16,7 @@ import pytest
 import skmlp
 
 ROOT = Path(__file__).resolve().parent.parent
+STATIC = ROOT / "skmlp" / "playground" / "static"
 CUDA = ("cuda", "cuda.bindings", "cuda.core", "numba.cuda", "numba_cuda")
 OPTIONAL = (
     *CUDA,
@@ -31,8 +32,11 @@ OPTIONAL = (
     "safetensors",
     "skl2onnx",
     "skops",
+    "starlette",
     "tensorboardX",
     "torch",
+    "uvicorn",
+    "websockets",
 )
 
 FIT = """
@@ -169,7 +173,10 @@ def test_only_the_package_is_installed(installed):
     assert folders == {"skmlp", f"skmlp-{skmlp.__version__}.dist-info"}
     shipped = {str(file) for file in distribution.files if file.parts[0] == "skmlp"}
     modules = {str(path.relative_to(ROOT).as_posix()) for path in (ROOT / "skmlp").rglob("*.py")}
-    assert {file for file in shipped if "__pycache__" not in file} == modules | {"skmlp/py.typed"}
+    assert {file for file in shipped if "__pycache__" not in file} == modules | {
+        "skmlp/py.typed",
+        *(path.relative_to(ROOT).as_posix() for path in STATIC.iterdir()),
+    }
 
 
 @pytest.mark.slow

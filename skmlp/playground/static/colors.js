@@ -1,0 +1,20 @@
+// Colors of classes, numbers and signs, told apart by those who see red and green alike too.
+
+const CLASSES = [
+  [230, 120, 30], [20, 120, 190], [20, 150, 110], [190, 90, 160], [225, 190, 50],
+  [90, 180, 230], [120, 90, 60], [110, 110, 120], [150, 60, 60], [80, 60, 170],
+];
+const LOW = [217, 102, 11], MIDDLE = [240, 240, 238], HIGH = [8, 119, 189];
+
+export const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+export const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+export const classColor = (code) => CLASSES[code % CLASSES.length];
+export const mixed = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
+export const text = (color) => `rgb(${color.map(Math.round).join(",")})`;
+
+// A byte, 0 lowest and 255 highest.
+export function numberColor(byte) {
+  const middle = isDark() ? [38, 44, 54] : MIDDLE;
+  const share = byte / 127.5 - 1;
+  return mixed(middle, share < 0 ? LOW : HIGH, Math.abs(share));
+}
