@@ -22,6 +22,7 @@ from skmlp._importances import MOST_ROWS, importances_by_permutation
 from skmlp._members import SEEDS
 from skmlp._packs import Course, NotRefitted, fit_pack, refit_pack
 from skmlp._presets import PRESETS, Preset, Recipe, Table, epochs_in_one, stretched
+from skmlp._saving import Saving
 from skmlp._selection import Criterion
 from skmlp._sklearn_compat import (
     CheckedParameters,
@@ -76,7 +77,7 @@ class Parts(NamedTuple):
     weight_val: Weights | None
 
 
-class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
+class BaseTabularMLP(Saving, CheckedParameters, BaseEstimator, ABC):
     """Base of `TabularMLPClassifier` and `TabularMLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
