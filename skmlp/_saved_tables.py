@@ -13,6 +13,7 @@ from skmlp._assembling import CLASSIFIER, REGRESSOR, are_names, is_real, own
 from skmlp._fitted import is_count, is_ensemble, is_vector, shown
 from skmlp._labels import are_known
 from skmlp._plain_values import Decoder, Encoder
+from skmlp._residuals import are_ascending
 from skmlp._saved_networks import fitted_as_plain, fitted_in, parameters_as_plain
 from skmlp._table_categories import Category, order
 from skmlp._table_encoding import Encoding, fitted_encoding
@@ -99,11 +100,13 @@ KEPT_OF_ENCODERS: Kept = {
 KEPT_OF_TABULAR: Kept = {
     "classes_": (are_labels, "labels in their order"),
     "temperature_": (is_temperature, "a positive number"),
+    "residual_quantiles_": (are_ascending, "finite numbers in ascending order"),
     "validation_report_": (is_report, "what a fit tells of members and rounds"),
     "feature_importances_": (is_vector, "a finite number for each column"),
     "n_iter_": (is_count, "a number of rounds"),
     "stop_reason_": (is_reason, "one of the reasons why a fit ends"),
 }
+OF_CLASSIFIERS, OF_REGRESSORS = {"classes_", "temperature_"}, {"residual_quantiles_"}
 OPTIONAL = {"feature_names_in_", "feature_importances_"}
 
 
@@ -284,7 +287,7 @@ def check_tabular(model: Any) -> None:
         If a parameter is invalid, or attributes contradict each other.
     """
     model._validate_params()
-    lacking = set() if is_classifier(model) else {"classes_", "temperature_"}
+    lacking = OF_REGRESSORS if is_classifier(model) else OF_CLASSIFIERS
     check_kept(model, KEPT_OF_TABULAR, lacking)
     kind = CLASSIFIER if is_classifier(model) else REGRESSOR
     encoder, ensemble = model.encoder_, model.ensemble_

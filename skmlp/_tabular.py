@@ -17,6 +17,7 @@ from skmlp._known import KnownProbabilities, KnownValues
 from skmlp._labels import orderable
 from skmlp._presets import Preset
 from skmlp._regressor import MLPRegressor
+from skmlp._residuals import PredictingQuantiles, residual_quantiles
 from skmlp._selection import Criterion, LogLoss, SquaredError
 from skmlp._sklearn_compat import StrOptions
 from skmlp._tabular_base import BaseTabularMLP, Parts, one_target
@@ -307,7 +308,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             return np.asarray(np.log(self.predict_proba(X)))
 
 
-class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
+class TabularMLPRegressor(PredictingQuantiles, RegressorMixin, BaseTabularMLP):
     """Regressor for tables as they come: numbers and categories, some of them missing.
 
     See `TabularMLPClassifier`; targets are standardised.
@@ -356,6 +357,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     ensemble_ : MLPRegressor
         The chosen networks, as an ensemble on encoded tables. In `estimators_` a network stands as
         often as it counts.
+    residual_quantiles_ : ndarray of shape (n_levels,)
+        Errors ``y - predict(X)`` for held-out samples in ascending order, or 999 quantiles if there
+        are more: the k-th is that of the level ``k / (n_levels + 1)``.
     validation_report_ : dict
         As that of `TabularMLPClassifier`.
     feature_importances_ : ndarray of shape (n_features_in_,)
@@ -439,6 +443,10 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         return SquaredError(y[:, np.newaxis], weight)
+
+    def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
+        residuals = parts.y_val - ensemble.predict(encoded)
+        self.residual_quantiles_ = residual_quantiles(residuals, parts.weight_val)
 
     def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
         scaling = scaling_of(parts.y[:, np.newaxis], parts.weight)
