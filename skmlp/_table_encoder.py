@@ -223,7 +223,8 @@ default="from_dtype"
         TypeError, ValueError
             If X is no table, or its columns are not those of the fit.
         """
-        check_is_fitted(self)
+        if "_encoding" not in vars(self):  # else to ask scikit-learn would take a while
+            check_is_fitted(self)
         encoding = fitted_encoding(self)
         table = read_table(self, X, used=encoding.used)
         n_read = len(encoding.read_as_numbers)

@@ -139,7 +139,7 @@ def encode(
     width = blocks.numbers + blocks.flags + len(blocks.levels)
     matrix = np.empty((n_rows, width), dtype=encoding.dtype)
     scratch = np.empty((len(columns), min(n_rows, CHUNK_ROWS)))
-    fill = encoding.numbers.fill_values()
+    fill = None
     places = {column: place for place, column in enumerate(encoding.read_as_numbers)}
     indicated = [places[column] for column in encoding.indicators.tolist()]
     pairs = [*zip(encoding.categories, codes, strict=True)]
@@ -151,6 +151,8 @@ def encode(
         for values, column in zip(block, columns, strict=True):
             values[:] = column.numbers(rows)
         missing = missing_in(block, columns)
+        if missing is not None and fill is None:
+            fill = encoding.numbers.fill_values()
         at = blocks.numbers
         write_numbers(encoding.numbers, block[:at], part[:, :at], missing, fill, columns)
         for category, own in flagged:
@@ -188,7 +190,7 @@ def write_numbers(
     block: Floats,
     out: npt.NDArray[Any],
     missing: npt.NDArray[np.bool_] | None,
-    fill: Floats,
+    fill: Floats | None,
     columns: Sequence[Column],
 ) -> None:
     """Scale a block of shape (n_numbers, n_rows), fill it, and write its transpose.
@@ -199,7 +201,7 @@ def write_numbers(
         If a scaled number is larger than the matrix can hold.
     """
     scaled = numbers.scaled(block)
-    if missing is not None:
+    if missing is not None and fill is not None:
         np.copyto(scaled, fill, where=missing[: len(scaled)])
     with np.errstate(over="ignore"):
         out[:] = scaled.astype(out.dtype).T

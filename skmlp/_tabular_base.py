@@ -436,7 +436,8 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
     # Prediction
 
     def _encoded(self, X: Any) -> Encoded:
-        check_is_fitted(self, "ensemble_")
+        if "ensemble_" not in vars(self):  # else to ask scikit-learn would take a while
+            check_is_fitted(self, "ensemble_")
         return np.asarray(self.encoder_.transform(X))
 
     def __sklearn_tags__(self) -> Any:

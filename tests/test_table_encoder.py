@@ -682,3 +682,26 @@ def test_in_scikit_learn():
 )
 def test_estimator_check(estimator, check):
     check(estimator)
+
+
+def test_known_names_are_compared_in_a_short_way(monkeypatch):
+    """And whatever differs goes the long way, to scikit-learn's words."""
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 5.0, 2.0]})
+    encoder = TableEncoder().fit(X)
+    for other, message in [
+        (X[["b", "a"]], "same order"),
+        (X.rename(columns={"b": "c"}), "feature names should match"),
+        (X[["a"]], "feature names should match"),
+        (X.assign(c=1.0), "feature names should match"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            encoder.transform(other)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        encoder.transform(X.set_axis([0, 1], axis=1))
+
+    def long_way(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("skmlp._table_reading.validate_data", long_way)
+    assert encoder.transform(X).shape == (3, 2)
