@@ -5,7 +5,6 @@ those of opset 18, and the LabelEncoder of ``ai.onnx.ml`` for categories: the co
 that opset cannot compare text.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from skmlp._optional import needed
 from skmlp._table_categories import Category
 from skmlp._table_columns import Floats
 from skmlp._table_encoding import Encoding, fitted_encoding
-from skmlp._table_numbers import BOUND, FAR, LARGEST_SCORE, Numbers
+from skmlp._table_numbers import BOUND, FAR, LARGEST_SCORE, Numbers, steps_of
 from skmlp._temperature import fitted_temperature
 
 DOUBLE = np.float64
@@ -233,22 +232,20 @@ def interpolated(block: Value, quantiles: tuple[Floats, ...]) -> Value:
     The last quantile that is not above a number is searched for by halves, in all columns at once.
     """
     graph = block.graph
-    steps = max(1, math.ceil(math.log2(max(table.shape[1] for table in quantiles))))
-    edges = np.full((len(quantiles), 2**steps), np.inf)
-    parts, slopes = np.zeros_like(edges), np.zeros_like(edges)
-    for column, (own, own_parts) in enumerate(quantiles):
-        edges[column, : len(own)], parts[column, : len(own)] = own, own_parts
-        slopes[column, : len(own) - 1] = np.diff(own_parts) / np.diff(own)
-    lowest = graph.floats([table[0, 0] for table in quantiles], "encoder_")
-    highest = graph.floats([table[0, -1] for table in quantiles], "encoder_")
+    steps = steps_of(quantiles)
+    lowest, highest = (
+        graph.floats(steps.lowest.T, "encoder_"),
+        graph.floats(steps.highest.T, "encoder_"),
+    )
+    n_places = steps.edges.shape[1]
     # NaN would be found nowhere; what stands for it is put in later.
     x = block.do("IsNaN").do("Where", lowest, block).do("Max", lowest).do("Min", highest)
-    flat = [Value(graph, graph.constant(array.reshape(-1))) for array in (edges, parts, slopes)]
+    flat = [Value(graph, graph.constant(array.reshape(-1))) for array in steps[:3]]
     zeros = x.do("Mul", graph.number(0.0)).cast(np.int64)
-    first = graph.constant((np.arange(len(quantiles)) * edges.shape[1])[np.newaxis])
+    first = graph.constant((np.arange(len(quantiles)) * n_places)[np.newaxis])
     place = zeros.do("Add", first)
-    for step in range(steps - 1, -1, -1):
-        further = place.do("Add", graph.whole(2**step))
+    for half in range(1, n_places.bit_length()):
+        further = place.do("Add", graph.whole(n_places >> half))
         is_below = flat[0].do("Gather", further, axis=0).do("LessOrEqual", x)
         place = is_below.do("Where", further, place)
     edge, part, slope = (values.do("Gather", place, axis=0) for values in flat)
