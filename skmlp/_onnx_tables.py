@@ -58,7 +58,7 @@ class TablesInOnnx:
         What is missing in a category is anything that is no level of it: as ``""``, -1 or NaN.
 
         Of a regressor the output is "prediction", as of `predict`. Of a classifier there are two:
-        "label", as of `predict`, and "probabilities", as of `predict_proba`, temperature included.
+        "label", as of `predict`, and "probabilities", as of `predict_proba`, calibration included.
 
         Parameters
         ----------
@@ -326,6 +326,8 @@ def write_probabilities(graph: ProtoGraph, model: Any, computed: list[Computed])
         binarizer = ensemble._label_binarizer
         both, _ = probabilities(outputs, head.units, binarizer, is_only=True)
         both = at_temperature(both, model.temperature_)
+        if model.smoothing_ > 0.0:
+            both = both * (1.0 - model.smoothing_) + model.smoothing_ / n_classes
     number = both.do("ArgMax", axis=1, keepdims=0)
     label = Value(graph, graph.constant(labels)).do("Gather", number)
     graph.output(LABEL, label, (), labels.dtype)

@@ -57,6 +57,10 @@ def is_temperature(value: Any) -> bool:
     return is_real(value) and 0.0 < value < np.inf
 
 
+def is_share(value: Any) -> bool:
+    return is_real(value) and 0.0 <= value <= 1.0
+
+
 def is_report(value: Any) -> bool:
     """Whether it has the form of a `validation_report_`."""
     if not (isinstance(value, dict) and value.keys() == {"members", "rounds"}):
@@ -100,13 +104,15 @@ KEPT_OF_ENCODERS: Kept = {
 KEPT_OF_TABULAR: Kept = {
     "classes_": (are_labels, "labels in their order"),
     "temperature_": (is_temperature, "a positive number"),
+    "smoothing_": (is_share, "a share from 0 to 1"),
     "residual_quantiles_": (are_ascending, "finite numbers in ascending order"),
     "validation_report_": (is_report, "what a fit tells of members and rounds"),
     "feature_importances_": (is_vector, "a finite number for each column"),
     "n_iter_": (is_count, "a number of rounds"),
     "stop_reason_": (is_reason, "one of the reasons why a fit ends"),
 }
-OF_CLASSIFIERS, OF_REGRESSORS = {"classes_", "temperature_"}, {"residual_quantiles_"}
+OF_CLASSIFIERS = {"classes_", "temperature_", "smoothing_"}
+OF_REGRESSORS = {"residual_quantiles_"}
 OPTIONAL = {"feature_names_in_", "feature_importances_"}
 
 

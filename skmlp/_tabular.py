@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from skmlp._calibration import at_temperature, temperature_of
+from skmlp._calibration import at_temperature, smoothed, smoothing_of, temperature_of
 from skmlp._choices import same
 from skmlp._classifier import MLPClassifier
 from skmlp._known import KnownProbabilities, KnownValues
@@ -71,7 +71,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Weights of classes, as those of `MLPClassifier`.
     calibrate : bool, default=True
         Whether probabilities are made more or less sure by a temperature, where that lowers the log
-        loss of held-out samples that the temperature was not learned from.
+        loss of held-out samples that the temperature was not learned from; and whether they are
+        kept from being surer than so many held-out samples can tell, by `smoothing_`.
     dtype : {'float32', 'float64'}, default='float32'
         Precision of the networks.
     n_jobs : int, default=None
@@ -92,6 +93,10 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         often as it counts.
     temperature_ : float
         What the logarithms of probabilities are divided by.
+    smoothing_ : float
+        The share of probability that is then spread evenly over all classes: ``1 / (n + 1)`` after
+        a fit with n held-out samples, or fewer in effect if their weights differ; 0 if not
+        `calibrate`.
     validation_report_ : dict
         ``"members"``: for each network its settings, lowest ``"loss"``, ``"n_epochs"``,
         ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the
@@ -217,10 +222,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         return parts._replace(**weights)
 
     def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
-        self.temperature_ = 1.0
+        self.temperature_, self.smoothing_ = 1.0, 0.0
         if self.calibrate and len(self.classes_) > 1:
             probabilities = ensemble.predict_proba(encoded)
             self.temperature_ = temperature_of(probabilities, parts.y_val, parts.weight_val)
+            self.smoothing_ = smoothing_of(len(parts.y_val), parts.weight_val)
 
     def _raw_outputs(self, ensemble: Any, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.asarray(ensemble.predict_proba(encoded))
@@ -279,7 +285,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         probability : ndarray of shape (n_samples, n_classes)
             Probability of each class, in the order of `classes_`.
         probability_std : ndarray of the same shape
-            Standard deviation of the networks' probabilities, before the temperature; with
+            Standard deviation of the networks' probabilities, before calibration; with
             `return_std` only.
         """
         encoded = self._encoded(X)
@@ -288,8 +294,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             return (sure, np.zeros_like(sure)) if return_std else sure
         if return_std:
             mean, spread = self.ensemble_.predict_proba(encoded, return_std=True)
-            return at_temperature(mean, self.temperature_), spread
-        return at_temperature(self.ensemble_.predict_proba(encoded), self.temperature_)
+            return self._calibrated(mean), spread
+        return self._calibrated(self.ensemble_.predict_proba(encoded))
+
+    def _calibrated(self, probabilities: npt.NDArray[Any]) -> Any:
+        return smoothed(at_temperature(probabilities, self.temperature_), self.smoothing_)
 
     def predict_log_proba(self, X: Any) -> npt.NDArray[Any]:
         """Predict the logarithm of class probabilities.

@@ -77,7 +77,7 @@ def test_estimators_come_back_as_they_were(kind, models, tmp_path, fitted_state)
     for rows in (X, NEW, X.iloc[:1]):
         call = CALLS[kind]
         assert_array_equal(getattr(loaded, call)(rows), getattr(model, call)(rows))
-    for name in ("temperature_", "n_iter_", "stop_reason_", "n_features_in_"):
+    for name in ("temperature_", "smoothing_", "n_iter_", "stop_reason_", "n_features_in_"):
         assert getattr(loaded, name, None) == getattr(model, name, None)
     assert_equal(loaded.validation_report_["rounds"], model.validation_report_["rounds"])
     assert repr(loaded.validation_report_) == repr(model.validation_report_)
@@ -207,6 +207,7 @@ EDITS = {
         *("attributes", "validation_report_", "dict", "rounds"), {"dict": {"loss": ["x"]}}
     ),
     "a temperature of zero": set_in("attributes", "temperature_", 0.0),
+    "more than all to doubt": set_in("attributes", "smoothing_", 1.5),
     "an infinite temperature": set_in("attributes", "temperature_", {"float": "inf"}),
     "classes in no order": set_in("attributes", "classes_", {"objects": [[3], [3, 2, 1]]}),
     "too many classes": set_in("attributes", "classes_", {"objects": [[4], [1, 2, 3, 4]]}),

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
 from skmlp import _packs as packs
 from skmlp import _presets as presets
-from skmlp._calibration import at_temperature, temperature_of
+from skmlp._calibration import at_temperature, smoothed, smoothing_of, temperature_of
 from skmlp._importances import importances_by_permutation
 from skmlp._residuals import offsets_at, residual_quantiles
 from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
@@ -431,6 +431,27 @@ def test_few_samples_are_no_reason_to_be_sure():
     probabilities = np.tile([[0.9, 0.1], [0.1, 0.9]], (6, 1))
     temperature = temperature_of(probabilities, np.tile([0, 1], 6), None)
     assert 0.5 < temperature < 1.0
+
+
+def test_probabilities_are_no_surer_than_held_out_samples_can_tell():
+    assert smoothing_of(9, None) == pytest.approx(0.1)
+    assert smoothing_of(9, np.full(9, 0.2)) == pytest.approx(0.1)
+    assert smoothing_of(12, np.r_[np.ones(9), np.zeros(3)]) == pytest.approx(0.1)
+    assert smoothing_of(9, np.r_[1.0, np.full(8, 0.01)]) > 0.4
+    sure = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]], dtype=np.float32)
+    once = smoothed(sure, 0.3)
+    assert once.dtype == np.float32
+    assert_allclose(once, [[0.8, 0.1, 0.1], [0.24, 0.45, 0.31]], rtol=1e-6)
+    X, y = load_iris(return_X_y=True)
+    model = TabularMLPClassifier("plain", max_iter=20, random_state=0)
+    model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    assert model.smoothing_ == pytest.approx(1 / (1 + 75))
+    mean = model.ensemble_.predict_proba(model.encoder_.transform(X))
+    expected = smoothed(at_temperature(mean, model.temperature_), 1 / 76)
+    assert_allclose(model.predict_proba(X), expected, rtol=1e-6)
+    assert_array_equal(model.predict(X), mean.argmax(axis=1))
+    model.set_params(calibrate=False).fit(X, y)
+    assert (model.smoothing_, model.temperature_) == (0.0, 1.0)
 
 
 def test_importances_are_those_of_one_column_after_the_other():
