@@ -1,6 +1,7 @@
-"""The temperature of probabilities that are means over networks.
+"""The temperature of probabilities that are means over networks, and what is left to doubt.
 
-That of a single network divides its raw predictions (`skmlp._temperature`); means have none.
+The temperature of a single network divides its raw predictions (`skmlp._temperature`); means have
+none.
 """
 
 from typing import Any
@@ -23,6 +24,28 @@ def at_temperature(probabilities: Any, temperature: float) -> Any:
     scores = np.log(np.maximum(probabilities, smallest, dtype=np.float64)) / temperature
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(probabilities.dtype)
+
+
+def smoothed(probabilities: Any, smoothing: float) -> Any:
+    """Return probabilities of which a share is spread evenly over all classes."""
+    if smoothing == 0.0:
+        return probabilities
+    even = smoothing / probabilities.shape[1]
+    return (probabilities * (1.0 - smoothing) + even).astype(probabilities.dtype)
+
+
+def smoothing_of(n_samples: int, weight: npt.NDArray[np.float64] | None) -> float:
+    """Return the share of probability that so many held-out samples leave to doubt.
+
+    Where networks are stopped and chosen by a few samples, all of these may be predicted well, and
+    the surer the better. But of an error that happens less than once in n samples, n samples tell
+    nothing. So one more is imagined whose class is any of them: Laplace's rule of succession.
+    """
+    n_effective = float(n_samples)
+    if weight is not None:  # Kish
+        weight = weight / weight.max()
+        n_effective = float(weight.sum() ** 2 / (weight * weight).sum())
+    return 1.0 / (n_effective + 1.0)
 
 
 def temperature_of(

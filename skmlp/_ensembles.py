@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -422,21 +423,22 @@ class Sums:
         self._spreads = spreads
         self._count = 0
 
-    def add(self, outputs: FloatArray) -> None:
-        """Add the outputs of one more network."""
-        self._count += 1
+    def add(self, outputs: FloatArray, times: int = 1) -> None:
+        """Add the outputs of one more network, which stands there so many times."""
         values = outputs.astype(np.float64)
-        if self._count == 1:
-            self._dtype, self._total = outputs.dtype, values
+        if self._count == 0:
+            self._dtype, self._total = outputs.dtype, values.copy()
             self._middle, self._squares = values.copy(), np.zeros_like(values)
-            return
+            self._count, times = 1, times - 1
         self._dtype = np.result_type(self._dtype, outputs.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            self._total += values
-            if self._spreads:  # Welford (1962), which loses nothing where means are large
-                distance = values - self._middle
-                self._middle += distance / self._count
-                self._squares += distance * (values - self._middle)
+            for _ in range(times):
+                self._count += 1
+                self._total += values
+                if self._spreads:  # Welford (1962), which loses nothing where means are large
+                    distance = values - self._middle
+                    self._middle += distance / self._count
+                    self._squares += distance * (values - self._middle)
 
     def moments(self, network: NetworkSpec) -> Moments:
         """Return what there is of all that were added."""
@@ -476,12 +478,10 @@ class Averaging(ABC):
             )
         check_prediction(self)
         sums = Sums(spreads=spreads)
-        outputs, last = None, None
-        for member, trained in members:
-            if outputs is None or member is not last:  # one may stand there more than once
-                last = member
-                outputs = member._final_outputs(trained, lambda own: self._outputs_of(own, X))
-            sums.add(outputs)
+        for _, again in groupby(members, key=lambda pair: id(pair[0])):
+            (member, trained), *others = again
+            outputs = member._final_outputs(trained, lambda own: self._outputs_of(own, X))
+            sums.add(outputs, 1 + len(others))
         return sums.moments(network)
 
 

@@ -160,12 +160,15 @@ def networks_of(estimator: Any) -> list[tuple[Any, Trained]]:
         # One that counts several times stands there as often, and is looked at once.
         is_again = bool(found) and found[-1][0] is member
         found.append(found[-1] if is_again else (member, trained_network(member)))
-    known = [ends_of(trained.network) for _, trained in found]
-    for number, ends in enumerate(known):
-        if ends != known[0]:
+    first, last = ends_of(found[0][1].network), found[0][1]
+    for number, (_, trained) in enumerate(found):
+        if trained is last:
+            continue
+        ends, last = ends_of(trained.network), trained
+        if ends != first:
             raise ValueError(
                 f"estimators_[{number}] has {ends[0]} inputs and the outputs {ends[1]}, but "
-                f"estimators_[0] {known[0][0]} and {known[0][1]}. Restore what was fitted, or fit "
+                f"estimators_[0] {first[0]} and {first[1]}. Restore what was fitted, or fit "
                 "again."
             )
     return found

@@ -13,14 +13,13 @@ from skmlp._labels import MULTILABEL, all_of
 from skmlp._members import networks_of
 from skmlp._onnx_formulas import (
     LINK_EXPRESSIONS,
-    OPSET,
-    Graph,
     Value,
     activated,
     embedded,
     normalized,
     product,
 )
+from skmlp._onnx_graph import ProtoGraph
 from skmlp._optional import needed
 from skmlp._target_scale import fitted_scaling
 from skmlp._targets import check_decodable, has_probabilities, is_binary, threshold_of
@@ -30,16 +29,14 @@ from skmlp.network.activations import CUSTOM_ACTIVATIONS
 from skmlp.network.folding import folded
 from skmlp.network.normalization import EPSILON
 from skmlp.network.parts import Trained, named_extras
-from skmlp.network.specs import LayerSpec, NetworkSpec
+from skmlp.network.specs import HeadSpec, LayerSpec, NetworkSpec
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import LabelBinarizer
 
 INSTALL = "skmlp[onnx]"
-# What runtimes of the last years read.
-IR_VERSION = 10
-ROWS = "n_samples"
 INPUT, LABEL, PREDICTION = "X", "label", "prediction"
+PROBABILITIES, SCORES = "probabilities", "scores"
 # What labels are -> what holds them.
 LABELS: dict[Any, Any] = {
     str: object,
@@ -112,59 +109,27 @@ class InOnnx:
         """
         onnx = needed("onnx", "to_onnx", install=INSTALL)
         networks = networks_of(self)
-        name = resolve_dtype(dtype)
-        if name == "auto":
-            are_single = (trained.coefs[0].dtype == np.float32 for _, trained in networks)
-            name = "float32" if all(are_single) else "float64"
-        graph = ProtoGraph(onnx, name)
-        computed = computed_from(Value(graph, INPUT), networks)
+        graph = ProtoGraph(onnx, precision_of(networks, dtype))
+        X = graph.input(INPUT, (networks[0][1].network.n_features,))
+        computed = computed_from(X, networks)
         write = write_classes if is_classifier(self) else write_prediction
         write(graph, self, computed)
-        return graph.model(type(self).__name__, computed[0].network.n_features)
+        return graph.model(type(self).__name__)
 
 
-class ProtoGraph(Graph):
-    """A graph that becomes a model of its own."""
+def precision_of(networks: Sequence[tuple[Any, Trained]], dtype: npt.DTypeLike) -> str:
+    """Return the name of the precision that a model of some networks computes in.
 
-    def __init__(self, onnx: Any, dtype: npt.DTypeLike) -> None:
-        super().__init__(onnx, dtype)
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-        self._outputs: list[Any] = []
-
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{operator}_{len(self._nodes)}"
-        made = self.onnx.helper.make_node(operator, inputs, [name], name, **attributes)
-        self._nodes.append(made)
+    Raises
+    ------
+    ValueError
+        If `dtype` is none of those that `to_onnx` takes.
+    """
+    name = resolve_dtype(dtype)
+    if name != "auto":
         return name
-
-    def constant(self, array: npt.NDArray[Any]) -> str:
-        name = f"constant_{len(self._constants)}"
-        self._constants.append(self.onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def output(
-        self, name: str, value: Value, shape: tuple[int, ...], dtype: npt.DTypeLike | None = None
-    ) -> None:
-        """Make a value an output, of some type (the graph's) and shape for each row."""
-        code = self.code(self.dtype if dtype is None else dtype)
-        self._nodes.append(self.onnx.helper.make_node("Identity", [value.name], [name], name))
-        self._outputs.append(self._described(name, code, shape))
-
-    def model(self, name: str, n_features: int) -> Any:
-        """Return the model, whose one input has so many columns."""
-        helper = self.onnx.helper
-        inputs = [self._described(INPUT, self.code(self.dtype), (n_features,))]
-        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, self._constants)
-        return helper.make_model(
-            graph,
-            producer_name="skmlp",
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-        )
-
-    def _described(self, name: str, code: int, shape: tuple[int, ...]) -> Any:
-        return self.onnx.helper.make_tensor_value_info(name, code, [ROWS, *shape])
+    are_single = (trained.coefs[0].dtype == np.float32 for _, trained in networks)
+    return "float32" if all(are_single) else "float64"
 
 
 # What networks consist of
@@ -187,11 +152,13 @@ class Computed(NamedTuple):
 
 
 def computed_from(X: Value, networks: Sequence[tuple[Any, Trained]]) -> list[Computed]:
-    """Return networks as they compute raw predictions for X."""
-    return [
-        Computed(estimator, trained.network, raw_predictions(X, trained))
-        for estimator, trained in networks
-    ]
+    """Return networks as they compute raw predictions for X; the same one is computed once."""
+    different = {id(estimator): (estimator, trained) for estimator, trained in networks}
+    computed = {
+        key: Computed(estimator, trained.network, raw_predictions(X, trained))
+        for key, (estimator, trained) in different.items()
+    }
+    return [computed[id(estimator)] for estimator, _ in networks]
 
 
 def mean_of(values: Sequence[Value]) -> Value:
@@ -324,18 +291,13 @@ def targets_of(
             for _, _, raw in computed
         ]
         begin = end
-        link = LINK_EXPRESSIONS[head.link]
         temperatures = [1.0] * len(owns)
         if has_probabilities(network):
             temperatures = [fitted_temperature(member) for member, _, _ in computed]
-        values = [
-            link(own if temperature == 1.0 else tempered(own, temperature), 1, head.units)
-            for own, temperature in zip(owns, temperatures, strict=True)
-        ]
-        outputs = mean_of(values)
+        outputs = mean_outputs(head, owns, temperatures)
         # The label of one network is that of its scores before they are divided by anything.
         is_as_is = len(owns) > 1 or temperatures[0] == 1.0
-        decided = outputs if is_as_is else link(owns[0], 1, head.units)
+        decided = outputs if is_as_is else mean_outputs(head, owns, [1.0])
         label = predicted_labels(decided, one, labels, threshold_of(network))
         scores, n_scores = outputs, head.units
         if has_probabilities(network):
@@ -343,6 +305,17 @@ def targets_of(
             scores, n_scores = probabilities(outputs, head.units, one, is_only=is_only)
         targets.append(TargetOutputs(label, scores, n_scores))
     return targets
+
+
+def mean_outputs(head: HeadSpec, raw: Sequence[Value], temperatures: Sequence[float]) -> Value:
+    """Return the mean of what raw predictions of networks, divided by temperatures, become."""
+    link = LINK_EXPRESSIONS[head.link]
+    return mean_of(
+        [
+            link(own if temperature == 1.0 else tempered(own, temperature), 1, head.units)
+            for own, temperature in zip(raw, temperatures, strict=True)
+        ]
+    )
 
 
 def predicted_labels(
@@ -391,7 +364,7 @@ def write_classes(graph: ProtoGraph, estimator: Any, computed: Sequence[Computed
         graph.output(LABEL, targets[0].labels, (network.n_outputs,), np.int64)
     else:
         graph.output(LABEL, flat(targets[0].labels), (), classes[0].dtype)
-    name = "probabilities" if has_probabilities(network) else "scores"
+    name = PROBABILITIES if has_probabilities(network) else SCORES
     for number, target in enumerate(targets):
         own = f"{name}_{number}" if len(targets) > 1 else name
         if target.n_scores == 1 and not has_probabilities(network):

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skmlp._saving import Saving
 from skmlp._sklearn_compat import (
     Interval,
     Options,
@@ -23,7 +24,7 @@ from skmlp._table_numbers import SCALINGS
 from skmlp._table_reading import Table, read_table
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(Saving, TransformerMixin, BaseEstimator):
     """Turns a table as it comes into a matrix of numbers for a network.
 
     Numbers are scaled, missing ones filled in; categories of few levels become flags, those of
@@ -222,7 +223,8 @@ default="from_dtype"
         TypeError, ValueError
             If X is no table, or its columns are not those of the fit.
         """
-        check_is_fitted(self)
+        if "_encoding" not in vars(self):  # else to ask scikit-learn would take a while
+            check_is_fitted(self)
         encoding = fitted_encoding(self)
         table = read_table(self, X, used=encoding.used)
         n_read = len(encoding.read_as_numbers)

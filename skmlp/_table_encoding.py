@@ -139,7 +139,7 @@ def encode(
     width = blocks.numbers + blocks.flags + len(blocks.levels)
     matrix = np.empty((n_rows, width), dtype=encoding.dtype)
     scratch = np.empty((len(columns), min(n_rows, CHUNK_ROWS)))
-    fill = encoding.numbers.fill_values()
+    fill, scale = None, encoding.numbers.scaler()
     places = {column: place for place, column in enumerate(encoding.read_as_numbers)}
     indicated = [places[column] for column in encoding.indicators.tolist()]
     pairs = [*zip(encoding.categories, codes, strict=True)]
@@ -151,8 +151,12 @@ def encode(
         for values, column in zip(block, columns, strict=True):
             values[:] = column.numbers(rows)
         missing = missing_in(block, columns)
+        if missing is not None and fill is None:
+            fill = encoding.numbers.fill_values()
         at = blocks.numbers
-        write_numbers(encoding.numbers, block[:at], part[:, :at], missing, fill, columns)
+        write_numbers(scale(block[:at]), part[:, :at], missing, fill)
+        if not encoding.numbers.is_bounded:
+            check_holds(part[:, :at], columns)
         for category, own in flagged:
             category.write_flags(own[rows], part[:, at : at + category.width])
             at += category.width
@@ -184,26 +188,27 @@ def missing_in(block: Floats, columns: Sequence[Column]) -> npt.NDArray[np.bool_
 
 
 def write_numbers(
-    numbers: Numbers,
-    block: Floats,
+    scaled: Floats,
     out: npt.NDArray[Any],
     missing: npt.NDArray[np.bool_] | None,
-    fill: Floats,
-    columns: Sequence[Column],
+    fill: Floats | None,
 ) -> None:
-    """Scale a block of shape (n_numbers, n_rows), fill it, and write its transpose.
+    """Fill a block of scaled numbers, of shape (n_numbers, n_rows), and write its transpose."""
+    if missing is not None and fill is not None:
+        np.copyto(scaled, fill, where=missing[: len(scaled)])
+    with np.errstate(over="ignore"):
+        out[:] = scaled.astype(out.dtype).T
+
+
+def check_holds(out: npt.NDArray[Any], columns: Sequence[Column]) -> None:
+    """Refuse scaled numbers that are larger than the matrix can hold.
 
     Raises
     ------
     ValueError
-        If a scaled number is larger than the matrix can hold.
+        If there are any.
     """
-    scaled = numbers.scaled(block)
-    if missing is not None:
-        np.copyto(scaled, fill, where=missing[: len(scaled)])
-    with np.errstate(over="ignore"):
-        out[:] = scaled.astype(out.dtype).T
-    if not numbers.is_bounded and not np.isfinite(out).all():
+    if not np.isfinite(out).all():
         place = int(np.argmin(np.isfinite(out).all(axis=0)))
         raise ValueError(
             f"Column {columns[place].name!r} has numbers that are, scaled, larger than {out.dtype} "

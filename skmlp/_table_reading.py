@@ -53,13 +53,14 @@ def read_table(estimator: Any, X: Any, *, used: Sequence[int] | None = None) -> 
     reset = used is None
     is_pandas = is_frame_of("pandas", X)
     if is_pandas or is_frame_of("polars", X):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        names = list(X.columns)
+        if reset or not are_those_of_fit(estimator, names):
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
         if 0 in X.shape:
             raise ValueError(
                 f"X has {X.shape[0]} sample(s) and {X.shape[1]} feature(s), while a minimum of 1 "
                 "of each is required. Pass a table with rows and columns."
             )
-        names = list(X.columns)
         numbers = range(X.shape[1]) if used is None else used
         if is_pandas:
             series = [column for _, column in X.items()]
@@ -74,6 +75,13 @@ def read_table(estimator: Any, X: Any, *, used: Sequence[int] | None = None) -> 
         f"x{k}" for k in range(X.shape[1])
     ]
     return Table(len(X), [ArrayColumn(names[k], X[:, k]) for k in numbers], None)
+
+
+def are_those_of_fit(estimator: Any, names: list[Any]) -> bool:
+    """Whether columns have the names of the fit: what scikit-learn asks for takes longer."""
+    known = vars(estimator).get("feature_names_in_")
+    is_array = isinstance(known, np.ndarray) and len(known) == estimator.n_features_in_
+    return is_array and known.tolist() == names
 
 
 def as_array_like(X: Any) -> Any:

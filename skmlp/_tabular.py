@@ -10,13 +10,14 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from skmlp._calibration import at_temperature, temperature_of
+from skmlp._calibration import at_temperature, smoothed, smoothing_of, temperature_of
 from skmlp._choices import same
 from skmlp._classifier import MLPClassifier
 from skmlp._known import KnownProbabilities, KnownValues
 from skmlp._labels import orderable
 from skmlp._presets import Preset
 from skmlp._regressor import MLPRegressor
+from skmlp._residuals import PredictingQuantiles, residual_quantiles
 from skmlp._selection import Criterion, LogLoss, SquaredError
 from skmlp._sklearn_compat import StrOptions
 from skmlp._tabular_base import BaseTabularMLP, Parts, one_target
@@ -70,7 +71,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Weights of classes, as those of `MLPClassifier`.
     calibrate : bool, default=True
         Whether probabilities are made more or less sure by a temperature, where that lowers the log
-        loss of held-out samples that the temperature was not learned from.
+        loss of held-out samples that the temperature was not learned from; and whether they are
+        kept from being surer than so many held-out samples can tell, by `smoothing_`.
     dtype : {'float32', 'float64'}, default='float32'
         Precision of the networks.
     n_jobs : int, default=None
@@ -91,6 +93,10 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         often as it counts.
     temperature_ : float
         What the logarithms of probabilities are divided by.
+    smoothing_ : float
+        The share of probability that is then spread evenly over all classes: ``1 / (n + 1)`` after
+        a fit with n held-out samples, or fewer in effect if their weights differ; 0 if not
+        `calibrate`.
     validation_report_ : dict
         ``"members"``: for each network its settings, lowest ``"loss"``, ``"n_epochs"``,
         ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the
@@ -216,10 +222,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         return parts._replace(**weights)
 
     def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
-        self.temperature_ = 1.0
+        self.temperature_, self.smoothing_ = 1.0, 0.0
         if self.calibrate and len(self.classes_) > 1:
             probabilities = ensemble.predict_proba(encoded)
             self.temperature_ = temperature_of(probabilities, parts.y_val, parts.weight_val)
+            self.smoothing_ = smoothing_of(len(parts.y_val), parts.weight_val)
 
     def _raw_outputs(self, ensemble: Any, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.asarray(ensemble.predict_proba(encoded))
@@ -278,7 +285,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         probability : ndarray of shape (n_samples, n_classes)
             Probability of each class, in the order of `classes_`.
         probability_std : ndarray of the same shape
-            Standard deviation of the networks' probabilities, before the temperature; with
+            Standard deviation of the networks' probabilities, before calibration; with
             `return_std` only.
         """
         encoded = self._encoded(X)
@@ -287,8 +294,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             return (sure, np.zeros_like(sure)) if return_std else sure
         if return_std:
             mean, spread = self.ensemble_.predict_proba(encoded, return_std=True)
-            return at_temperature(mean, self.temperature_), spread
-        return at_temperature(self.ensemble_.predict_proba(encoded), self.temperature_)
+            return self._calibrated(mean), spread
+        return self._calibrated(self.ensemble_.predict_proba(encoded))
+
+    def _calibrated(self, probabilities: npt.NDArray[Any]) -> Any:
+        return smoothed(at_temperature(probabilities, self.temperature_), self.smoothing_)
 
     def predict_log_proba(self, X: Any) -> npt.NDArray[Any]:
         """Predict the logarithm of class probabilities.
@@ -307,7 +317,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
             return np.asarray(np.log(self.predict_proba(X)))
 
 
-class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
+class TabularMLPRegressor(PredictingQuantiles, RegressorMixin, BaseTabularMLP):
     """Regressor for tables as they come: numbers and categories, some of them missing.
 
     See `TabularMLPClassifier`; targets are standardised.
@@ -356,6 +366,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     ensemble_ : MLPRegressor
         The chosen networks, as an ensemble on encoded tables. In `estimators_` a network stands as
         often as it counts.
+    residual_quantiles_ : ndarray of shape (n_levels,)
+        Errors ``y - predict(X)`` for held-out samples in ascending order, or 999 quantiles if there
+        are more: the k-th is that of the level ``k / (n_levels + 1)``.
     validation_report_ : dict
         As that of `TabularMLPClassifier`.
     feature_importances_ : ndarray of shape (`n_features_in_`,)
@@ -439,6 +452,10 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
     def _criterion(self, y: npt.NDArray[Any], weight: npt.NDArray[np.float64] | None) -> Criterion:
         return SquaredError(y[:, np.newaxis], weight)
+
+    def _calibrate(self, ensemble: Any, parts: Parts, encoded: npt.NDArray[Any]) -> None:
+        residuals = parts.y_val - ensemble.predict(encoded)
+        self.residual_quantiles_ = residual_quantiles(residuals, parts.weight_val)
 
     def _known(self, outputs: npt.NDArray[Any], parts: Parts) -> Any:
         scaling = scaling_of(parts.y[:, np.newaxis], parts.weight)

@@ -20,8 +20,10 @@ from skmlp._endings import interrupted_remark
 from skmlp._held_out import LOSS, Given, ScoringOptions, checked_score, takes_weights
 from skmlp._importances import MOST_ROWS, importances_by_permutation
 from skmlp._members import SEEDS
+from skmlp._onnx_tables import TablesInOnnx
 from skmlp._packs import Course, NotRefitted, fit_pack, refit_pack
 from skmlp._presets import PRESETS, Preset, Recipe, Table, epochs_in_one, stretched
+from skmlp._saving import Saving
 from skmlp._selection import Criterion
 from skmlp._sklearn_compat import (
     CheckedParameters,
@@ -76,7 +78,7 @@ class Parts(NamedTuple):
     weight_val: Weights | None
 
 
-class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
+class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC):
     """Base of `TabularMLPClassifier` and `TabularMLPRegressor`; not to be used directly."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -434,7 +436,8 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
     # Prediction
 
     def _encoded(self, X: Any) -> Encoded:
-        check_is_fitted(self, "ensemble_")
+        if "ensemble_" not in vars(self):  # else to ask scikit-learn would take a while
+            check_is_fitted(self, "ensemble_")
         return np.asarray(self.encoder_.transform(X))
 
     def __sklearn_tags__(self) -> Any:

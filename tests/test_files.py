@@ -1,7 +1,6 @@
 """Models in files come back as they were; files that are anything else are named errors."""
 
 import copy
-import hashlib
 import json
 import os
 import pickle
@@ -17,6 +16,17 @@ import safetensors
 import safetensors.numpy
 from covering import covering
 from engine_checks import HIDDEN
+from forging import (
+    edited,
+    forged,
+    header_length,
+    outcome,
+    parts_of,
+    places,
+    said_of,
+    set_in,
+    unsigned,
+)
 from numpy.testing import assert_array_equal, assert_equal
 from scipy import sparse
 from sklearn import config_context
@@ -395,24 +405,6 @@ def test_what_cannot_be_saved_leaves_nothing(tmp_path):
 # Damage
 
 
-def outcome(path, content):
-    """Return what loading such a file says."""
-    path.write_bytes(content)
-    return said_of(path)
-
-
-def said_of(path):
-    try:
-        skmlp.load(path)
-    except FileProblem as error:
-        return str(error).removeprefix(f"{str(path)!r} ")
-    return "loaded"
-
-
-def header_length(content):
-    return 8 + int.from_bytes(content[:8], "little")
-
-
 def test_files_cut_off_anywhere(saved, tmp_path):
     begin = header_length(saved)
     ends = {*range(begin), *np.random.default_rng(1).integers(begin, len(saved), size=50).tolist()}
@@ -478,26 +470,6 @@ def test_problems_reach_other_processes():
 
 
 # Files made to harm: their checksums are right
-
-
-def parts_of(content):
-    """Return the header and what follows it."""
-    begin = header_length(content)
-    return json.loads(content[8:begin]), content[begin:]
-
-
-def unsigned(header):
-    """Return a header without its checksum."""
-    return {**header, METADATA: {**header[METADATA], "checksum": NO_DIGEST}}
-
-
-def forged(header, arrays=b"", *, length=None):
-    """Return a file of this header, an object or a text, with its checksum."""
-    if not isinstance(header, bytes):
-        header = json.dumps(unsigned(header)).encode()
-    start = (len(header) if length is None else length).to_bytes(8, "little") + header
-    digest = hashlib.blake2b(start + arrays, digest_size=32).hexdigest()
-    return start.replace(NO_DIGEST.encode(), digest.encode()) + arrays
 
 
 PLAIN = {"format": MODEL, "version": "1", "skmlp": "0.1.0"}
@@ -601,28 +573,7 @@ def test_booleans_are_zeros_and_ones(tmp_path):
         file.read("a")
 
 
-def edited(content, change):
-    """Return a file whose texts and entries a function has changed, with the right checksum."""
-    header, arrays = parts_of(content)
-    texts = {n: json.loads(header[METADATA][n]) for n in TEXTS}
-    change(header, texts)
-    header[METADATA] |= {name: json.dumps(value) for name, value in texts.items()}
-    return forged(header, arrays)
-
-
 TEXTS = ("parameters", "network", "attributes", "classes", "requests")
-
-
-def set_in(*path):
-    """Return a change: it replaces what stands at a place in the texts by the last argument."""
-
-    def change(header, texts):
-        place = texts
-        for key in path[:-2]:
-            place = place[key]
-        place[path[-2]] = path[-1]
-
-    return change
 
 
 def of_network(*path):
@@ -702,22 +653,22 @@ EDITS = {
 
 @pytest.mark.parametrize("case", EDITS)
 def test_contents_that_no_fit_leaves(case, saved, tmp_path):
-    said = outcome(tmp_path / "model", edited(saved, EDITS[case]))
+    said = outcome(tmp_path / "model", edited(saved, EDITS[case], TEXTS))
     assert said.startswith(("holds no model that skmlp 0.1.0", "has no array 'elsewhere'")), said
 
 
 def test_what_a_file_cannot_be_of_is_said(saved, tmp_path):
     for case, expected in {
-        "another estimator": "it is said to be of 'Pipeline', which is none of MLPClassifier and",
+        "another estimator": "it is said to be of 'Pipeline', which is none of MLPClassifier, ",
         "an unknown parameter": r"MLPClassifier has no parameters ['momenta']",
         "a parameter out of range": "The 'alpha' parameter of MLPClassifier must be",
     }.items():
-        assert expected in outcome(tmp_path / "model", edited(saved, EDITS[case])), case
+        assert expected in outcome(tmp_path / "model", edited(saved, EDITS[case], TEXTS)), case
 
 
 def test_an_unchanged_forgery_is_loaded(saved, tmp_path):
     """So the refusals above are due to what was changed."""
-    assert outcome(tmp_path / "model", edited(saved, lambda *_: None)) == "loaded"
+    assert outcome(tmp_path / "model", edited(saved, lambda *_: None, TEXTS)) == "loaded"
 
 
 NASTY = [
@@ -728,15 +679,6 @@ NASTY = [
 ]
 
 
-def places(value, path=()):
-    """Yield where in nested lists and dictionaries something stands."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        yield (*path, key)
-        if isinstance(item, dict | list):
-            yield from places(item, (*path, key))
-
-
 def test_drawn_edits_are_refused_or_predict(saved, tmp_path):
     """Whatever a text says, nothing but `FileProblem`, or a model that predicts or says why not."""
     draws = np.random.default_rng(3)
@@ -745,7 +687,7 @@ def test_drawn_edits_are_refused_or_predict(saved, tmp_path):
     loaded = refused = 0
     for place in 3 * [place for place in places(texts) if len(place) > 1]:
         change = set_in(*place, NASTY[draws.integers(len(NASTY))])
-        (tmp_path / "model").write_bytes(edited(saved, change))
+        (tmp_path / "model").write_bytes(edited(saved, change, TEXTS))
         try:
             model = skmlp.load(tmp_path / "model")
         except FileProblem:

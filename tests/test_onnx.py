@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 import skmlp
 import skmlp._base
 from skmlp import MLPClassifier, MLPRegressor, activations, losses
-from skmlp._onnx import ProtoGraph
-from skmlp._onnx_formulas import EXPRESSIONS, LINK_EXPRESSIONS, Value, activated
+from skmlp._onnx_formulas import EXPRESSIONS, LINK_EXPRESSIONS, activated
+from skmlp._onnx_graph import ProtoGraph
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.losses import regression_head
 from skmlp.network.activations import ACTIVATIONS, BLENDS
@@ -108,11 +108,12 @@ def test_formulas_over_the_whole_range(dtype, given):
     z = z.astype(dtype)
     names = [name for name in [*HIDDEN, *BLENDS] if make_layer(name, 1).entry.is_elementwise]
     graph = ProtoGraph(onnx, dtype)
+    given_z = graph.input("X", (1,))
     for name in names:
         layer = make_layer(name, 1, 0.0, given.get(name))
         numbers = [graph.floats([0.7], "learned") for _ in layer.entry.learned]
-        graph.output(name, activated(Value(graph, "X"), layer, numbers), (1,))
-    outputs = run(graph.model("formulas", 1), z.reshape(-1, 1))
+        graph.output(name, activated(given_z, layer, numbers), (1,))
+    outputs = run(graph.model("formulas"), z.reshape(-1, 1))
     for name, values in outputs.items():
         entry = make_layer(name, 1).entry
         constants = given.get(name, tuple(c.default for c in entry.constants))

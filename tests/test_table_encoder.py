@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import ndtri
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
@@ -22,6 +23,7 @@ import skmlp._table_columns
 import skmlp._table_encoding
 import skmlp._table_numbers
 from skmlp import MLPClassifier, TableEncoder
+from skmlp._table_numbers import LARGEST_SCORE, to_normal
 
 NAMES = ["size", "kind", "count", "place", "flag", "odd"]
 # In pandas 2 "str" makes objects, and text of None.
@@ -239,6 +241,32 @@ def test_quantiles_are_those_of_scikit_learn():
         filled = np.where(np.isnan(new[:, k]), np.mean(known), new[:, k])
         expected = theirs.transform(filled[:, np.newaxis])[:, 0]
         assert_allclose(encoder.transform(new)[:, k], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("together", [1, 100, 16_000])
+def test_quantiles_are_searched_for_as_numpy_interpolates(monkeypatch, together):
+    monkeypatch.setattr(skmlp._table_numbers, "SEARCHED_TOGETHER", together)
+    rng = np.random.default_rng(0)
+    tables = []
+    for n_edges in (1, 2, 3, 64, 65, 1000):
+        sizes = rng.choice([1e300, 1e-300, 1.0, 1e9], n_edges)
+        edges = np.unique(sizes * rng.normal(size=n_edges))
+        tables.append(np.stack([edges, np.sort(rng.random(len(edges)))]))
+    near = np.concatenate([table[0] for table in tables])
+    near = np.concatenate([near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)])
+    values = np.concatenate([near, rng.normal(size=50), [0.0, -0.0, 1.7e308, -1.7e308, np.nan]])
+    found = to_normal(tables)(np.tile(values, (len(tables), 1)))
+    for own, table in zip(found, tables, strict=True):
+        expected = ndtri(np.interp(values, *table))
+        expected[-1] = np.nan  # which is filled afterwards
+        expected = np.clip(expected, -LARGEST_SCORE, LARGEST_SCORE)
+        assert_allclose(own, expected, rtol=1e-12, atol=1e-12)
+    wide = [np.array([[-1.5e308, 0.0, 1.7e308], [0.1, 0.5, 0.9]])]
+    scores = to_normal(wide)(np.array([[-1.7e308, -1e300, 0.0, 1e308, 1.7e308]]))
+    assert (np.diff(scores) >= 0.0).all()
+    wide = [np.array([[-1.5e308, 1.7e308], [0.1, 0.9]])]
+    scores = to_normal(wide)(np.array([[-1.7e308, 1e308, 1.7e308]]))
+    assert_allclose(scores, [ndtri([0.1, 0.1, 0.9])])
 
 
 def test_quantiles_of_many_rows_are_learned_from_some(monkeypatch):
@@ -682,3 +710,26 @@ def test_in_scikit_learn():
 )
 def test_estimator_check(estimator, check):
     check(estimator)
+
+
+def test_known_names_are_compared_in_a_short_way(monkeypatch):
+    """And whatever differs goes the long way, to scikit-learn's words."""
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 5.0, 2.0]})
+    encoder = TableEncoder().fit(X)
+    for other, message in [
+        (X[["b", "a"]], "same order"),
+        (X.rename(columns={"b": "c"}), "feature names should match"),
+        (X[["a"]], "feature names should match"),
+        (X.assign(c=1.0), "feature names should match"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            encoder.transform(other)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        encoder.transform(X.set_axis([0, 1], axis=1))
+
+    def long_way(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("skmlp._table_reading.validate_data", long_way)
+    assert encoder.transform(X).shape == (3, 2)

@@ -21,8 +21,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
 from skmlp import _packs as packs
 from skmlp import _presets as presets
-from skmlp._calibration import at_temperature, temperature_of
+from skmlp._calibration import at_temperature, smoothed, smoothing_of, temperature_of
 from skmlp._importances import importances_by_permutation
+from skmlp._residuals import offsets_at, residual_quantiles
 from skmlp._selection import Candidate, LogLoss, Scored, Selection, SquaredError
 from skmlp._splitting import evenly_split
 from skmlp._tabular_base import MOST_PICKS
@@ -432,6 +433,27 @@ def test_few_samples_are_no_reason_to_be_sure():
     assert 0.5 < temperature < 1.0
 
 
+def test_probabilities_are_no_surer_than_held_out_samples_can_tell():
+    assert smoothing_of(9, None) == pytest.approx(0.1)
+    assert smoothing_of(9, np.full(9, 0.2)) == pytest.approx(0.1)
+    assert smoothing_of(12, np.r_[np.ones(9), np.zeros(3)]) == pytest.approx(0.1)
+    assert smoothing_of(9, np.r_[1.0, np.full(8, 0.01)]) > 0.4
+    sure = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]], dtype=np.float32)
+    once = smoothed(sure, 0.3)
+    assert once.dtype == np.float32
+    assert_allclose(once, [[0.8, 0.1, 0.1], [0.24, 0.45, 0.31]], rtol=1e-6)
+    X, y = load_iris(return_X_y=True)
+    model = TabularMLPClassifier("plain", max_iter=20, random_state=0)
+    model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    assert model.smoothing_ == pytest.approx(1 / (1 + 75))
+    mean = model.ensemble_.predict_proba(model.encoder_.transform(X))
+    expected = smoothed(at_temperature(mean, model.temperature_), 1 / 76)
+    assert_allclose(model.predict_proba(X), expected, rtol=1e-6)
+    assert_array_equal(model.predict(X), mean.argmax(axis=1))
+    model.set_params(calibrate=False).fit(X, y)
+    assert (model.smoothing_, model.temperature_) == (0.0, 1.0)
+
+
 def test_importances_are_those_of_one_column_after_the_other():
     rng = np.random.default_rng(3)
     encoded = rng.normal(size=(40, 5))
@@ -594,6 +616,69 @@ def test_spread(kind, data):
     encoded = model.encoder_.transform(X)
     members = np.stack([outputs(one, encoded) for one in model.ensemble_.estimators_])
     assert_allclose(spread, members.std(axis=0), rtol=1e-3, atol=1e-5 * np.abs(members).max())
+
+
+def test_quantiles_of_residuals_are_order_statistics():
+    rng = np.random.default_rng(0)
+    residuals = rng.normal(size=19)
+    table = residual_quantiles(residuals, None)
+    assert_array_equal(table, np.sort(residuals))
+    assert_array_equal(residual_quantiles(residuals, np.full(19, 0.3)), table)
+    levels = np.array([0.05, 0.07, 0.5, 0.93, 0.95])
+    assert_array_equal(offsets_at(table, levels), table[[0, 0, 9, 18, 18]])
+    for level in (0.04, 0.96):
+        with pytest.raises(ValueError, match=r"are beyond what 19 residuals.* 0.05 to 0.95"):
+            offsets_at(table, np.array([0.5, level]))
+    # Those that do not count are not there, and few that count much are few.
+    weight = np.r_[np.ones(9), np.zeros(10)]
+    assert_array_equal(residual_quantiles(residuals, weight), np.sort(residuals[:9]))
+    assert len(residual_quantiles(residuals, np.r_[100.0, np.ones(18)])) == 1
+    # Of many there are thousandths, of which lower ones are rounded down and higher ones up.
+    many = residual_quantiles(np.arange(5000.0), None)
+    assert len(many) == 999
+    assert_array_equal(many[[0, 99, 899, 998]], [4.0, 499.0, 4500.0, 4995.0])
+    doubled = residual_quantiles(np.arange(50.0), np.repeat([1.0, 3.0], 25))
+    assert doubled[len(doubled) // 2] == pytest.approx(33.0, abs=1.0)  # 25 + 9 * 3 is half
+
+
+def test_a_new_residual_is_below_as_often_as_promised():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(4000):
+        drawn = rng.gumbel(size=40)
+        low, high = offsets_at(residual_quantiles(drawn[1:], None), np.array([0.1, 0.9]))
+        inside += low <= drawn[0] <= high
+    assert 0.78 < inside / 4000 < 0.84  # 32 of 40, exactly 0.8
+
+
+def test_predicted_quantiles():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X, X_val, y, y_val = train_test_split(X, y, random_state=0)
+    model = TabularMLPRegressor(**SMALL).fit(X, y, X_val=X_val, y_val=y_val)
+    predicted = model.predict(X_val)
+    found = model.predict_quantiles(X_val, [0.9, 0.1])
+    assert found.shape == (len(X_val), 2)
+    assert found.dtype == predicted.dtype
+    assert_allclose(np.ptp(found - predicted[:, np.newaxis], axis=0), 0.0, atol=1e-3)
+    inside = (found[:, 1] <= y_val) & (y_val <= found[:, 0])
+    assert 0.8 <= inside.mean() < 0.83  # these very samples
+    assert_array_equal(model.predict_quantiles(X_val, 0.9), found[:, 0])
+    encoded = model.encoder_.transform(X_val)
+    networks = [model.ensemble_.estimators_[0], *model.ensemble_.estimators_]
+    model.ensemble_.estimators_ = networks
+    every = np.stack([network.predict(encoded) for network in networks])
+    expected = np.quantile(every, (0.25, 0.5), axis=0).T
+    assert_allclose(
+        model.predict_quantiles(X_val, (0.25, 0.5), source="members"), expected, rtol=1e-6
+    )
+    for levels in (0.0, 1.0, [], "0.5", [[0.5]], np.nan, [0.5, 2]):
+        with pytest.raises(ValueError, match="quantiles must be a number between 0 and 1"):
+            model.predict_quantiles(X_val, levels)
+    with pytest.raises(ValueError, match="source must be one of residuals, members"):
+        model.predict_quantiles(X_val, source="noise")
+    model.residual_quantiles_ = np.array([2.0, 1.0])
+    with pytest.raises(ValueError, match="residual_quantiles_ must be"):
+        model.predict_quantiles(X_val)
 
 
 def test_weights_of_samples_count(kind, data):
