@@ -246,16 +246,20 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         encoded, watched = self._encode(parts)
         preset = PRESETS[self.preset]
         table = Table(
-            len(encoded), *self.encoder_.blocks_, is_classifier=isinstance(self, ClassifierMixin)
+            *(len(encoded), *self.encoder_.blocks_, isinstance(self, ClassifierMixin)),
+            tuple(self.encoder_._encoding.flag_widths),
         )
         stretch = epochs_in_one(table.n_rows) if preset.stretches else 1
         patience = self.n_iter_no_change or preset.patience * stretch
         refits = self.refit and not given.has_rows
-        recipes = self._recipes(preset, table, random_state)
+        n_members = self.n_members or preset.n_members
+        shares = None if preset.shares is None else preset.shares(table, n_members)
+        n_recipes = n_members if shares is None else 1
         course = Course(
-            recipes,
+            self._recipes(preset, n_recipes, table, random_state),
             patience=2 * patience,
-            most_picks=MOST_PICKS if len(recipes) > 1 else 1,
+            most_picks=MOST_PICKS if n_members > 1 else 1,
+            shares=shares,
             deadline=self._deadline(begun, SHARE_BEFORE_REFIT if refits else 1.0 - SHARE_KEPT),
             scorer=self._scorer(parts),
             say=print if self.verbose else None,
@@ -263,7 +267,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         )
         pack = self._pack(
             preset,
-            n_estimators=len(recipes),
+            n_estimators=n_members,
             max_iter=self.max_iter or preset.max_iter * stretch,
             n_iter_no_change=patience,
             early_stopping=True,
@@ -313,10 +317,9 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         return encoded, self.encoder_.transform(parts.X_val)
 
     def _recipes(
-        self, preset: Preset, table: Table, random_state: np.random.RandomState
+        self, preset: Preset, count: int, table: Table, random_state: np.random.RandomState
     ) -> list[Recipe]:
         """Return what makes each network unlike the others, its seed included."""
-        count = self.n_members or preset.n_members
         recipes = [preset.draw(table, number, random_state) for number in range(count)]
         return [{**recipe, "random_state": int(random_state.randint(SEEDS))} for recipe in recipes]
 
@@ -325,7 +328,9 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
 
     def _tell(self, course: Course) -> None:
         """Keep how the training went."""
-        pairs = zip(course.recipes, course.report, strict=True)
+        # Those that share weights have one recipe.
+        recipes = course.recipes * (len(course.report) // len(course.recipes))
+        pairs = zip(recipes, course.report, strict=True)
         self.validation_report_ = {
             "members": [{**recipe, **own} for recipe, own in pairs],
             "rounds": {
