@@ -20,7 +20,8 @@ from skmlp._endings import interrupted_remark
 from skmlp._held_out import LOSS, Given, ScoringOptions, checked_score, takes_weights
 from skmlp._importances import MOST_ROWS, importances_by_permutation
 from skmlp._members import SEEDS
-from skmlp._packs import Course, NotRefitted, fit_pack, refit_pack
+from skmlp._pack_refits import NotRefitted, refit_pack
+from skmlp._packs import Course, fit_pack
 from skmlp._presets import PRESETS, Preset, Recipe, Table, epochs_in_one, stretched
 from skmlp._selection import Criterion
 from skmlp._sklearn_compat import (
@@ -243,7 +244,7 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         everything = self._everything(X, y, sample_weight)
         parts = self._weighed(self._parts(everything, given, random_state))
         self._check_parts(parts)
-        encoded, watched = self._encode(parts)
+        encoded, watched = self._encode(parts, random_state)
         preset = PRESETS[self.preset]
         table = Table(
             *(len(encoded), *self.encoder_.blocks_, isinstance(self, ClassifierMixin)),
@@ -301,12 +302,13 @@ class BaseTabularMLP(CheckedParameters, BaseEstimator, ABC):
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
         return Parts(X, targets, weight, X, targets, weight)
 
-    def _encode(self, parts: Parts) -> tuple[Encoded, Encoded]:
+    def _encode(self, parts: Parts, random_state: np.random.RandomState) -> tuple[Encoded, Encoded]:
         """Fit the encoder; return what is trained on, and what is watched, as it encodes them."""
+        own = dict(PRESETS[self.preset].encoder)
+        if own.get("scaling") == "quantile":  # which draws noise
+            own["random_state"] = int(random_state.randint(SEEDS))
         self.encoder_ = TableEncoder(
-            categorical_features=self.categorical_features,
-            dtype=self.dtype,
-            **PRESETS[self.preset].encoder,
+            categorical_features=self.categorical_features, dtype=self.dtype, **own
         )
         encoded = self.encoder_.fit_transform(parts.X)
         for name in ("n_features_in_", "feature_names_in_"):

@@ -74,6 +74,7 @@ from skmlp.engines.cpu.tables import (
     PRODUCT_UNITS,
     PRODUCTS,
     PUT_BACK,
+    ROWS_OF_EXTRA,
     SCALES,
     SECOND_RAW,
     STATISTICS,
@@ -239,6 +240,7 @@ def network_layout(
     layers[:-1, PANEL_ROWS] = panel_rows
     layers[:-1, PANELS] = starts[:-1]
     layers[:, N_MEMBERS] = network.n_members
+    layers[:, ROWS_OF_EXTRA] = network.n_members if network.adapts_layers else 1
     return NetworkLayout(layers, size, starts[-1], (constants, embeds, embed_constants))
 
 

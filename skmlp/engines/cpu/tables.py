@@ -84,7 +84,10 @@ PICK = 48  # address of the kernel that copies raw predictions of each row's mem
 PUT_BACK = 49  # address of the kernel that puts their deltas in their places, and zeros elsewhere
 OWN_RAW = 50  # where they are in between
 OWN_LD = 51
-LAYER_FIELDS = 52
+# Of the panels that lead to a layer, in its row: how many rows each extra has there, one for each
+# member or one for all.
+ROWS_OF_EXTRA = 52
+LAYER_FIELDS = 53
 
 # Rows behind that of the output layer are there for vectors that inputs have learned: each is the
 # row of intercepts of a connection without coefficients, from one of these rows to the next. So

@@ -22,7 +22,6 @@ from skmlp.engines.cpu.tables import (
     GROUP_FIELDS,
     GROUP_GRADIENT,
     GROUP_ROWS,
-    N_MEMBERS,
     NUMBERS_OF_OPTIMIZER,
     NUMBERS_WEIGHT,
     PACK_DELTAS,
@@ -34,6 +33,7 @@ from skmlp.engines.cpu.tables import (
     ROW_CONSTANTS,
     ROW_DECAY,
     ROW_RATE,
+    ROWS_OF_EXTRA,
     end_of_trained,
     packed_table,
     share_of_blocks,
@@ -125,7 +125,7 @@ def gradient_of_block(
         start = sums if accumulate else pointer(work.zeros, 0)
         n_summed = rows
         if i > 0:  # extras have their own matrices, of which each member's are some rows
-            members = layers[layer + 1, N_MEMBERS]
+            members = layers[layer + 1, ROWS_OF_EXTRA]
             number = (i - 1) // members
             before = (i - 1 - number * members - first_row) % members  # rows of other members
             n_summed = (rows - before + members - 1) // members
