@@ -247,8 +247,8 @@ def tabm(table: Table, number: int, random_state: np.random.RandomState) -> Reci
     begin at frequent values, too, the outer ones are as wide as bins are in the mean or wider, and
     the embedding's intercepts decay as all else that it learns; a category of two levels is one
     column of -1 and 1, and levels that were seen once count as unknown; two classes have one
-    output; the best epoch is that of the lowest loss of the members' mean, after 1000 epochs at
-    most.
+    output; Adam's epsilon is added before its moments are corrected; the best epoch is that of the
+    lowest loss of the members' mean, of 1000 epochs at most.
     """
     has_numbers = table.n_numbers > 0
     batch = next((size for limit, size in TABM_BATCHES if table.n_rows < limit), 1024)

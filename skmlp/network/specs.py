@@ -316,9 +316,6 @@ class NetworkSpec:
         # Without what is cached: hashes of strings differ from process to process.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"members": None, **state})
-
     def __hash__(self) -> int:
         return self._hash
 
