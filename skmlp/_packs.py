@@ -1,4 +1,4 @@
-"""Unlike networks that are trained side by side, and the ensemble that is chosen of them."""
+"""Networks that are trained side by side, and the ensemble that is chosen of them."""
 
 import time
 from collections import Counter
@@ -22,8 +22,10 @@ from skmlp._validation import check_hidden_layer_sizes
 from skmlp._warning import Remark
 from skmlp._work import Part, Training, Work
 from skmlp.engines.base import IndexArray, Run
+from skmlp.network.members import vector_alone
 from skmlp.network.parameters import FloatArray
-from skmlp.training.listening import EpochEnd, Listener
+from skmlp.network.specs import Members
+from skmlp.training.listening import Listener
 from skmlp.training.loop import Outcome
 from skmlp.training.rounds import train_in_rounds
 from skmlp.training.stopping import StopReason
@@ -38,7 +40,7 @@ class Course:
 
     Attributes
     ----------
-    recipes : sequence of Recipe
+    recipes : list of Recipe
         What makes each network unlike the others.
     patience : int
         Rounds in which the ensemble has not become better, after which all end.
@@ -54,6 +56,8 @@ class Course:
     shortlist : callable or None
         ``shortlist(round, n_members)``: how many members go on after so many rounds, those with
         the lowest losses; those that have ended count too. None for all.
+    shares : Members or None
+        How networks share the weights of the one that there is a recipe of.
     losses : list of float
         That of the ensemble after each round.
     seconds : list of float
@@ -68,13 +72,14 @@ class Course:
         Why the training ended.
     """
 
-    recipes: Sequence[Recipe]
+    recipes: list[Recipe]
     patience: int
     most_picks: int
     deadline: float | None = None
     scorer: Callable[[FloatArray], float] | None = None
     say: Callable[[str], None] | None = None
     shortlist: Callable[[int, int], int] | None = None
+    shares: Members | None = None
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     n_networks: list[int] = field(default_factory=list)
@@ -94,11 +99,14 @@ class Pick(NamedTuple):
         After how many epochs.
     times : int
         How often.
+    part : int or None
+        Which of those that share its weights.
     """
 
     member: int
     n_epochs: int
     times: int
+    part: int | None = None
 
 
 class Member(NamedTuple):
@@ -169,9 +177,11 @@ def fit_pack(
     held_out = held_out_of(work)
     criterion = criterion_of(work, held_out)
     members = [
-        make_member(ensemble, work, recipe, rows, held_out, criterion) for recipe in course.recipes
+        make_member(ensemble, work, recipe, rows, held_out, criterion, course.shares)
+        for recipe in course.recipes
     ]
-    selection = Selection(criterion, course.most_picks)
+    # Those that share weights count all together, as long as they are trained.
+    selection = Selection(criterion, 1 if course.shares is not None else course.most_picks)
     conductor = Conductor(members, selection, course, began)
     trainers = [member.training.trainer for member in members]
     outcomes = train_in_rounds(work.engine, trainers, conductor.choose, conductor.look)
@@ -180,13 +190,22 @@ def fit_pack(
         raise KeyboardInterrupt
     if not selection.chosen:
         raise ValueError(f"{OVERFLOWED} No network has learned anything.")
-    if course.scorer is not None:
-        selection = chosen_by_score(selection, members, outcomes, held_out, course)
     for member, outcome in zip(members, outcomes, strict=True):
         if member.training.trainer.n_epochs:
             member.estimator._remember(member.training.trainer, outcome)
+    best = best_of_each(members, outcomes)
+    if course.shares is not None:
+        members, selection = taken_apart(members[0], selection, held_out, course.most_picks)
+        best = []
+    if course.scorer is not None:
+        selection = chosen_by_score(selection, members, best, held_out, course)
     chosen = sorted(selection.chosen.items(), key=lambda item: (item[0].member, item[0].epoch))
-    course.chosen = [Pick(one.member, one.epoch, count) for one, count in chosen]
+    course.chosen = [
+        Pick(one.member, one.epoch, count)
+        if course.shares is None
+        else Pick(0, one.epoch, count, one.member)
+        for one, count in chosen
+    ]
     course.report = report_of(members, selection)
     networks = [
         finished(members[one.member].estimator, members[one.member].work, one.epoch, one.parameters)
@@ -210,10 +229,58 @@ def take_networks(ensemble: Any, networks: Sequence[Any], course: Course, n_rows
     ensemble._drawn_from = False, n_rows
 
 
+def taken_apart(
+    member: "Member", selection: Selection, held_out: HeldOut, most_picks: int
+) -> "tuple[list[Member], Selection]":
+    """Return each of the networks that share weights by itself, and all of them as chosen.
+
+    They are what they were when they were best together.
+    """
+    [together] = selection.chosen
+    parts, chosen = [], Counter[Candidate]()
+    for number in range(member.work.network.n_members):
+        plain, parameters = vector_alone(member.work.network, together.parameters, number)
+        work, watcher = replace(member.work, network=plain), Watcher(selection.criterion)
+        watcher.outputs = outputs_of(work.engine, plain, held_out)
+        watcher(parameters)
+        assert watcher.relevant is not None  # or the mean would not be finite
+        parts.append(member._replace(work=work, watcher=watcher))
+        chosen[Candidate(number, together.epoch, parameters, watcher.relevant)] = 1
+    apart = Selection(selection.criterion, most_picks)
+    apart.begin_with(chosen)
+    return parts, apart
+
+
+class Best(NamedTuple):
+    """A network as it was when it was best.
+
+    Attributes
+    ----------
+    member : int
+    epoch : int
+    parameters : ndarray of shape (n_parameters,)
+    """
+
+    member: int
+    epoch: int
+    parameters: FloatArray
+
+
+def best_of_each(members: "Sequence[Member]", outcomes: Sequence[Outcome]) -> list[Best]:
+    """Return what networks were when each of them was best, if it ever was."""
+    found = []
+    for index, (member, outcome) in enumerate(zip(members, outcomes, strict=True)):
+        trainer = member.training.trainer
+        if trainer.best is not None:
+            epoch = int(np.nanargmax(trainer.history.validation_scores)) + 1
+            found.append(Best(index, epoch, outcome.parameters))
+    return found
+
+
 def chosen_by_score(
     selection: Selection,
     members: "Sequence[Member]",
-    outcomes: Sequence[Outcome],
+    best: Sequence[Best],
     held_out: HeldOut,
     course: Course,
 ) -> Selection:
@@ -232,85 +299,8 @@ def chosen_by_score(
         for one, times in selection.chosen.items()
     }
     by_score.begin_with(Counter(present))
-    others = []
-    for index, (member, outcome) in enumerate(zip(members, outcomes, strict=True)):
-        trainer = member.training.trainer
-        if trainer.best is not None:
-            best = int(np.nanargmax(trainer.history.validation_scores)) + 1
-            others.append(candidate(index, best, outcome.parameters))
-    by_score.consider(others)
+    by_score.consider([candidate(*one) for one in best])
     return by_score
-
-
-class NotRefitted(Exception):
-    """The networks that were chosen could not be trained again; the message says why."""
-
-
-def refit_pack(
-    ensemble: Any, work: Work, *, course: Course, resumes: bool = False
-) -> Sequence[Remark]:
-    """Train the networks that were chosen on other samples, for as many epochs each.
-
-    Each is trained once, and is taken as it was after those epochs after which it was chosen.
-
-    Raises
-    ------
-    NotRefitted
-        If there was no time, somebody interrupted it, or a network diverged.
-    """
-    rows: IndexArray = np.arange(len(work.targets.matrix))
-    wanted: dict[int, list[int]] = {}
-    for pick in course.chosen:
-        wanted.setdefault(pick.member, []).append(pick.n_epochs)
-    numbers = list(wanted)
-    begun = []
-    for number in numbers:
-        alone = {**course.recipes[number], "early_stopping": False, "n_iter_no_change": np.inf}
-        begun.append(begun_member(ensemble, work, alone, rows, None, None, EachEpoch()))
-    trainers = [training.trainer for _, _, training in begun]
-    seen: dict[tuple[int, int], FloatArray] = {}
-
-    def choose(under_way: Sequence[int]) -> Sequence[int]:
-        if course.deadline is not None and time.monotonic() > course.deadline:
-            return []
-        return [i for i in under_way if trainers[i].n_epochs < max(wanted[numbers[i]])]
-
-    def look(taken: Sequence[int], run: Run) -> None:
-        for i in taken:
-            epoch = trainers[i].n_epochs
-            if epoch in wanted[numbers[i]] and trainers[i].stop_reason is not StopReason.DIVERGED:
-                averages = run.averages(i)
-                seen[numbers[i], epoch] = run.parameters(i) if averages is None else averages
-
-    outcomes = train_in_rounds(work.engine, trainers, choose, look)
-    if any(trainer.interrupted for trainer in trainers):
-        raise NotRefitted("it was interrupted")
-    if any((pick.member, pick.n_epochs) not in seen for pick in course.chosen):
-        is_late = course.deadline is not None and time.monotonic() > course.deadline
-        raise NotRefitted("max_time was over" if is_late else "a network diverged")
-    for (estimator, _, training), outcome in zip(begun, outcomes, strict=True):
-        estimator._remember(training.trainer, outcome)
-    networks = []
-    for pick in course.chosen:
-        estimator, own, _ = begun[numbers.index(pick.member)]
-        try:
-            parameters = seen[pick.member, pick.n_epochs]
-            networks.append(finished(estimator, own, pick.n_epochs, parameters))
-        except ValueError as error:
-            raise NotRefitted("a network diverged") from error
-    take_networks(ensemble, networks, course, len(rows))
-    return []
-
-
-class EachEpoch:
-    """Listens to nothing, and has each epoch computed by itself."""
-
-    def begins(self) -> None:
-        """Do nothing where an epoch begins."""
-
-    def ended(self, end: EpochEnd) -> bool:
-        """Let the fit go on."""
-        return False
 
 
 def held_out_of(work: Work) -> HeldOut:
@@ -337,10 +327,11 @@ def make_member(
     rows: IndexArray,
     held_out: HeldOut,
     criterion: Criterion,
+    shares: Members | None,
 ) -> Member:
     """Return one network about to be trained, and watched."""
     watcher = Watcher(criterion)
-    begun = begun_member(ensemble, work, recipe, rows, held_out, watcher)
+    begun = begun_member(ensemble, work, recipe, rows, held_out, watcher, None, shares)
     watcher.outputs = outputs_of(work.engine, begun[1].network, held_out)
     return Member(*begun, watcher)
 
@@ -352,7 +343,8 @@ def begun_member(
     rows: IndexArray,
     held_out: HeldOut | None,
     score: Score | None,
-    listener: Listener | None = None,
+    listener: Listener | None,
+    shares: Members | None,
 ) -> tuple[Any, Work, Training]:
     """Return a draft of one network that knows the ensemble's data, and its training."""
     estimator = without_callbacks(draft_of(ensemble))
@@ -362,6 +354,8 @@ def begun_member(
     vars(estimator).update(recipe)
     hidden = check_hidden_layer_sizes(estimator.hidden_layer_sizes)
     network = describe_network(estimator, work.X.shape[1], hidden, work.targets.heads)
+    if shares is not None:
+        network = replace(network, inputs=replace(network.inputs, scaled=True), members=shares)
     optimizer, schedule = optimizer_spec(estimator), schedule_of(estimator)
     own = replace(work, network=network, optimizer=optimizer, schedule=schedule)
     start, bounds = estimator._begin(own, work.X, resumes=False)
@@ -466,10 +460,11 @@ class Conductor:
         self._seconds_of_round = now - self._round_began
         course.losses.append(float(self._selection.loss))
         course.seconds.append(now - self._begun)
-        course.n_networks.append(len(self._selection.chosen))
+        count = 1 if course.shares is None else course.shares.count
+        course.n_networks.append(count * len(self._selection.chosen))
         if course.say is not None:
             course.say(
-                f"Round {len(course.losses)}, {len(numbers)} networks trained: loss = "
+                f"Round {len(course.losses)}, {count * len(numbers)} networks trained: loss = "
                 f"{course.losses[-1]:.6f} of {course.n_networks[-1]} that were chosen"
             )
 

@@ -1,8 +1,10 @@
 """What a preset of `TabularMLPClassifier` and `TabularMLPRegressor` stands for: which networks.
 
 RealMLP is that of Holzmueller, Grinsztajn & Steinwart (2024), "Better by default: strong pre-tuned
-MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491. A pack is after TabPack,
-arXiv:2607.05380, with smaller networks, fewer of them, and averaged weights.
+MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491. TabM is that of Gorishniy,
+Kotelnikov & Babenko (2025), "TabM: advancing tabular deep learning with parameter-efficient
+ensembling", ICLR, arXiv:2410.24210. A pack is after TabPack, arXiv:2607.05380, with smaller
+networks, fewer of them, and averaged weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ import numpy as np
 from skmlp.activations import Blend
 from skmlp.embeddings import PBLD, Categories, Cosine, PiecewiseLinear
 from skmlp.initializers import DataDriven, ZeroLast
+from skmlp.network.specs import Members
 
 # Parameters of a plain estimator, by name.
 Recipe = dict[str, Any]
@@ -31,6 +34,8 @@ class Table(NamedTuple):
     levels : tuple of int
         Of each column of codes, how many there are.
     is_classifier : bool
+    flag_widths : tuple of int
+        How many neighboring columns of flags tell of the same.
     """
 
     n_rows: int
@@ -38,6 +43,7 @@ class Table(NamedTuple):
     n_flags: int
     levels: tuple[int, ...]
     is_classifier: bool
+    flag_widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Preset:
         Parameters of the `TableEncoder`.
     label_smoothing : float
         That of all members, where there are classes.
+    shares : callable or None
+        ``shares(table, n_members)``: how members share the weights of one network, which is the
+        only one that is drawn then. None where each has its own.
     """
 
     n_members: int
@@ -73,6 +82,7 @@ class Preset:
     shortlist: Callable[[int, int], int] | None = None
     encoder: Mapping[str, Any] = field(default_factory=dict)
     label_smoothing: float = 0.0
+    shares: Callable[[Table, int], Members] | None = None
 
 
 def log_uniform(low: float, high: float, random_state: np.random.RandomState) -> float:
@@ -226,6 +236,52 @@ def _realmlp(table: Table) -> Recipe:
     }
 
 
+# Of TabM: from which number of rows on a step takes how many.
+TABM_BATCHES = ((2_800, 32), (4_500, 64), (6_400, 128), (32_000, 256), (108_000, 512))
+
+
+def tabm(table: Table, number: int, random_state: np.random.RandomState) -> Recipe:
+    """Return the network that TabM's members share, and TabM-mini's.
+
+    Different from the tabm package, version 0.0.3, with the recipe of its paper: bins of numbers
+    begin at frequent values, too, the outer ones are as wide as bins are in the mean or wider, and
+    the embedding's intercepts decay as all else that it learns; a category of two levels is one
+    column of -1 and 1, and levels that were seen once count as unknown; two classes have one
+    output; Adam's epsilon is added before its moments are corrected; the best epoch is that of the
+    lowest loss of the members' mean, of 1000 epochs at most.
+    """
+    has_numbers = table.n_numbers > 0
+    batch = next((size for limit, size in TABM_BATCHES if table.n_rows < limit), 1024)
+    return {
+        "hidden_layer_sizes": (512,) * (2 if has_numbers else 3),
+        "activation": "relu",
+        "dropout": 0.1,
+        "solver": "adamw",
+        "alpha": 0.0,
+        "learning_rate_init": 2e-3,
+        "weight_decay": 3e-4,
+        "weight_decay_factors": {"embedding": 1.0, "scale": 1.0},
+        "clip_norm": 1.0,
+        "batch_size": batch,
+        "init": "fan_in_uniform",
+        "embedding": embedding_of(table, PiecewiseLinear(48, 16) if has_numbers else None),
+    }
+
+
+def sharing(adapt: str) -> Callable[[Table, int], Members]:
+    """Return how members share weights, all but what `adapt` says.
+
+    What they read starts with one random number for each number, category and indicator.
+    """
+
+    def shares(table: Table, n_members: int) -> Members:
+        start = "normal" if table.n_numbers > 0 else "signs"
+        alike = *((1,) * table.n_numbers), *table.flag_widths
+        return Members(n_members, adapt, start, alike)
+
+    return shares
+
+
 def halving(round_number: int, n_members: int) -> int:
     """Return how many go on: all at first, half of them after 4 rounds, a quarter after 10."""
     for rounds, part in ((10, 4), (4, 2)):
@@ -237,6 +293,18 @@ def halving(round_number: int, n_members: int) -> int:
 PRESETS: dict[str, Preset] = {
     "pack": Preset(12, drawn, max_iter=80, patience=10, shortlist=halving),
     "plain": Preset(1, fixed, max_iter=200, patience=16),
+    **{
+        name: Preset(
+            32,
+            tabm,
+            max_iter=1000,
+            patience=16,
+            stretches=False,
+            encoder={"scaling": "quantile", "many_levels": "one-hot"},
+            shares=sharing(adapt),
+        )
+        for name, adapt in (("tabm", "layers"), ("tabm-mini", "inputs"))
+    },
     # No patience: the learning rate falls and rises again.
     "realmlp": Preset(1, realmlp, max_iter=256, patience=256, stretches=False, label_smoothing=0.1),
     "realmlp-s": Preset(

@@ -243,7 +243,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     init : str, object of `skmlp.initializers` or tuple, default='glorot_uniform'
         Where a fit starts that does not go on from an earlier one: a name or an object of
         `skmlp.initializers` says how weights are drawn. Intercepts start at zero, except with
-        'glorot_uniform', 'ntk' and 'data_driven':
+        'glorot_uniform', 'fan_in_uniform', 'ntk' and 'data_driven':
 
         - 'glorot_uniform': weights and intercepts uniformly within ``sqrt(6 / (fan_in +
           fan_out))`` of zero (with 'logistic' 2 instead of 6), as in scikit-learn;
@@ -252,6 +252,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           'identity', 'logistic', 'tanh' and `Maxout` 1 instead of 2, and ``2 / (1 +
           negative_slope ** 2)`` with leaky ones);
         - 'lecun_normal', 'lecun_uniform': weights with variance ``1 / fan_in``;
+        - 'fan_in_uniform': weights and intercepts uniformly within ``sqrt(1 / fan_in)``, as in
+          PyTorch;
         - 'orthogonal': random orthogonal matrices;
         - 'sparse': 15 inputs for each unit, other weights zero;
         - 'ntk': as 'lecun_normal', intercepts with variance one;

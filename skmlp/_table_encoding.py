@@ -76,12 +76,16 @@ class Encoding:
     @property
     def blocks(self) -> Blocks:
         """How many columns of each kind there are."""
-        widths = [category.width for category in self.flagged]
         return Blocks(
             len(self.numbers.columns),
-            sum(widths) + len(self.indicators),
+            sum(self.flag_widths),
             tuple(len(category.levels) + 1 for category in self.coded),
         )
+
+    @property
+    def flag_widths(self) -> list[int]:
+        """How many flags each category has, and then each indicator: one."""
+        return [*(category.width for category in self.flagged), *(1 for _ in self.indicators)]
 
     @property
     def sources(self) -> list[int]:

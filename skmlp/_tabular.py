@@ -35,16 +35,20 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     Parameters
     ----------
-    preset : {'pack', 'plain', 'realmlp', 'realmlp-s'}, default='pack'
+    preset : {'pack', 'plain', 'realmlp', 'realmlp-s', 'tabm', 'tabm-mini'}, default='pack'
         Which networks are trained:
 
         - 'pack': unlike networks, whose settings are drawn; those that fall behind leave early;
         - 'plain': one network of fixed settings;
         - 'realmlp': RealMLP-TD, 256 epochs of one network of three layers, with periodic
           embeddings of numbers and the neural-tangent parametrization;
-        - 'realmlp-s': the simple variant without embeddings, dropout and weight decay.
+        - 'realmlp-s': the simple variant without embeddings, dropout and weight decay;
+        - 'tabm': TabM, 32 networks of two layers of 512 units that share all weights but some
+          vectors, with piecewise linear embeddings of numbers; tables without numbers get three
+          layers. It takes minutes where others take seconds;
+        - 'tabm-mini': the same with vectors at the inputs alone.
     n_members : int, default=None
-        How many networks are trained. None means what the preset has.
+        How many networks are trained, or share weights. None means what the preset has.
     categorical_features : 'from_dtype', array-like or None, default='from_dtype'
         Which columns are categories, as for `TableEncoder`.
     validation_fraction : float or splitter, default=0.15
@@ -53,6 +57,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     scoring : str, callable or None, default=None
         What the ensemble is chosen by in the end, a scorer of scikit-learn's. None and 'loss' mean
         the log loss, by which it is chosen after every round in any case.
+        Networks that share weights count all, unless there is a scorer to choose among them.
     max_iter : int, default=None
         Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
         where a table has so few rows that an epoch has less than 32 steps.
@@ -99,7 +104,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         `calibrate`.
     validation_report_ : dict
         ``"members"``: for each network its settings, lowest ``"loss"``, ``"n_epochs"``,
-        ``"seconds"`` and ``"weight"`` in the ensemble. ``"rounds"``: after each round the
+        ``"seconds"`` and ``"weight"`` in the ensemble; of those that share weights the loss where
+        all together were best, and the seconds of all. ``"rounds"``: after each round the
         ``"loss"`` of the ensemble, the ``"seconds"`` since the training began, and ``"n_networks"``
         in it.
     feature_importances_ : ndarray of shape (`n_features_in_`,)
@@ -324,10 +330,10 @@ class TabularMLPRegressor(PredictingQuantiles, RegressorMixin, BaseTabularMLP):
 
     Parameters
     ----------
-    preset : {'pack', 'plain', 'realmlp', 'realmlp-s'}, default='pack'
+    preset : {'pack', 'plain', 'realmlp', 'realmlp-s', 'tabm', 'tabm-mini'}, default='pack'
         Which networks are trained, as for `TabularMLPClassifier`.
     n_members : int, default=None
-        How many networks are trained. None means what the preset has.
+        How many networks are trained, or share weights. None means what the preset has.
     categorical_features : 'from_dtype', array-like or None, default='from_dtype'
         Which columns are categories, as for `TableEncoder`.
     validation_fraction : float or splitter, default=0.15
@@ -336,6 +342,7 @@ class TabularMLPRegressor(PredictingQuantiles, RegressorMixin, BaseTabularMLP):
     scoring : str, callable or None, default=None
         What the ensemble is chosen by in the end, a scorer of scikit-learn's. None and 'loss' mean
         the squared error, by which it is chosen after every round in any case.
+        Networks that share weights count all, unless there is a scorer to choose among them.
     max_iter : int, default=None
         Most epochs of each network. None means what the preset has; with 'pack' and 'plain' more
         where a table has so few rows that an epoch has less than 32 steps.

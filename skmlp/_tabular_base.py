@@ -21,7 +21,8 @@ from skmlp._held_out import LOSS, Given, ScoringOptions, checked_score, takes_we
 from skmlp._importances import MOST_ROWS, importances_by_permutation
 from skmlp._members import SEEDS
 from skmlp._onnx_tables import TablesInOnnx
-from skmlp._packs import Course, NotRefitted, fit_pack, refit_pack
+from skmlp._pack_refits import NotRefitted, refit_pack
+from skmlp._packs import Course, fit_pack
 from skmlp._presets import PRESETS, Preset, Recipe, Table, epochs_in_one, stretched
 from skmlp._saving import Saving
 from skmlp._selection import Criterion
@@ -245,19 +246,23 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
         everything = self._everything(X, y, sample_weight)
         parts = self._weighed(self._parts(everything, given, random_state))
         self._check_parts(parts)
-        encoded, watched = self._encode(parts)
+        encoded, watched = self._encode(parts, random_state)
         preset = PRESETS[self.preset]
         table = Table(
-            len(encoded), *self.encoder_.blocks_, is_classifier=isinstance(self, ClassifierMixin)
+            *(len(encoded), *self.encoder_.blocks_, isinstance(self, ClassifierMixin)),
+            tuple(self.encoder_._encoding.flag_widths),
         )
         stretch = epochs_in_one(table.n_rows) if preset.stretches else 1
         patience = self.n_iter_no_change or preset.patience * stretch
         refits = self.refit and not given.has_rows
-        recipes = self._recipes(preset, table, random_state)
+        n_members = self.n_members or preset.n_members
+        shares = None if preset.shares is None else preset.shares(table, n_members)
+        n_recipes = n_members if shares is None else 1
         course = Course(
-            recipes,
+            self._recipes(preset, n_recipes, table, random_state),
             patience=2 * patience,
-            most_picks=MOST_PICKS if len(recipes) > 1 else 1,
+            most_picks=MOST_PICKS if n_members > 1 else 1,
+            shares=shares,
             deadline=self._deadline(begun, SHARE_BEFORE_REFIT if refits else 1.0 - SHARE_KEPT),
             scorer=self._scorer(parts),
             say=print if self.verbose else None,
@@ -265,7 +270,7 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
         )
         pack = self._pack(
             preset,
-            n_estimators=len(recipes),
+            n_estimators=n_members,
             max_iter=self.max_iter or preset.max_iter * stretch,
             n_iter_no_change=patience,
             early_stopping=True,
@@ -299,12 +304,13 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
         weight = None if sample_weight is None else check_sample_weight(sample_weight, targets)
         return Parts(X, targets, weight, X, targets, weight)
 
-    def _encode(self, parts: Parts) -> tuple[Encoded, Encoded]:
+    def _encode(self, parts: Parts, random_state: np.random.RandomState) -> tuple[Encoded, Encoded]:
         """Fit the encoder; return what is trained on, and what is watched, as it encodes them."""
+        own = dict(PRESETS[self.preset].encoder)
+        if own.get("scaling") == "quantile":  # which draws noise
+            own["random_state"] = int(random_state.randint(SEEDS))
         self.encoder_ = TableEncoder(
-            categorical_features=self.categorical_features,
-            dtype=self.dtype,
-            **PRESETS[self.preset].encoder,
+            categorical_features=self.categorical_features, dtype=self.dtype, **own
         )
         encoded = self.encoder_.fit_transform(parts.X)
         for name in ("n_features_in_", "feature_names_in_"):
@@ -315,10 +321,9 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
         return encoded, self.encoder_.transform(parts.X_val)
 
     def _recipes(
-        self, preset: Preset, table: Table, random_state: np.random.RandomState
+        self, preset: Preset, count: int, table: Table, random_state: np.random.RandomState
     ) -> list[Recipe]:
         """Return what makes each network unlike the others, its seed included."""
-        count = self.n_members or preset.n_members
         recipes = [preset.draw(table, number, random_state) for number in range(count)]
         return [{**recipe, "random_state": int(random_state.randint(SEEDS))} for recipe in recipes]
 
@@ -327,7 +332,9 @@ class BaseTabularMLP(TablesInOnnx, Saving, CheckedParameters, BaseEstimator, ABC
 
     def _tell(self, course: Course) -> None:
         """Keep how the training went."""
-        pairs = zip(course.recipes, course.report, strict=True)
+        # Those that share weights have one recipe.
+        recipes = course.recipes * (len(course.report) // len(course.recipes))
+        pairs = zip(recipes, course.report, strict=True)
         self.validation_report_ = {
             "members": [{**recipe, **own} for recipe, own in pairs],
             "rounds": {

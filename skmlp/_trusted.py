@@ -26,6 +26,7 @@ TRUSTED_TYPES: tuple[str, ...] = (
     "skmlp.embeddings.Periodic",
     "skmlp.embeddings.PiecewiseLinear",
     "skmlp.initializers.DataDriven",
+    "skmlp.initializers.FanInUniform",
     "skmlp.initializers.From",
     "skmlp.initializers.GlorotNormal",
     "skmlp.initializers.GlorotUniform",

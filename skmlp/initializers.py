@@ -20,6 +20,7 @@ from skmlp.network.specs import Formula, NetworkSpec
 
 __all__ = [
     "DataDriven",
+    "FanInUniform",
     "From",
     "GlorotNormal",
     "GlorotUniform",
@@ -165,6 +166,27 @@ class LecunNormal(FormulaChoice):
     _name = "lecun_normal"
 
 
+class FanInUniform(FormulaChoice):
+    """Uniform draws as a `Linear` of PyTorch has them, as ``init='fan_in_uniform'``.
+
+    The weights and intercepts of a layer lie within ``sqrt(1 / fan_in)`` of zero. Weights have the
+    variance ``1 / (3 * fan_in)``.
+
+    References
+    ----------
+    LeCun, Bottou, Orr & Mueller (1998), "Efficient backprop"; `torch.nn.Linear`.
+
+    Examples
+    --------
+    >>> from skmlp import MLPClassifier
+    >>> from skmlp.initializers import FanInUniform
+    >>> MLPClassifier(init=FanInUniform())
+    MLPClassifier(init=FanInUniform())
+    """
+
+    _name = "fan_in_uniform"
+
+
 class Orthogonal(FormulaChoice):
     """Random orthogonal matrices, as ``init='orthogonal'``.
 
@@ -291,7 +313,7 @@ class DataDriven(FormulaChoice):
 
 DRAWN: tuple[type[FormulaChoice], ...] = (
     *(GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal),
-    *(Orthogonal, Sparse, Ntk, DataDriven),
+    *(FanInUniform, Orthogonal, Sparse, Ntk, DataDriven),
 )
 DRAWS = OneOf(INITIALIZERS, DRAWN)
 

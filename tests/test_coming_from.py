@@ -536,7 +536,8 @@ def first_weights(init):
 
 def check_initializer(row, theirs):
     ours, intercepts = first_weights(eval(code(row["skmlp"]), OURS))
-    assert (abs(intercepts).max() > 1e-200) == ("glorot_uniform" in row["skmlp"])
+    has_intercepts = any(name in row["skmlp"] for name in ("glorot_uniform", "fan_in_uniform"))
+    assert (abs(intercepts).max() > 1e-200) == has_intercepts
     if "orthogonal" in row["skmlp"]:
         for coef in (ours, theirs):
             assert_allclose(coef.T @ coef, np.eye(200), atol=1e-6)

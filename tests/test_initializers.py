@@ -81,6 +81,7 @@ DISTRIBUTIONS = {
     "he_normal": lambda n, m, gain: (with_variance(gain / n), None),
     "lecun_uniform": lambda n, m, gain: (within(np.sqrt(3 / n)), None),
     "lecun_normal": lambda n, m, gain: (with_variance(1 / n), None),
+    "fan_in_uniform": lambda n, m, gain: (within(np.sqrt(1 / n)), within(np.sqrt(1 / n))),
     "ntk": lambda n, m, gain: (with_variance(1 / n), with_variance(1)),
 }
 
@@ -104,6 +105,7 @@ INDEPENDENT = {
     "he_normal": lambda i, w: i.kaiming_normal_(w, nonlinearity="relu"),
     "lecun_uniform": lambda i, w: i.kaiming_uniform_(w, nonlinearity="linear"),
     "lecun_normal": lambda i, w: i.kaiming_normal_(w, nonlinearity="linear"),
+    "fan_in_uniform": lambda i, w: i.kaiming_uniform_(w, a=5**0.5),
     "orthogonal": lambda i, w: i.orthogonal_(w),
 }
 

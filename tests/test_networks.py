@@ -75,7 +75,8 @@ def test_shapes():
 def test_what_is_cached_is_not_pickled(run_python):
     """Hashes of strings differ from process to process."""
     hash(NETWORK), NETWORK.layer_units
-    assert vars(pickle.loads(pickle.dumps(NETWORK))).keys() == {"inputs", "layers", "heads"}
+    fields = {"inputs", "layers", "heads", "members"}
+    assert vars(pickle.loads(pickle.dumps(NETWORK))).keys() == fields
     script = """
 import pickle, sys
 from skmlp.network.parameters import layout_of

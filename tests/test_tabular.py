@@ -360,9 +360,10 @@ def test_presets(kind, preset):
     X, score = make_table()
     y = np.where(score > 0, "high", "low") if kind == "classifier" else score
     entry = presets.PRESETS[preset]
-    model = MODELS[kind][0](preset, max_iter=30, random_state=0).fit(X, y)
+    n_members = entry.n_members if entry.shares is None else 4
+    model = MODELS[kind][0](preset, n_members=n_members, max_iter=30, random_state=0).fit(X, y)
     members = model.validation_report_["members"]
-    assert len(members) == entry.n_members
+    assert len(members) == n_members
     for network in model.ensemble_.estimators_:
         drawn = next(m for m in members if m["random_state"] == network.random_state)
         for name, value in of_recipe(drawn).items():
@@ -370,7 +371,7 @@ def test_presets(kind, preset):
     if entry.n_members == 1:
         assert len(model.ensemble_.estimators_) == 1
     codes = model.encoder_.blocks_.levels
-    assert bool(codes) == (preset != "realmlp-s")
+    assert bool(codes) == ("many_levels" not in entry.encoder)
     assert model.score(X, y) > (0.75 if kind == "classifier" else 0.4)
 
 

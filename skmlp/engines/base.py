@@ -91,7 +91,8 @@ class FitTask:
     alpha : float
         Strength of the optimizer's penalty, which by default is the L2 penalty.
     batch_size : int
-        Rows per minibatch; the last one of an epoch may be shorter.
+        Rows per minibatch; the last one of an epoch may be shorter. Each row is that of all
+        members, where some share weights.
     seed : int
         What the masks of dropout are keyed by, below ``2 ** 32``.
     bounds : Bounds or None
@@ -459,6 +460,8 @@ class Engine(ABC):
     ) -> FloatArray:
         """Return the network's outputs, shape (n_rows, n_outputs), in bounded extra memory.
 
+        Of members that share weights they are the mean.
+
         `extras` is what lies behind the intercepts in the flat vector of parameters; None stands
         for what it starts with.
         """
@@ -504,16 +507,21 @@ def undisturbed(network: NetworkSpec) -> NetworkSpec:
 def slab_rows(network: NetworkSpec, batch_size: int, itemsize: int) -> int:
     """Return how many rows of a batch are worked on at once.
 
-    Depends on sizes only, never on the machine, so that results do not either.
+    Where weights are shared, a row counts as often as there are members. Depends on sizes only,
+    never on the machine, so that results do not either.
     """
     inputs = network.inputs
     units = inputs.n_features + 2 * sum(network.product_units)
     if inputs.is_changed:  # embedded, then scaled, and the way back
         units += 3 * inputs.width
+    if network.adapts_layers:  # kept derivatives, and what is summed up for three vectors
+        units += 4 * sum(network.product_units)
     row_bytes = itemsize * units
     affordable = max(256, min(MAX_SLAB_ROWS, MAX_SLAB_BYTES // row_bytes))
     if network.normalizes_batches:
         affordable -= affordable % GROUP_ROWS  # whole groups of rows
+    if network.members is not None:  # each row with all members
+        affordable = max(1, affordable // network.n_members) * network.n_members
     return min(batch_size, affordable)
 
 

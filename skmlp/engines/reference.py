@@ -27,6 +27,7 @@ from skmlp.network.constraints import limit_norms, trained_from
 from skmlp.network.embedded import add_gradient, embedded
 from skmlp.network.initializers import product
 from skmlp.network.masks import mask, word_of_step
+from skmlp.network.members import member_rows, repeated, sums_of_members
 from skmlp.network.mixing import mixture
 from skmlp.network.noise import noise
 from skmlp.network.normalization import EPSILON as ADDED_VARIANCE
@@ -38,10 +39,19 @@ from skmlp.network.normalization import (
 )
 from skmlp.network.optimizers import Group
 from skmlp.network.orthogonal import orthogonalize
-from skmlp.network.parameters import INPUTS, SCALE, FloatArray, Piece, layout_of
+from skmlp.network.parameters import (
+    FACTOR,
+    INPUTS,
+    NEXT_FACTOR,
+    SCALE,
+    SHIFT,
+    FloatArray,
+    Piece,
+    layout_of,
+)
 from skmlp.network.parts import Pieces, named_extras
 from skmlp.network.penalties import PENALTIES
-from skmlp.network.specs import L2, Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import L2, Formula, HeadSpec, NetworkSpec
 
 # Stands where the word that masks are keyed by would.
 NO_DROPOUT = -1
@@ -113,6 +123,7 @@ class ReferenceEngine(Engine):
         one, and normalization of the first layers that in predictions.
         """
         rows = np.arange(data.X.shape[0]) if rows is None else rows
+        rows, alpha = repeated(network, rows), network.n_members * alpha
         assert data.targets is not None
         mask_word = word_of_step(seed, step) if step > 0 else NO_DROPOUT
         layout = layout_of(network)
@@ -130,13 +141,15 @@ class ReferenceEngine(Engine):
         batch = Batch(mask_word, weight, updates_statistics, dropout_factor, frozen_layers)
         extras = named_extras(network, layout.extras_of(parameters))
         columns = embedded(network.inputs, extras, X)
-        arriving = scaled(network.inputs, extras, columns)
-        layers, raw = forward(network, coefs, intercepts, extras, arriving, batch)
+        arriving = scaled(network, extras, columns)
+        layers, all_raw = forward(network, coefs, intercepts, extras, arriving, batch)
+        raw = own_raw(network, all_raw)
         output = apply_links(network, raw)
 
-        loss, delta = 0.0, np.zeros_like(raw)
+        loss, delta = 0.0, np.zeros_like(all_raw)
         for part, whose in parts:
             values, own_delta = loss_and_delta(network, data.targets[whose], raw, output)
+            own_delta = given_back(network, own_delta)
             part_of_weight = part * data.sample_weight[whose]
             loss += np.sum(part_of_weight * values)
             delta += own_delta * part_of_weight[:, np.newaxis]
@@ -154,7 +167,7 @@ class ReferenceEngine(Engine):
             delta = delta @ coefs[number].T
             if number > 0:
                 delta = layers[number - 1].backward(delta, extra_gradients)
-        add_gradient(network.inputs, extras, X, columns, delta, extra_gradients)
+        add_gradient(network, extras, X, columns, delta, extra_gradients)
         slopes = elementwise(entry.gradient)(all_coefs, *penalty.constants)
         gradient[: len(slopes)] += alpha * slopes
         return float(loss), gradient / np.sum(weight)
@@ -168,13 +181,14 @@ class ReferenceEngine(Engine):
         rows: IndexArray | None = None,
         extras: FloatArray | None = None,
     ) -> FloatArray:
-        X = data.X if rows is None else data.X[rows]
+        X = repeated(network, data.X if rows is None else data.X[rows])
         layout = layout_of(network)
         parameters = layout.pack(coefs, intercepts, np.float64, extras)
         named = named_extras(network, layout.extras_of(parameters))
-        values = scaled(network.inputs, named, embedded(network.inputs, named, X))
+        values = scaled(network, named, embedded(network.inputs, named, X))
         _, raw = forward(network, *layout.views(parameters), named, values, None)
-        return apply_links(network, raw)
+        outputs = apply_links(network, own_raw(network, raw))
+        return outputs.reshape(-1, network.n_members, network.n_outputs).mean(axis=1)
 
 
 class ReferenceRun(Run):
@@ -470,7 +484,7 @@ class HiddenLayer:
     ----------
     number : int
         From zero.
-    layer : LayerSpec
+    network : NetworkSpec
     z : ndarray of shape (n_rows, product_units)
         The product with the intercepts.
     extras : dict
@@ -480,9 +494,10 @@ class HiddenLayer:
     """
 
     def __init__(
-        self, number: int, layer: LayerSpec, z: FloatArray, extras: Pieces, batch: Batch | None
+        self, number: int, network: NetworkSpec, z: FloatArray, extras: Pieces, batch: Batch | None
     ) -> None:
-        self._number, self._layer = number, layer
+        self._number, self._network = number, network
+        layer = self._layer = network.layers[number]
         self._normalization: LayerNormalization | BatchNormalization | None = None
         if layer.normalization == "layer":
             self._normalization = LayerNormalization(z)
@@ -548,6 +563,33 @@ class HiddenLayer:
         return self._normalization.backward(self._gain * delta)
 
 
+class AdaptedLayer(HiddenLayer):
+    """A hidden layer of which members have vectors of their own."""
+
+    def __init__(
+        self, number: int, network: NetworkSpec, z: FloatArray, extras: Pieces, batch: Batch | None
+    ) -> None:
+        self._product = z
+        factor, shift = (member_rows(network, extras[number, n], len(z)) for n in (FACTOR, SHIFT))
+        super().__init__(number, network, factor * z + shift, extras, batch)
+        self._factor, self._next = factor, None
+        self._dropped = self.outputs
+        if (number, NEXT_FACTOR) in extras:
+            self._next = member_rows(network, extras[number, NEXT_FACTOR], len(z))
+            self.outputs = self._next * self._dropped
+
+    def backward(self, delta: FloatArray, gradients: Pieces) -> FloatArray:
+        network, number = self._network, self._number
+        if self._next is not None:
+            sums = sums_of_members(network, delta * self._dropped)
+            gradients[number, NEXT_FACTOR][...] = sums
+            delta = delta * self._next
+        delta = super().backward(delta, gradients)
+        gradients[number, SHIFT][...] = sums_of_members(network, delta)
+        gradients[number, FACTOR][...] = sums_of_members(network, delta * self._product)
+        return delta * self._factor
+
+
 def forward(
     network: NetworkSpec,
     coefs: Sequence[FloatArray],
@@ -557,17 +599,38 @@ def forward(
     batch: Batch | None,
 ) -> tuple[list[HiddenLayer], FloatArray]:
     """Return the hidden layers and the raw prediction for what the first layer reads."""
+    kind = AdaptedLayer if network.adapts_layers else HiddenLayer
     layers: list[HiddenLayer] = []
-    for number, layer in enumerate(network.layers):
+    for number in range(len(network.layers)):
         z = values @ coefs[number] + intercepts[number]
-        layers.append(HiddenLayer(number, layer, z, extras, batch))
+        layers.append(kind(number, network, z, extras, batch))
         values = layers[-1].outputs
     return layers, values @ coefs[-1] + intercepts[-1]
 
 
-def scaled(inputs: InputSpec, extras: Pieces, values: FloatArray) -> FloatArray:
+def scaled(network: NetworkSpec, extras: Pieces, values: FloatArray) -> FloatArray:
     """Return the numbers that the first layer reads."""
-    return values * extras[INPUTS, SCALE] if inputs.scaled else values
+    if not network.inputs.scaled:
+        return values
+    return values * member_rows(network, extras[INPUTS, SCALE], len(values))
+
+
+def own_raw(network: NetworkSpec, raw: FloatArray) -> FloatArray:
+    """Return of each row's raw predictions those of its member."""
+    return np.take_along_axis(raw, own_units(network, len(raw)), axis=1)
+
+
+def given_back(network: NetworkSpec, delta: FloatArray) -> FloatArray:
+    """Return the derivative by all raw predictions, that by those of a row's member being given."""
+    whole = np.zeros((len(delta), network.output_units))
+    np.put_along_axis(whole, own_units(network, len(delta)), delta, axis=1)
+    return whole
+
+
+def own_units(network: NetworkSpec, n_rows: int) -> npt.NDArray[np.intp]:
+    """Return which units of the output layer are those of each row's member."""
+    member = np.arange(n_rows) % network.n_members
+    return member[:, np.newaxis] * network.n_outputs + np.arange(network.n_outputs)
 
 
 def values_arriving(
@@ -581,10 +644,10 @@ def values_arriving(
     coefs, intercepts = layout.views(parameters)
     extras = named_extras(network, layout.extras_of(parameters))
     batch = Batch(NO_DROPOUT, np.ones(len(rows)), updates_statistics=False)
-    values = scaled(network.inputs, extras, embedded(network.inputs, extras, rows))
-    for i, layer in enumerate(network.layers[:number]):
+    values = scaled(network, extras, embedded(network.inputs, extras, rows))
+    for i in range(number):
         z = product(values, coefs[i]) + intercepts[i]
-        values = HiddenLayer(i, layer, z, extras, batch).outputs
+        values = HiddenLayer(i, network, z, extras, batch).outputs
     return values
 
 

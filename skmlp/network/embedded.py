@@ -135,7 +135,7 @@ def embedded(inputs: InputSpec, extras: Pieces, X: FloatArray) -> FloatArray:
 
 
 def add_gradient(
-    inputs: InputSpec,
+    network: NetworkSpec,
     extras: Pieces,
     X: FloatArray,
     values: FloatArray,
@@ -146,7 +146,7 @@ def add_gradient(
 
     Parameters
     ----------
-    inputs : InputSpec
+    network : NetworkSpec
     extras : dict
         The network's, by layer and name.
     X : ndarray of shape (n_rows, n_features)
@@ -157,13 +157,18 @@ def add_gradient(
     gradients : dict
         Like `extras`.
     """
+    inputs, count = network.inputs, network.n_members
     if inputs.scaled:
-        gradients[INPUTS, SCALE][...] = np.sum(delta * values, axis=0)
-        delta = delta * extras[INPUTS, SCALE]
+        sums = gradients[INPUTS, SCALE].reshape(count, -1)
+        factors = extras[INPUTS, SCALE].reshape(count, -1)
+        for member in range(count):  # whose rows take turns
+            rows = slice(member, None, count)
+            sums[member] = np.sum(delta[rows] * values[rows], axis=0)
+        delta = delta * factors[np.arange(len(delta)) % count]
     if (INPUTS, EMBEDDING) not in extras:
         return
     n_rows = len(X)
-    learned, sums = extras[INPUTS, EMBEDDING], gradients[INPUTS, EMBEDDING]
+    learned, learned_sums = extras[INPUTS, EMBEDDING], gradients[INPUTS, EMBEDDING]
     given = extras.get((INPUTS, GIVEN), NOTHING)
     for column in columns_of(inputs):
         entry, constants, width = column.place.entry, column.place.constants, column.place.width
@@ -173,7 +178,7 @@ def add_gradient(
             np.ravel(part)
             for part in (X[:, column.number], values[:, column.numbers], delta[:, column.numbers])
         )
-        totals = sums[column.learned]
+        totals = learned_sums[column.learned]
         totals[...] = 0.0
         entry.gradient(x, n_rows, *own, out, own_delta, width, totals, room, *constants)
 

@@ -20,8 +20,11 @@ Folded = tuple[NetworkSpec, Sequence[FloatArray], Sequence[FloatArray], FloatArr
 
 
 def is_foldable(network: NetworkSpec) -> bool:
-    """Whether a network has anything that can be part of its weights."""
-    return network.normalizes_batches or network.inputs.scaled
+    """Whether a network has anything that can be part of its weights.
+
+    With members it can be so in those of each one only (`skmlp.network.members`).
+    """
+    return network.members is None and (network.normalizes_batches or network.inputs.scaled)
 
 
 @lru_cache(maxsize=256)

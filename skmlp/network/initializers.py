@@ -11,6 +11,7 @@ import numpy.typing as npt
 from skmlp.network.activations import Activation, activation_entry
 from skmlp.network.constants import Constant, check_constants
 from skmlp.network.embedded import enter_initial
+from skmlp.network.members import enter_members
 from skmlp.network.parameters import FloatArray, layout_of
 from skmlp.network.specs import Formula, NetworkSpec
 
@@ -115,6 +116,12 @@ def lecun_normal(layer: LayerStart, random_state: np.random.RandomState) -> Draw
 def ntk(layer: LayerStart, random_state: np.random.RandomState) -> Draw:
     coef = normal(layer, random_state, 1.0 / layer.fan_in)
     return coef, random_state.normal(size=layer.fan_out)
+
+
+def fan_in_uniform(layer: LayerStart, random_state: np.random.RandomState) -> Draw:
+    coef = uniform(layer, random_state, 1.0 / (3.0 * layer.fan_in))
+    bound = 1.0 / np.sqrt(layer.fan_in)
+    return coef, random_state.uniform(-bound, bound, layer.fan_out)
 
 
 def orthogonal(layer: LayerStart, random_state: np.random.RandomState, gain: float) -> Draw:
@@ -223,6 +230,14 @@ INITIALIZERS: dict[str, Initializer] = {
             reference="LeCun, Bottou, Orr & Mueller (1998), Efficient backprop, section 4.6",
         ),
         Initializer(
+            "fan_in_uniform",
+            fan_in_uniform,
+            coefs="uniform in `+-sqrt(1 / fan_in)`",
+            intercepts="the same",
+            reference="LeCun et al. (1998), Efficient backprop; what a `Linear` of PyTorch "
+            "starts with",
+        ),
+        Initializer(
             "orthogonal",
             orthogonal,
             (Constant("gain", 1.0, 0.0, closed="neither"),),
@@ -314,6 +329,7 @@ def draw_parameters(
         inputs = partial(inputs_of, arriving, parameters, number, rows)
         layer = LayerStart(number, fan_in, fan_out, activation, rows, inputs)
         coef[...], intercept[...] = entry.draw(layer, random_state, *initializer.constants)
+    enter_members(network, parameters, random_state)
     return parameters.astype(dtype, copy=False)
 
 

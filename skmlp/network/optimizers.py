@@ -186,9 +186,9 @@ GROUPS = {
     "coefs": Group(),
     "intercepts": Group(alpha=0.0, decay=0.0),
     "slopes": Group(alpha=0.0, decay=0.0),  # learned numbers of activations
-    "normalization": Group(alpha=0.0, decay=0.0),  # gains and shifts
+    "normalization": Group(alpha=0.0, decay=0.0),  # gains and shifts; of members, shifts
     "embedding": Group(alpha=0.0, decay=0.0),  # what embeddings of features learn
-    "scale": Group(alpha=0.0, decay=0.0),  # what embedded features are multiplied by
+    "scale": Group(alpha=0.0, decay=0.0),  # what embedded features, and units, are multiplied by
 }
 # Roles of which each layer has its own, the output layer too.
 PER_LAYER = ("coefs", "intercepts")

@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 # What extras of the inputs have in the place of a number of their layer, and their names.
 INPUTS = -1
 EMBEDDING, GIVEN, SCALE = "embedding", "given", "scale"
+# Extras of hidden layers that each member has: what products are multiplied by, what is added to
+# them, and what outputs are multiplied by.
+OF_MEMBERS = FACTOR, SHIFT, NEXT_FACTOR = "member_factor", "member_shift", "member_next_factor"
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Extra:
         Number of the hidden layer, from zero; `INPUTS` for those of the inputs.
     name : str
         What it is: the name of a learned number, "gain" and "shift" of a normalization, or
-        "mean" and "variance" of the batches it has seen. Of the inputs `EMBEDDING`, what columns
-        of X have learned, `GIVEN`, what the data have given to them, and `SCALE`.
+        "mean" and "variance" of the batches it has seen; those `OF_MEMBERS`. Of the inputs
+        `EMBEDDING`, what columns of X have learned, `GIVEN`, what the data have given to them, and
+        `SCALE`.
     size : int
-        One number for each column of the layer's product, or of all columns of X together.
+        One number for each column of the layer's product, or of all columns of X together. What
+        members have of their own follows each other, member after member.
     initial : float
         What each one starts with, if it is not drawn.
     trained : bool
@@ -197,7 +202,7 @@ def layout_of(network: NetworkSpec) -> ParameterLayout:
     if n_learned > 0:
         trained.append(Extra(INPUTS, EMBEDDING, n_learned, 0.0, role=EMBEDDING))
     if inputs.scaled:
-        trained.append(Extra(INPUTS, SCALE, inputs.width, 1.0, role=SCALE))
+        trained.append(Extra(INPUTS, SCALE, network.n_members * inputs.width, 1.0, role=SCALE))
     if n_given > 0:
         untrained.append(Extra(INPUTS, GIVEN, n_given, 0.0, trained=False))
     for number, layer in enumerate(network.layers):
@@ -207,6 +212,12 @@ def layout_of(network: NetworkSpec) -> ParameterLayout:
         if layer.normalization is not None:
             for name, initial in (("gain", 1.0), ("shift", 0.0)):
                 trained.append(Extra(number, name, columns, initial, role="normalization"))
+        if network.adapts_layers:
+            size, is_last = network.n_members * columns, number == len(network.layers) - 1
+            trained.append(Extra(number, FACTOR, size, 1.0, role=SCALE))
+            trained.append(Extra(number, SHIFT, size, 0.0, role="normalization"))
+            if not is_last:  # output layers are not adapted: each member has one
+                trained.append(Extra(number, NEXT_FACTOR, size, 1.0, role=SCALE))
         if layer.normalization == "batch":
             untrained.append(Extra(number, "mean", columns, 0.0, trained=False))
             untrained.append(Extra(number, "variance", columns, 1.0, trained=False))

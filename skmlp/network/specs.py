@@ -3,7 +3,7 @@
 Every field is checked where a description is made, so that whoever has one can believe it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import sqrt
 from typing import Any
@@ -15,6 +15,8 @@ from skmlp.network.optimizers import GROUPS, OPTIMIZERS, PER_LAYER, Group, Optim
 from skmlp.network.penalties import PENALTIES, Penalty
 
 NORMALIZATIONS = ("layer", "batch")
+ADAPTED = ("inputs", "layers")
+STARTS = ("signs", "normal")
 PARAMETRIZATIONS = ("standard", "ntk")
 
 
@@ -231,6 +233,39 @@ class HeadSpec:
 
 
 @dataclass(frozen=True)
+class Members:
+    """Networks that are trained as one and have all but some vectors in common.
+
+    Each has an output layer, and a scale of the inputs, of its own.
+
+    Parameters
+    ----------
+    count : int
+    adapt : {"inputs", "layers"}
+        With "layers" members also have, of each hidden layer, intercepts and a scale of the
+        products of their own, and of all but the last one a scale of the outputs.
+    start : {"signs", "normal"}
+        What the scales of the inputs are drawn from: -1 and 1, or a normal distribution.
+    sharing : tuple of int
+        How many neighboring columns of X, group after group, start with the same number, and with
+        them all that they become. None for one each.
+    """
+
+    count: int
+    adapt: str = "inputs"
+    start: str = "signs"
+    sharing: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count("count", self.count)
+        check("adapt", self.adapt, self.adapt in ADAPTED, f"one of {ADAPTED}")
+        check("start", self.start, self.start in STARTS, f"one of {STARTS}")
+        check("sharing", self.sharing, is_tuple_of(self.sharing, int), "a tuple of int")
+        for columns in self.sharing:
+            check_count("sharing", columns)
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """The shape and the formulas of one network: a chain of layers, and heads at its end.
 
@@ -241,21 +276,45 @@ class NetworkSpec:
         The hidden layers.
     heads : tuple of HeadSpec
         At least one. Together they are the output layer, in this order.
+    members : Members or None
+        Those that share its weights. Then the inputs are scaled, there is one head, of which each
+        member has its own, and predictions are means over members.
     """
 
     inputs: InputSpec
     layers: tuple[LayerSpec, ...]
     heads: tuple[HeadSpec, ...]
+    members: Members | None = None
 
     def __post_init__(self) -> None:
         check("inputs", self.inputs, type(self.inputs) is InputSpec, "an InputSpec")
         check("layers", self.layers, is_tuple_of(self.layers, LayerSpec), "a tuple of LayerSpec")
         is_valid = is_tuple_of(self.heads, HeadSpec) and len(self.heads) > 0
         check("heads", self.heads, is_valid, "a tuple of HeadSpec, at least one")
+        members = self.members
+        is_valid = members is None or type(members) is Members
+        check("members", members, is_valid, "None or Members")
+        if members is not None:
+            self._check_members(members)
+
+    def _check_members(self, members: Members) -> None:
+        """Refuse what members cannot have in common."""
+        inputs, sharing = self.inputs, members.sharing
+        check("members", members, inputs.scaled, "None where inputs are not scaled")
+        check("members", members, inputs.mixup == 0.0, "None where rows are mixed")
+        check("members", members, len(self.heads) == 1, "None where there are several heads")
+        is_valid = not sharing or sum(sharing) == inputs.n_features
+        check("sharing", sharing, is_valid, f"of {inputs.n_features} columns")
+        for layer in self.layers:
+            normalization, entry = layer.normalization, layer.entry
+            is_valid = normalization != "batch"
+            if members.adapt == "layers":
+                is_valid = normalization is None and entry.is_elementwise and not entry.learned
+            check("members", members, is_valid, f"None, or of another kind, with {layer}")
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what is cached: hashes of strings differ from process to process.
-        return {"inputs": self.inputs, "layers": self.layers, "heads": self.heads}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __hash__(self) -> int:
         return self._hash
@@ -263,7 +322,17 @@ class NetworkSpec:
     # Predictions look networks up more than once, and to hash all layers takes a while each time.
     @cached_property
     def _hash(self) -> int:
-        return hash((self.inputs, self.layers, self.heads))
+        return hash((self.inputs, self.layers, self.heads, self.members))
+
+    @property
+    def n_members(self) -> int:
+        """How many networks share the weights; one where nothing is shared."""
+        return 1 if self.members is None else self.members.count
+
+    @property
+    def adapts_layers(self) -> bool:
+        """Whether members have vectors of their own in hidden layers."""
+        return self.members is not None and self.members.adapt == "layers"
 
     @property
     def n_features(self) -> int:
@@ -271,7 +340,13 @@ class NetworkSpec:
 
     @cached_property
     def n_outputs(self) -> int:
+        """How many there are of one row: those of a member, where there are some."""
         return sum(head.units for head in self.heads)
+
+    @property
+    def output_units(self) -> int:
+        """Units of the output layer: the outputs of all members."""
+        return self.n_members * self.n_outputs
 
     @cached_property
     def target_columns(self) -> int:
@@ -281,7 +356,7 @@ class NetworkSpec:
     @cached_property
     def layer_units(self) -> tuple[int, ...]:
         """Units of every layer, output and input included: what the first layer reads."""
-        return (self.inputs.width, *(layer.units for layer in self.layers), self.n_outputs)
+        return (self.inputs.width, *(layer.units for layer in self.layers), self.output_units)
 
     @property
     def n_connections(self) -> int:
@@ -301,7 +376,7 @@ class NetworkSpec:
     @cached_property
     def product_units(self) -> tuple[int, ...]:
         """Columns of each layer's product."""
-        return (*(layer.product_units for layer in self.layers), self.n_outputs)
+        return (*(layer.product_units for layer in self.layers), self.output_units)
 
     @cached_property
     def normalizes_batches(self) -> bool:
@@ -521,6 +596,8 @@ class OptimizerSpec:
         own = GROUPS[role]
         rate = value_of(self.rate_factors, role, layer, own.rate)
         decay = value_of(self.decay_factors, role, layer, own.decay)
+        if role == "intercepts" and network.adapts_layers and layer < len(network.layers):
+            rate = 0.0  # each member has its own
         if rate == 0.0:
             return replace(own, rate=0.0, decay=decay, gradient=0.0)
         if self.parametrization == "ntk" and role == "coefs":

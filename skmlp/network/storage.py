@@ -7,7 +7,15 @@ a later version is told by its format before anything of it is believed.
 from dataclasses import asdict, fields
 from typing import Any
 
-from skmlp.network.specs import Block, Formula, HeadSpec, InputSpec, LayerSpec, NetworkSpec
+from skmlp.network.specs import (
+    Block,
+    Formula,
+    HeadSpec,
+    InputSpec,
+    LayerSpec,
+    Members,
+    NetworkSpec,
+)
 
 # Raised whenever what earlier versions would make of a state is not what is meant.
 FORMAT = 1
@@ -25,6 +33,8 @@ def as_plain(network: NetworkSpec) -> dict[str, Any]:
     for name in ADDED:
         if plain["inputs"][name] == defaults[name]:
             del plain["inputs"][name]
+    if network.members is None:
+        del plain["members"]
     return plain
 
 
@@ -43,6 +53,7 @@ def from_plain(state: Any) -> NetworkSpec:
             InputSpec(**with_blocks(state["inputs"])),
             tuple(LayerSpec(**with_formula(layer, "activation")) for layer in layers),
             tuple(HeadSpec(**with_formula(head, "loss")) for head in heads),
+            Members(**state["members"]) if "members" in state else None,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"This describes no network: {error!r}.") from error

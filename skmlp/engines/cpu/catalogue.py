@@ -26,6 +26,13 @@ from skmlp.engines.cpu.formula_kernels import (
 from skmlp.engines.cpu.loss_kernels import loss_kernel, output_kernel
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
 from skmlp.engines.cpu.matrix_kernels import direction_kernel
+from skmlp.engines.cpu.member_kernels import (
+    adapted_maps,
+    member_scale_back_kernel,
+    member_scale_kernel,
+    pick_kernel,
+    put_back_kernel,
+)
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.on_demand import compile_passes
 from skmlp.engines.cpu.projection import projection_kernel
@@ -78,6 +85,12 @@ def compile_all(dtype: str) -> None:
             embed_back_kernel(name, dtype)
     scale_kernel(dtype)
     scale_back_kernel(dtype)
+    member_scale_kernel(dtype)
+    member_scale_back_kernel(dtype)
+    pick_kernel(dtype)
+    put_back_kernel(dtype)
+    for is_last in (False, True):  # of networks that presets make: no others have adapted layers
+        adapted_maps(LayerSpec(1, Formula("relu"), dropout=SOME), dtype, is_last=is_last)
 
 
 def smallest_task(dtype: str) -> CpuTask:

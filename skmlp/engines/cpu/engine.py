@@ -16,7 +16,9 @@ from skmlp.engines.cpu.task import INITIAL_FLOPS_PER_SECOND, CpuTask
 from skmlp.engines.cpu.threads import effective_threads
 from skmlp.engines.pools import IN_WAITING, current_pool, is_worker
 from skmlp.network.folding import folded
+from skmlp.network.members import mean_of, members_alone, repeated
 from skmlp.network.parameters import FloatArray, layout_of
+from skmlp.network.parts import Trained
 from skmlp.network.specs import NetworkSpec
 
 
@@ -75,6 +77,7 @@ class CpuEngine(Engine):
         step: int = 0,
     ) -> tuple[float, FloatArray]:
         rows = np.arange(data.n_rows) if rows is None else rows
+        rows, alpha = repeated(network, rows), alpha * network.n_members
         task = self._objective_task(network, data, len(rows))
         task.parameters = parameters
         task.seed = seed
@@ -95,13 +98,15 @@ class CpuEngine(Engine):
 
     def _objective_task(self, network: NetworkSpec, data: CpuData, n_rows: int) -> CpuTask:
         """Return scratch memory for one network and data set, the last one if it fits."""
+        known = network, data, n_rows
         if self._objective is not None:
             (known_network, known_data, known_rows), task = self._objective
             if known_data is data and (known_network, known_rows) == (network, n_rows):
                 return task
         zeros = np.zeros(layout_of(network).size)
+        n_rows //= network.n_members
         task = CpuTask(network, data, zeros, 0.0, n_rows, self._threads)
-        self._objective = ((network, data, n_rows), task)
+        self._objective = (known, task)
         return task
 
     def predict(
@@ -114,6 +119,9 @@ class CpuEngine(Engine):
         extras: FloatArray | None = None,
     ) -> FloatArray:
         extras = layout_of(network).initial_extras() if extras is None else extras
+        if network.members is not None:
+            own = members_alone(Trained(network, coefs, intercepts, extras))
+            return mean_of(self.predict(*one[:3], data, rows, one.extras) for one in own)
         network, coefs, intercepts, extras = folded(network, coefs, intercepts, extras)
         arrays = Arrays(coefs, intercepts, extras)
         return predict(network, arrays, data, rows, lambda: current_pool().share(self._threads))

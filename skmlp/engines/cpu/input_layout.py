@@ -12,6 +12,7 @@ from skmlp.engines.cpu.embedding_kernels import (
     scale_kernel,
     scratch_for,
 )
+from skmlp.engines.cpu.member_kernels import member_scale_back_kernel, member_scale_kernel
 from skmlp.engines.cpu.products import ROWS_AT_ONCE, padded
 from skmlp.engines.cpu.rows import address_of
 from skmlp.engines.cpu.tables import (
@@ -101,8 +102,11 @@ def with_vectors(
             layers[0, [LEARNED, LEARNED_SUMS]] = starts[number], own[PRODUCT_DELTAS]
         else:
             layers[0, [FACTORS, FACTOR_SUMS]] = starts[number], own[PRODUCT_DELTAS]
-            layers[0, SCALE] = scale_kernel(dtype)
-            layers[0, SCALE_BACK] = scale_back_kernel(dtype) if backward else 0
+            if network.members is not None:
+                kernels = member_scale_kernel(dtype), member_scale_back_kernel(dtype)
+            else:
+                kernels = scale_kernel(dtype), scale_back_kernel(dtype) if backward else 0
+            layers[0, [SCALE, SCALE_BACK]] = kernels
     return np.vstack([layers, added])
 
 

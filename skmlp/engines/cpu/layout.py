@@ -1,6 +1,6 @@
 """Where everything lies: tables that describe a network to the kernels, and their memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise
@@ -21,6 +21,7 @@ from skmlp.engines.cpu.input_layout import (
 )
 from skmlp.engines.cpu.loss_kernels import group_scratch_size
 from skmlp.engines.cpu.map_kernels import drop_kernel, noise_kernel, sparse_drop_kernel
+from skmlp.engines.cpu.member_kernels import adapted_maps, pick_kernel, put_back_kernel
 from skmlp.engines.cpu.mixture_kernels import blend_kernel, mix_kernel
 from skmlp.engines.cpu.products import (
     columns_of_panel,
@@ -32,7 +33,7 @@ from skmlp.engines.cpu.products import (
 )
 from skmlp.engines.cpu.registers import GROUP_BYTES, TILE_VECTORS, VECTOR_BYTES
 from skmlp.engines.cpu.rows import address_of
-from skmlp.engines.cpu.stages import stages_of
+from skmlp.engines.cpu.stages import Stages, stages_of
 from skmlp.engines.cpu.tables import (
     BACK,
     BLOCK_FIELDS,
@@ -54,20 +55,26 @@ from skmlp.engines.cpu.tables import (
     LD,
     MAP,
     MIX,
+    N_MEMBERS,
     NOISE,
     NORMALIZE,
     NORMALIZE_BACK,
     OUTPUT_LAYER,
     OUTPUTS,
+    OWN_LD,
+    OWN_RAW,
     PACK_DELTAS,
     PACK_INPUTS,
     PACK_NOTHING,
     PANEL_ROWS,
     PANELS,
+    PICK,
     PRODUCT_DELTAS,
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    PUT_BACK,
+    ROWS_OF_EXTRA,
     SCALES,
     SECOND_RAW,
     STATISTICS,
@@ -198,9 +205,16 @@ def network_layout(
             raise ValueError("Rows of sparse inputs cannot be mixed.")
         layers[0, MIX], layers[-1, MIX] = mix_kernel(dtype), blend_kernel(dtype)
         layers[-1, SECOND_RAW] = place(sizes[-1])
+    if network.members is not None:
+        if not backward:
+            raise NotImplementedError("Members must be networks of their own before a prediction.")
+        pick_outputs(layers[-1], network, rows, dtype, place)
     for layer, spec in enumerate(network.layers, start=1):
         own = layers[layer]
         stages = stages_of(spec, dtype, backward=backward)
+        if network.adapts_layers:
+            is_last = layer == len(network.layers)
+            stages = Stages(adapted_maps(spec, dtype, is_last=is_last))
         maps = stages.maps
         own[MAP], own[BACK], own[DROP] = maps.forward, maps.back, maps.drop
         own[WHOLE_ROWS] = maps.takes_whole_rows
@@ -225,7 +239,18 @@ def network_layout(
     layers = with_vectors(layers, network, starts, dtype, place, backward=backward)
     layers[:-1, PANEL_ROWS] = panel_rows
     layers[:-1, PANELS] = starts[:-1]
+    layers[:, N_MEMBERS] = network.n_members
+    layers[:, ROWS_OF_EXTRA] = network.n_members if network.adapts_layers else 1
     return NetworkLayout(layers, size, starts[-1], (constants, embeds, embed_constants))
+
+
+def pick_outputs(
+    own: Integers, network: NetworkSpec, rows: int, dtype: str, place: Callable[[int], int]
+) -> None:
+    """Enter where raw predictions of each row's member lie into the row of the output layer."""
+    own[PICK], own[PUT_BACK] = pick_kernel(dtype), put_back_kernel(dtype)
+    own[OWN_LD] = leading_dimension(network.n_outputs, dtype)
+    own[OWN_RAW] = place(int(own[OWN_LD]) * rows)
 
 
 def scale_count(layer: LayerSpec, rows: int, product_ld: int) -> int:
@@ -261,7 +286,11 @@ def trained_extras(network: NetworkSpec, number: int) -> list[int]:
 
 def panel_rows_of(network: NetworkSpec) -> list[int]:
     """Return how long the panels that lead to each layer are: with intercepts and extras."""
-    tails = [len(trained_extras(network, number)) for number in range(network.n_connections)]
+    extras = layout_of(network).extras
+    tails = [
+        sum(extras[i].size for i in trained_extras(network, number)) // columns
+        for number, columns in enumerate(network.product_units)
+    ]
     rows = [fan_in + 1 + n for (fan_in, _), n in zip(network.shapes, tails, strict=True)]
     return rows + [min(size, 1) for _, size in shapes_of(network)[len(rows) :]]
 

@@ -69,14 +69,19 @@ from skmlp.engines.cpu.tables import (
     LD,
     MAP,
     MIX,
+    N_MEMBERS,
     NOISE,
     OUTPUT_LAYER,
     OUTPUTS,
+    OWN_LD,
+    OWN_RAW,
     PANEL_ROWS,
     PANELS,
+    PICK,
     PRODUCT_LD,
     PRODUCT_UNITS,
     PRODUCTS,
+    PUT_BACK,
     SECOND_RAW,
     UNITS,
     WHOLE_ROWS,
@@ -338,6 +343,19 @@ def heads_pass(source, model, raw, ld, order, rows, losses, scratch):
         )
 
 
+@inner
+def own_loss_pass(layers, source, work, model, first, rows, order, losses, scratch):
+    """Do as `loss_pass`, where of each row's raw predictions only those of its member count."""
+    output = layers[0, OUTPUT_LAYER]
+    ld, own_ld, count = layers[output, LD], layers[output, OWN_LD], layers[output, N_MEMBERS]
+    raw = pointer(work.buffer, layers[output, OUTPUTS] + first * ld)
+    own = pointer(work.buffer, layers[output, OWN_RAW] + first * own_ld)
+    place = (first, rows, layers[output, UNITS] // count, count)
+    call_kernel(layers[output, PICK], (raw, ld, own, own_ld, *place))
+    heads_pass(source, model, own, own_ld, order, rows, losses, scratch)
+    call_kernel(layers[output, PUT_BACK], (raw, ld, own, own_ld, *place))
+
+
 @jit(inline="always")
 def loss_pass(layers, source, work, model, blocks, slab, first, last, scratch, team):
     """Replace the raw predictions of some rows by their deltas, and note each row's weighted loss.
@@ -350,6 +368,9 @@ def loss_pass(layers, source, work, model, blocks, slab, first, last, scratch, t
     order = pointer(slab.order, slab.position + first)
     raw = pointer(work.buffer, layers[output, OUTPUTS] + first * ld)
     losses = pointer(blocks.row_losses, first)
+    if layers[output, PICK]:
+        own_loss_pass(layers, source, work, model, first, rows, order, losses, scratch)
+        return
     is_mixed = layers[output, MIX] != 0 and slab.step > 0
     second = pointer(work.buffer, layers[output, SECOND_RAW] + first * ld)
     if is_mixed:

@@ -67,7 +67,10 @@ def groups_of(
     extras = [extra for extra in layout_of(network).extras if extra.trained]
     layers: list[tuple[tuple[Any, ...], ...]] = []
     for number in range(network.n_connections):
-        roles = ["intercepts", *(extra.role for extra in extras if extra.layer == number)]
+        own_extras = [extra for extra in extras if extra.layer == number]
+        columns = network.product_units[number]
+        roles = ["intercepts"]  # and then one for each row of a panel
+        roles += [extra.role for extra in own_extras for _ in range(extra.size // columns)]
         tail = groupby(optimizer.group(network, role, number) for role in roles)
         runs = [(group, float(len(list(members))), False) for group, members in tail]
         runs[-1] = runs[-1][0], ALL_ROWS, False

@@ -77,7 +77,17 @@ FACTORS = 44  # what they are scaled by: offset in the vector of parameters
 FACTOR_SUMS = 45  # the gradient by it
 # Of the whole network, in the row of the inputs:
 OUTPUT_LAYER = 46  # number of the output layer
-LAYER_FIELDS = 47
+# Where members share weights, in all rows; else one. Row i of a slab is that of member i modulo it.
+N_MEMBERS = 47
+# Of outputs, of which each member has its own:
+PICK = 48  # address of the kernel that copies raw predictions of each row's member
+PUT_BACK = 49  # address of the kernel that puts their deltas in their places, and zeros elsewhere
+OWN_RAW = 50  # where they are in between
+OWN_LD = 51
+# Of the panels that lead to a layer, in its row: how many rows each extra has there, one for each
+# member or one for all.
+ROWS_OF_EXTRA = 52
+LAYER_FIELDS = 53
 
 # Rows behind that of the output layer are there for vectors that inputs have learned: each is the
 # row of intercepts of a connection without coefficients, from one of these rows to the next. So
@@ -169,7 +179,8 @@ PASSES = 10
 class Slab(NamedTuple):
     """Rows worked on at once: `rows` of them, from ``order[position]`` on.
 
-    The first is number `first` of its batch, which has `batch_rows` rows. Masks of dropout, noise
+    The first is number `first` of its batch, which has `batch_rows` rows: where members share
+    weights a multiple of their number. Masks of dropout, noise
     and mixtures are keyed by `seed` and `step`; in step zero there are none. The shares that are
     dropped are multiplied by `dropout`.
     """

@@ -240,20 +240,22 @@ class CpuTask:
         bounds: Bounds | None = None,
         pool: Pool | None = None,
     ) -> None:
-        dtype = data.dtype
+        dtype, alpha = data.dtype, float(alpha * network.n_members)
         if network.inputs.is_disturbed or network.inputs.is_changed:
             data = data.to_disturb()
         self.data = data
-        self.batch_size = batch_size
+        # Rows count as often as there are members.
+        self._repeats = network.n_members
+        self.batch_size = batch_size * self._repeats
         self.seed = seed
         self.pool = current_pool() if pool is None else pool
         self._optimizer = optimizer
         is_sparse = bool(data.source.is_sparse)
         self.flops_per_row = 6 * network.n_coefs + flops_of_inputs(network.inputs)
-        self.slab_size = slab_rows(network, batch_size, np.dtype(dtype).itemsize)
+        self.slab_size = slab_rows(network, self.batch_size, np.dtype(dtype).itemsize)
         self.threads = self._useful_threads(threads)
         shape = Shape(
-            *(network, dtype, batch_size, self.slab_size, self.threads, optimizer),
+            *(network, dtype, self.batch_size, self.slab_size, self.threads, optimizer),
             *(data.gathers, is_sparse, bounds is not None),
         )
         layout = self._layout = layout_for(shape)
@@ -323,7 +325,7 @@ class CpuTask:
             heads=layout.heads,
             head_constants=layout.head_constants,
             target_columns=network.target_columns,
-            alpha=float(alpha),
+            alpha=alpha,
             bounds=panels_of_bounds,
             numbers=self._numbers,
             averages=self._averages,
@@ -428,9 +430,9 @@ class CpuTask:
 
     def advance(self, plan: EpochPlan) -> EpochResult:
         """Carry out a plan in calls of about `SECONDS_PER_CALL`."""
-        orders = plan.explicit_orders()
+        orders = self._repeated(plan.explicit_orders())
         n_epochs, n_rows = orders.shape
-        plan.check_rates(self.batch_size)
+        plan.check_rates(self.batch_size // self._repeats)
         assert self._optimizer is not None
         plan.check_momenta(self._optimizer)
         losses = np.zeros((n_epochs, 2))
@@ -464,6 +466,10 @@ class CpuTask:
             batch = stop
         return self._result(losses, ended)
 
+    def _repeated(self, orders: IndexArray) -> IndexArray:
+        """Return the numbers of rows as all members see them, one after the other."""
+        return orders if self._repeats == 1 else np.repeat(orders, self._repeats, axis=1)
+
     def _result(self, losses: npt.NDArray[np.float64], ended: float) -> EpochResult:
         is_finite = ended != drivers.DIVERGED
         # Of an epoch that was not begun there are no rows; of one without weight neither.
@@ -474,7 +480,10 @@ class CpuTask:
         return EpochResult(means.tolist(), is_finite)
 
     def add_slab(self, rows: IndexArray, start: int, step: int = 0) -> float:
-        """Add one slab of `rows` to the gradient (or begin it); return the slab's loss."""
+        """Add one slab of `rows` to the gradient (or begin it); return the slab's loss.
+
+        Where weights are shared, each row stands there as often as there are members.
+        """
         self.pool.check()
         n_rows = min(self.slab_size, len(rows) - start)
         slab = Slab(rows, start, n_rows, start, len(rows), self.seed, step, 1.0)

@@ -33,6 +33,7 @@ from skmlp.engines.cpu.tables import (
     ROW_CONSTANTS,
     ROW_DECAY,
     ROW_RATE,
+    ROWS_OF_EXTRA,
     end_of_trained,
     packed_table,
     share_of_blocks,
@@ -122,11 +123,20 @@ def gradient_of_block(
     for i in range(tail):
         sums = advance(out, (count + i) * width)
         start = sums if accumulate else pointer(work.zeros, 0)
-        if i > 0:  # extras have their own matrices
-            ld = product_ld
-            matrix = layers[layer + 1, EXTRA_SUMS] + (i - 1) * work.slab_size * ld
-            delta = pointer(work.buffer, matrix + corner)
-        sum_of_rows(vectors, delta, ld, rows, start, sums)
+        n_summed = rows
+        if i > 0:  # extras have their own matrices, of which each member's are some rows
+            members = layers[layer + 1, ROWS_OF_EXTRA]
+            number = (i - 1) // members
+            before = (i - 1 - number * members - first_row) % members  # rows of other members
+            n_summed = (rows - before + members - 1) // members
+            matrix = layers[layer + 1, EXTRA_SUMS] + number * work.slab_size * product_ld
+            delta = pointer(work.buffer, matrix + corner + before * product_ld)
+            ld = members * product_ld
+        if n_summed > 0:
+            sum_of_rows(vectors, delta, ld, n_summed, start, sums)
+        elif not accumulate:
+            for j in range(width):
+                sums[j] = 0.0
 
 
 @inner
