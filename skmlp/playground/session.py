@@ -17,6 +17,7 @@ from skmlp._skl2onnx import register_skl2onnx
 from skmlp.callbacks import FunctionCallback
 from skmlp.playground.pictures import View, frame
 from skmlp.playground.settings import (
+    OFFERED,
     Settings,
     as_python,
     is_number,
@@ -110,7 +111,7 @@ class Session:
         return self._configured()
 
     def _configured(self) -> list[Message]:
-        plain = {"type": "configured", "settings": self.settings.as_plain()}
+        plain = {"type": "configured", "settings": self.settings.as_plain(), **OFFERED}
         return [as_text(plain), self._view.described(self._fit), self._told()]
 
     def _csv(self, message: dict[str, Any]) -> list[Message]:
@@ -340,7 +341,7 @@ class Session:
         self._wake()
 
     def close(self) -> None:
-        """End the thread, if there is one; a compilation that it is in is not waited for."""
+        """End the thread, if there is one; it is waited for, also while it compiles."""
         thread = self._thread
         if thread is None:
             return

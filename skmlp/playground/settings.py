@@ -34,6 +34,11 @@ CHOICES = {
     "solver": OPTIMIZERS,
     "normalization": NORMALIZATIONS,
 }
+# What the page offers: a table only where there is one.
+OFFERED = {
+    "choices": {**CHOICES, "data": tuple(SOURCES)},
+    "toys": [name for name, source in SOURCES.items() if source.is_toy],
+}
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ const RECEIVERS = {
   configured(message) {
     settings = message.settings;
     form.clear();
+    form.offer(message.choices, message.toys);
     form.write(settings);
     history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify(settings))}`);
     $("digit-card").hidden = settings.data !== "digits";

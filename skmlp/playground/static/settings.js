@@ -1,13 +1,7 @@
 // The form: settings from and to it, layers, and the messages beside its fields.
 
-const CHOICES = {
-  data: ["circles", "moons", "xor", "spirals", "gaussians", "plane", "hills", "iris", "wine", "breast cancer", "digits"],
-  activation: ["tanh", "relu", "logistic", "identity", "gelu", "silu", "elu", "softplus"],
-  solver: ["adam", "sgd", "adamw", "rmsprop", "lion", "lbfgs"],
-  normalization: ["none", "layer", "batch"],
-};
+const CHOICES = ["data", "activation", "solver", "normalization"];
 const NUMBERS = ["n_samples", "noise", "test_size", "seed", "learning_rate_init", "batch_size", "alpha", "dropout"];
-const TOYS = CHOICES.data.slice(0, 7);
 const $ = (id) => document.getElementById(id);
 // What is no number is sent as it is, and answered with a message.
 const numberOf = (text) => (text.trim() !== "" && isFinite(text) ? Number(text) : text);
@@ -15,7 +9,7 @@ const numberOf = (text) => (text.trim() !== "" && isFinite(text) ? Number(text) 
 export class SettingsForm {
   constructor(changed) {
     this.changed = changed;
-    for (const [name, values] of Object.entries(CHOICES)) this.fill(name, values);
+    this.toys = [];
     $("settings").addEventListener("change", (event) => {
       if (event.target.type === "file") return;
       if (event.target.id === "data") this.propose();
@@ -37,8 +31,13 @@ export class SettingsForm {
     $("learning_rate_init").value = 0.01;
   }
 
-  fill(name, values) {
-    $(name).replaceChildren(...values.map((value) => new Option(value, value)));
+  // What there is to choose from, which the server knows; the first time it is told.
+  offer(choices, toys) {
+    if (this.toys.length) return;
+    this.toys = toys;
+    for (const [name, values] of Object.entries(choices)) {
+      $(name).replaceChildren(...values.map((value) => new Option(value, value)));
+    }
   }
 
   units() {
@@ -98,16 +97,16 @@ export class SettingsForm {
 
   read() {
     const settings = { hidden_layer_sizes: this.units() };
-    for (const name of Object.keys(CHOICES)) settings[name] = $(name).value;
+    for (const name of CHOICES) settings[name] = $(name).value;
     for (const name of NUMBERS) settings[name] = numberOf($(name).value);
     return settings;
   }
 
   write(settings) {
     if (settings.data === "csv" && !$("data").querySelector("[value=csv]")) $("data").append(new Option("your table", "csv"));
-    for (const name of [...Object.keys(CHOICES), ...NUMBERS]) if (name in settings) $(name).value = settings[name];
+    for (const name of [...CHOICES, ...NUMBERS]) if (name in settings) $(name).value = settings[name];
     if (JSON.stringify(settings.hidden_layer_sizes) !== JSON.stringify(this.units())) this.layers(settings.hidden_layer_sizes);
-    document.querySelector(".toy-only").hidden = !TOYS.includes(settings.data);
+    document.querySelector(".toy-only").hidden = !this.toys.includes(settings.data);
     for (const name of ["learning_rate_init", "batch_size", "dropout"]) $(name).disabled = settings.solver === "lbfgs";
   }
 
