@@ -1,10 +1,11 @@
 // Colors of classes, numbers and signs, told apart by those who see red and green alike too.
 
 const CLASSES = [
-  [230, 120, 30], [20, 120, 190], [20, 150, 110], [190, 90, 160], [225, 190, 50],
+  [20, 120, 190], [230, 120, 30], [20, 150, 110], [190, 90, 160], [225, 190, 50],
   [90, 180, 230], [120, 90, 60], [110, 110, 120], [150, 60, 60], [80, 60, 170],
 ];
-const LOW = [217, 102, 11], MIDDLE = [240, 240, 238], HIGH = [8, 119, 189];
+// As in the displays of skmlp.inspection: blue below zero, orange above.
+const LOW = [8, 119, 189], MIDDLE = [240, 240, 238], HIGH = [217, 102, 11];
 
 export const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 export const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);

@@ -23,7 +23,7 @@ export function drawCurves(canvas, curve) {
   context.fillText(shown(high), left - 4, 14);
   context.fillText(shown(low), left - 4, height - 20);
   context.fillText(`epoch ${last}`, width - 4, height - 4);
-  for (const [column, color] of [[1, "--dim"], [2, "--negative"]]) {
+  for (const [column, color] of [[1, "--dim"], [2, "--positive"]]) {
     context.beginPath();
     curve.forEach((row, i) => context[i ? "lineTo" : "moveTo"](x(row[0]), y(row[column])));
     context.strokeStyle = styled(color);

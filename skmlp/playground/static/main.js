@@ -73,7 +73,7 @@ const RECEIVERS = {
       label.style.color = text(classColor(code));
       key.append(label);
     });
-    const kind = message.classes.length ? "" : `Target from ${message.range[0].toPrecision(3)} (orange) to ${message.range[1].toPrecision(3)} (blue). `;
+    const kind = message.classes.length ? "" : `Target from ${message.range[0].toPrecision(3)} (blue) to ${message.range[1].toPrecision(3)} (orange). `;
     const plane = message.is_projected ? ` Drawn on the plane of the two principal components of ${message.n_features} features.` : "";
     key.append(`${kind}Full dots: trained on (${message.n_train}); pale dots: held out (${message.n_test}).${plane}`);
     $("score-name").textContent = message.classes.length ? "Held-out accuracy" : "Held-out R²";
