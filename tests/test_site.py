@@ -42,6 +42,7 @@ def test_the_reference_has_a_page_for_every_public_module():
 
 
 def test_dead_links_are_found(tmp_path):
+    pytest.importorskip("sphinx", reason="needs the extra docs")
     from internal_links import dead_links
 
     (tmp_path / "_static").mkdir()
@@ -58,7 +59,7 @@ def test_dead_links_are_found(tmp_path):
 
 
 def test_figures_are_those_of_the_newest_result(tmp_path, monkeypatch):
-    pytest.importorskip("docutils")
+    pytest.importorskip("docutils", reason="needs the extra docs")
     import measured
 
     for name, hour in {"fit-2": "09", "fit": "07", "fit-against": "10"}.items():
@@ -73,7 +74,7 @@ def test_figures_are_those_of_the_newest_result(tmp_path, monkeypatch):
 
 def test_the_table_of_the_front_page_is_that_of_the_readme():
     """Which is written by hand, and rounded."""
-    pytest.importorskip("docutils")
+    pytest.importorskip("docutils", reason="needs the extra docs")
     import measured
 
     [name] = re.findall(r"^```\{measured\} (\S+)$", (DOCS / "index.md").read_text("utf-8"), re.M)
