@@ -32,6 +32,7 @@ extensions = [
     "internal_links",
     "mathml",
     "measured",
+    "recorded_run",
     "reference",
     "tidy",
 ]

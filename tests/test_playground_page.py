@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 PATIENCE = 40_000  # milliseconds, of a machine that compiles
 
 
@@ -83,7 +85,7 @@ def wait_until(page, condition):
     """Wait; Playwright's own waits for expressions need what the page's policy forbids."""
     end = time.monotonic() + PATIENCE / 1000
     while not condition():
-        assert time.monotonic() < end, page.text_content("#status")
+        assert time.monotonic() < end, page.text_content("body")
         page.wait_for_timeout(30)
 
 
@@ -174,6 +176,34 @@ def test_a_link_carries_the_settings(page, browser, address):
     other.close()
 
 
+def test_layers_are_dragged(page):
+    page.fill(".layer >> nth=0 >> input", "7")
+    page.press(".layer >> nth=0 >> input", "Tab")
+    wait_until(page, lambda: "7%2C2" in page.url)
+    page.locator(".layer").nth(0).drag_to(page.locator(".layer").nth(1))
+    wait_until(page, lambda: "2%2C7" in page.url)
+    playwright.expect(page.get_by_label("Units in layer 1")).to_have_value("2")
+
+
+def test_pictures_and_the_network_are_files(page, tmp_path):
+    import skmlp
+
+    page.click("#step")
+    playwright.expect(page.locator("#epoch")).to_have_text("1")
+    files = []
+    page.on("download", lambda file: files.append(file))
+    page.click("#png")
+    wait_until(page, lambda: len(files) == 3)
+    names = {file.suggested_filename: file.path().read_bytes() for file in files}
+    assert sorted(names) == ["curves.png", "network.png", "surface.png"]
+    assert all(content.startswith(b"\x89PNG") for content in names.values())
+    with page.expect_download() as found:
+        page.click("#save")
+    found.value.save_as(tmp_path / found.value.suggested_filename)
+    network = skmlp.load(tmp_path / "network.safetensors")
+    assert network.n_iter_ == 1
+
+
 def test_two_tabs_and_a_thousand_clicks(page, browser, address):
     other = browser.new_page()
     other.goto(address)
@@ -234,3 +264,37 @@ def test_nothing_is_left_after_ctrl_c_and_a_page_reconnects(browser):
         context.close()
         second.send_signal(signal.SIGINT)
         second.communicate(timeout=30)
+
+
+def test_the_front_page_of_the_site_plays_a_recorded_run(browser, tmp_path, monkeypatch):
+    """Without a server, as a site that is read from the disk."""
+    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
+    import recorded_run
+
+    monkeypatch.setattr(recorded_run, "N_PICTURES", 6)
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "recorded-run.js").write_text(recorded_run.script(), "utf-8")
+    markdown = (DOCS / "index.md").read_text("utf-8")
+    [html] = re.findall(r"```\{raw\} html\n(.*?)```", markdown, re.S)
+    style = (DOCS / "_static" / "site.css").read_text("utf-8")
+    (tmp_path / "index.html").write_text(
+        f'<!doctype html><html data-theme="light"><style>{style}</style>{html}</html>', "utf-8"
+    )
+    page = browser.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "index.html").as_uri())
+    told = page.locator("[data-part=told]")
+    playwright.expect(told).to_contain_text(f"Epoch {recorded_run.LAST_EPOCH}:")
+    page.focus("[data-part=slider]")
+    page.keyboard.press("Home")
+    playwright.expect(told).to_contain_text("Epoch 1:")
+    light = page.locator("[data-part=curves]").screenshot()
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    wait_until(page, lambda: page.locator("[data-part=curves]").screenshot() != light)
+    page.click("[data-part=play]")
+    playwright.expect(page.locator("[data-part=play]")).to_have_text("❚❚ Pause")
+    playwright.expect(told).to_contain_text(f"Epoch {recorded_run.LAST_EPOCH}:")
+    playwright.expect(page.locator("[data-part=play]")).to_have_text("▶ Run")
+    page.close()
+    assert not errors

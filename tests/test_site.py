@@ -90,6 +90,32 @@ def test_the_table_of_the_front_page_is_that_of_the_readme():
     ]
 
 
+def test_a_run_is_recorded():
+    import recorded_run
+
+    frames = recorded_run.record(recorded_run.SETTINGS, 30, 8)
+    headers = [json.loads(frame[4 : 4 + int.from_bytes(frame[:4], "little")]) for frame in frames]
+    assert [header["type"] for header in headers] == ["data", *["picture"] * (len(frames) - 1)]
+    epochs = [header["epoch"] for header in headers[1:]]
+    assert epochs == sorted(set(epochs))
+    assert (epochs[0], epochs[-1], len(epochs)) == (1, 30, 8)
+    assert headers[-1]["train_loss"] < headers[1]["train_loss"]
+    assert [row[0] for row in headers[-1]["curve"]] == epochs
+
+
+def test_modules_become_one_script():
+    import recorded_run
+
+    modules = [
+        'import { a } from "./a.js";\n\nexport const b = a;\n',
+        "// export\nexport function c() {\n  return b;\n}\n",
+    ]
+    made = recorded_run.as_one_script(modules)
+    assert made == (
+        "(() => {\n\nconst b = a;\n\n// export\nfunction c() {\n  return b;\n}\n})();\n"
+    )
+
+
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     """Execute a page of the gallery, as the notebook that it can be had as."""

@@ -7,8 +7,13 @@ const CLASSES = [
 // As in the displays of skmlp.inspection: blue below zero, orange above.
 const LOW = [8, 119, 189], MIDDLE = [240, 240, 238], HIGH = [217, 102, 11];
 
-export const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 export const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+// As the page says, or the system where the page leaves it to that.
+export function isDark() {
+  const scheme = styled("color-scheme").trim();
+  if (scheme === "dark" || scheme === "light") return scheme === "dark";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
 export const classColor = (code) => CLASSES[code % CLASSES.length];
 export const mixed = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 export const text = (color) => `rgb(${color.map(Math.round).join(",")})`;
