@@ -11,6 +11,7 @@ from sklearn.inspection import DecisionBoundaryDisplay
 from sklearn.model_selection import train_test_split
 
 from skmlp import MLPClassifier
+from skmlp.inspection import LossCurveDisplay
 
 X, y = make_moons(400, noise=0.2, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -42,4 +43,9 @@ DecisionBoundaryDisplay.from_estimator(
 )
 axes.scatter(*X_test.T, c=y_test, cmap="RdBu_r", edgecolor="white")
 axes.set_title(f"accuracy {model.score(X_test, y_test):.2f} on held-out points")
+plt.show()
+
+# %%
+# And networks have pictures of their own: here the losses and scores of all epochs.
+LossCurveDisplay.from_estimator(model)
 plt.show()

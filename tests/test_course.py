@@ -23,7 +23,7 @@ SUBJECTS = {
     "bent_plane": "grid identity tanh HiddenSpaceDisplay",
     "forward_pass": "matrix pmatrix ones NetworkDisplay 0.73",
     "losses_and_heads": "log loss softmax temperature multilabel hinge (12,",
-    "gradient_descent": "learning rate batch momentum adam",
+    "gradient_descent": "learning rate batch momentum adam LossSurfaceDisplay",
     "backpropagation": "differences chain rule delta",
     "learning_curves": "overfitting underfitting dropout early_stopping LearningCurveDisplay",
     "dead_units": "vanish logistic relu dead_units ActivationsDisplay",

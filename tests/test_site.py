@@ -168,5 +168,5 @@ def test_a_notebook_shows_progress(notebook, outputs):
 
 def test_a_notebook_shows_pictures(outputs):
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 1
-    assert len(pictures[0]["data"]["image/png"]) > 10_000
+    assert len(pictures) == 2
+    assert all(len(picture["data"]["image/png"]) > 10_000 for picture in pictures)

@@ -10,13 +10,17 @@ grows fastest; a step against it makes the loss smaller:
 :math:`\eta` is the **learning rate**. With two weights only, the whole way can be drawn.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from skmlp import MLPRegressor
-from skmlp.inspection import LossCurveDisplay
+from skmlp.callbacks import FunctionCallback
+from skmlp.inspection import LossCurveDisplay, LossSurfaceDisplay
 
 BLUE, ORANGE, GREEN, PURPLE = "#3a7fb8", "#e07b27", "#3b9e77", "#b5609a"
 
@@ -149,11 +153,31 @@ assert losses[0] > max(losses[1:])
 # On a real network
 # -----------------
 #
-# With hidden layers there are hundreds of weights and no picture of all of them; what remains is
-# the loss over the epochs. `LossCurveDisplay <skmlp.inspection.LossCurveDisplay>` draws several
-# fits.
+# With hidden layers there are hundreds of weights and no picture of all of them. One can cut
+# through the surface: `LossSurfaceDisplay <skmlp.inspection.LossSurfaceDisplay>` lays a plane along
+# the two directions in which a fit went furthest, and draws its way, here that of Adam. A callback
+# keeps the network of each epoch.
 X, y = load_diabetes(return_X_y=True)
 X, y = scale(X), scale(y)
+path = []
+keep = FunctionCallback(lambda epoch: path.append(epoch.model()))
+model = MLPRegressor(
+    hidden_layer_sizes=(20,),
+    learning_rate_init=0.005,
+    max_iter=60,
+    n_iter_no_change=float("inf"),
+    random_state=0,
+)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ConvergenceWarning)  # sixty epochs are meant
+    model.set_callbacks(keep).fit(X, y)
+assert len(path) == 60
+LossSurfaceDisplay.from_estimator(model, X, y, path=path)
+plt.show()
+
+# %%
+# What always can be drawn is the loss over the epochs.
+# `LossCurveDisplay <skmlp.inspection.LossCurveDisplay>` compares several fits.
 fits = {}
 for name, settings in {
     "plain descent": {"momentum": 0.0, "solver": "sgd"},
