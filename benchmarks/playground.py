@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> list[Table]:
             measure.progress(f"playground, {settings['data']}")
             sizes = " x ".join(map(str, settings["hidden_layer_sizes"]))
             row = {"data": settings["data"], "hidden": sizes, "batch": settings["batch_size"]}
-            row["epochs/s, no page"] = epochs_without_a_page(settings, seconds)
+            row["epochs per s, no page"] = epochs_without_a_page(settings, seconds)
             if open_page is not None:
                 row.update(open_page(settings, seconds))
             rows.append(row)
@@ -122,6 +122,6 @@ def rates_in(
     page.close()
     drawn = sum(begin <= moment <= end for moment in asked)
     return {
-        "epochs/s": (last - first) / (end - begin),
-        "pictures/s": drawn / (end - begin),
+        "epochs per s": (last - first) / (end - begin),
+        "pictures per s": drawn / (end - begin),
     }

@@ -28,7 +28,7 @@ from skmlp.playground.settings import (
 from skmlp.playground.tables import Table, read_table
 
 Message = str | bytes
-PICTURES_PER_SECOND = 25
+PICTURES_PER_SECOND = 30
 MAX_RECORDED = 120
 
 

@@ -18,9 +18,17 @@ export const classColor = (code) => CLASSES[code % CLASSES.length];
 export const mixed = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 export const text = (color) => `rgb(${color.map(Math.round).join(",")})`;
 
-// A byte, 0 lowest and 255 highest.
-export function numberColor(byte) {
-  const middle = isDark() ? [38, 44, 54] : MIDDLE;
-  const share = byte / 127.5 - 1;
-  return mixed(middle, share < 0 ? LOW : HIGH, Math.abs(share));
+// The colors of the bytes, 0 lowest and 255 highest. To ask for the theme takes as long as to draw a
+// hundred pixels, so who colors many of them asks once.
+const known = new Map();
+export function numberColors() {
+  const dark = isDark();
+  if (!known.has(dark)) {
+    const middle = dark ? [38, 44, 54] : MIDDLE;
+    known.set(dark, Array.from({ length: 256 }, (_, byte) => {
+      const share = byte / 127.5 - 1;
+      return mixed(middle, share < 0 ? LOW : HIGH, Math.abs(share));
+    }));
+  }
+  return known.get(dark);
 }

@@ -1,6 +1,6 @@
 // The pad on which a digit is drawn, and what the network says of it.
 
-import { numberColor, text } from "./colors.js";
+import { numberColors, text } from "./colors.js";
 
 const $ = (id) => document.getElementById(id);
 const SIZE = 32; // as the bitmaps that scikit-learn's digits were made of
@@ -111,7 +111,7 @@ export class DigitPad {
         const square = document.createElement("canvas");
         square.width = square.height = 1;
         const context = square.getContext("2d");
-        context.fillStyle = text(numberColor(127.5 * (1 + value / largest)));
+        context.fillStyle = text(numberColors()[Math.round(127.5 * (1 + value / largest))]);
         context.fillRect(0, 0, 1, 1);
         return square;
       });

@@ -1,6 +1,6 @@
 // The network: each unit with what it sees, weights as signed lines.
 
-import { numberColor, styled } from "./colors.js";
+import { numberColors, styled } from "./colors.js";
 import { imageOf, sharp } from "./surface.js";
 
 const BOX = 38, GAP = 10, TOP = 30, MAX_INPUTS = 16;
@@ -17,6 +17,8 @@ export function drawNetwork(canvas, data, picture, sizes) {
   const y = (layer, unit) =>
     TOP + (height - TOP - 18 - shown[layer] * (BOX + GAP)) / 2 + unit * (BOX + GAP);
   const ink = styled("--ink"), dim = styled("--dim"), bad = styled("--bad");
+  const card = styled("--card"), positive = styled("--positive"), negative = styled("--negative");
+  const colors = numberColors();
 
   for (let layer = 0; layer + 1 < sizes.length; layer++) {
     const weights = picture?.content[`weights${layer}`];
@@ -30,7 +32,7 @@ export function drawNetwork(canvas, data, picture, sizes) {
         context.beginPath();
         context.moveTo(x0, y0);
         context.bezierCurveTo(half, y0, half, y1, x1, y1);
-        context.strokeStyle = styled(weight < 0 ? "--negative" : "--positive");
+        context.strokeStyle = weight < 0 ? negative : positive;
         context.globalAlpha = 0.15 + 0.8 * Math.abs(weight);
         context.lineWidth = 0.5 + 5 * Math.abs(weight);
         context.stroke();
@@ -48,12 +50,12 @@ export function drawNetwork(canvas, data, picture, sizes) {
     if (more) context.fillText(more, x(layer) + BOX / 2, 26);
     for (let unit = 0; unit < shown[layer]; unit++) {
       const left = x(layer), top = y(layer, unit);
-      context.fillStyle = styled("--card");
+      context.fillStyle = card;
       context.fillRect(left, top, BOX, BOX);
       const maps = isHidden && picture?.content[`units${layer - 1}`];
       if (maps) {
         const count = picture.shapes[`units${layer - 1}`][1], size = Math.sqrt(count);
-        context.drawImage(imageOf(size, (i) => numberColor(maps[unit * count + i])), left, top, BOX, BOX);
+        context.drawImage(imageOf(size, (i) => colors[maps[unit * count + i]]), left, top, BOX, BOX);
       } else if (!isHidden) {
         context.fillStyle = ink;
         const label = layer === 0 ? `x${unit + 1}` : data.classes.length > 2 ? data.classes[unit].slice(0, 4) : "ŷ";
