@@ -427,8 +427,7 @@ class Conductor:
         """
 
         def seconds(index: int) -> float:
-            trainer = self._members[index].training.trainer
-            return trainer.seconds / max(1, trainer.n_epochs)
+            return self._members[index].training.trainer.mean_seconds
 
         whole = sum(seconds(index) for index in self._last) or 1.0
         share = self._seconds_of_round / whole

@@ -339,6 +339,9 @@ class Run(ABC):
         after some whole step.
         """
 
+    def rest(self, index: int) -> None:  # noqa: B027 - engines that share nothing need it not
+        """Leave to others what a task has of the machine, until its next plan."""
+
     @abstractmethod
     def close(self) -> None:
         """Let what is being computed come to an end; what has only been submitted is dropped.

@@ -142,6 +142,11 @@ class Trainer:
     def n_epochs(self) -> int:
         return len(self.history.losses)
 
+    @property
+    def mean_seconds(self) -> float:
+        """How long an epoch has taken so far, in the mean."""
+        return self.seconds / max(1, self.n_epochs)
+
     def know(self, engine: Engine) -> None:
         """Take note of what plans may ask of an engine."""
         # What was drawn for nothing is taken back, and with it what others have drawn meanwhile.

@@ -70,10 +70,14 @@ def train_in_rounds(
 
 
 def carry_out_round(run: Run, trainers: dict[int, Trainer], chosen: Sequence[int]) -> None:
-    """Run the next epoch of each of the chosen fits."""
+    """Run the next epoch of each of the chosen fits.
+
+    Those whose epochs take longest begin first, so that all end at about the same time, and who has
+    ended leaves his core to the others.
+    """
     check_abandoned()
     n_submitted = 0
-    for index in chosen:
+    for index in sorted(chosen, key=lambda index: -trainers[index].mean_seconds):
         trainers[index].begin()
         plan = trainers[index].plan()
         if plan is not None:
@@ -82,5 +86,6 @@ def carry_out_round(run: Run, trainers: dict[int, Trainer], chosen: Sequence[int
     while n_submitted:
         done: list[Finished] = run.wait()
         for index, result, seconds in done:
+            run.rest(index)
             trainers[index].record(result, run, index, seconds)
         n_submitted -= len(done)

@@ -32,8 +32,8 @@ class CpuRun(Run):
         self._pool = current_pool()
         self._tasks: list[CpuTask | None] = []
         self._names: list[str] = []
-        # A worker's first fit is counted with the worker.
-        self._is_counted = is_worker()
+        # A worker's first fit is counted with the worker, for as long as that is at work.
+        self._counts_with_worker = is_worker()
         self._submitted: deque[tuple[int, EpochPlan]] = deque()
         self._helpers: Threads | None = None
         self._done: queue.SimpleQueue[Finished | BaseException] = queue.SimpleQueue()
@@ -56,10 +56,13 @@ class CpuRun(Run):
         )
         self._tasks.append(own)
         self._names.append(task.optimizer.name)
-        if not self._is_counted:
+        index = len(self._tasks) - 1
+        if not self._is_counted(index):
             self._pool.begin(own)
-        self._is_counted = False
-        return len(self._tasks) - 1
+        return index
+
+    def _is_counted(self, index: int) -> bool:
+        return index == 0 and self._counts_with_worker
 
     def _task(self, index: int) -> CpuTask:
         task = self._tasks[index]
@@ -68,7 +71,13 @@ class CpuRun(Run):
         return task
 
     def submit(self, index: int, plan: EpochPlan) -> None:
+        if not self._is_counted(index):
+            self._pool.begin(self._task(index))
         self._submitted.append((index, plan))
+
+    def rest(self, index: int) -> None:
+        if not self._is_counted(index):
+            self._pool.end(self._task(index))
 
     def wait(self) -> list[Finished]:
         if self._helpers is None:
