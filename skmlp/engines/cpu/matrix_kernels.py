@@ -40,31 +40,38 @@ from skmlp.engines.cpu.tables import (
     Matrices,
 )
 from skmlp.engines.cpu.team import BOARD_SIZE, Team, meet
-from skmlp.engines.cpu.tiles import lane_count, multiply_tile, multiply_transposed_tile
+from skmlp.engines.cpu.tiles import (
+    lane_count,
+    multiply_tile,
+    multiply_transposed_tile,
+    transpose_square,
+)
 from skmlp.network.optimizers import OPTIMIZERS
 from skmlp.network.orthogonal import FIFTH, FIRST, SMALLEST_NORM, THIRD
 from skmlp.network.specs import NetworkSpec, OptimizerSpec
 
-# For each matrix, besides three for each iteration.
-MEETINGS = 3
+# For each matrix, and for each iteration.
+MEETINGS, MEETINGS_OF_ITERATION = 3, 5
 
 
 # Products of whole matrices
 
 
 @inner
-def multiply_rows(table, first, last, depth, b, ld, vectors, zeros, c):
+def multiply_rows(table, first, last, depth, b, ld, vectors, zeros, c, is_symmetric):
     """``C = A @ B`` for the rows of A from `first` up to `last`, whose addresses are in `table`.
 
-    Rows of B (depth, columns) and of C lie `ld` apart and are `vectors` vectors wide.
+    Rows of B (depth, columns) and of C lie `ld` apart and are `vectors` vectors wide. Of a product
+    that is symmetric only what is on the diagonal and above is wanted.
     """
     lanes = lane_count(c)
     for start in range(0, vectors, TILE_VECTORS):
         width = min(TILE_VECTORS, vectors - start)
+        stop = min(last, (start + width) * lanes) if is_symmetric else last
         for k in range(0, depth, PANEL_DEPTH):
             part = min(PANEL_DEPTH, depth - k)
             right = advance(b, k * ld + start * lanes)
-            for i in range(first, last, TILE_ROWS):
+            for i in range(first, stop, TILE_ROWS):
                 rows = min(TILE_ROWS, last - i)
                 out = advance(c, i * ld + start * lanes)
                 begin = zeros if k == 0 else out
@@ -74,16 +81,17 @@ def multiply_rows(table, first, last, depth, b, ld, vectors, zeros, c):
 
 
 @inner
-def multiply_columns(table, first, last, depth, b, ld, vectors, zeros, c):
-    """``C = A.T @ B`` for the columns of A from `first` up to `last`; all else is the same."""
+def multiply_by_itself(table, first, last, depth, a, ld, vectors, zeros, c):
+    """``C = A.T @ A`` for the columns of A from `first` up to `last`; all else is the same."""
     lanes = lane_count(c)
     for start in range(0, vectors, TILE_VECTORS):
         width = min(TILE_VECTORS, vectors - start)
+        stop = min(last, (start + width) * lanes)
         for k in range(0, depth, PANEL_DEPTH):
             part = min(PANEL_DEPTH, depth - k)
-            right = advance(b, k * ld + start * lanes)
+            right = advance(a, k * ld + start * lanes)
             lines = advance(table, k)
-            for i in range(first, last, TILE_ROWS):
+            for i in range(first, stop, TILE_ROWS):
                 rows = min(TILE_ROWS, last - i)
                 out = advance(c, i * ld + start * lanes)
                 begin = zeros if k == 0 else out
@@ -91,6 +99,24 @@ def multiply_columns(table, first, last, depth, b, ld, vectors, zeros, c):
                 multiply_transposed_tile(
                     width, lines, i, rows, part, right, ld, begin, ld_begin, out, ld
                 )
+
+
+@inner
+def mirror_rows(matrix, ld, first, last):
+    """Fill rows of a symmetric matrix left of the diagonal with what is above it.
+
+    `first` is a multiple of the lanes of a vector.
+    """
+    lanes = lane_count(matrix)
+    for i in range(first, last, lanes):
+        rows = min(lanes, last - i)
+        whole = i if rows == lanes else 0
+        for j in range(0, whole, lanes):
+            above = advance(matrix, j * ld + i)
+            transpose_square(above, ld, lanes, advance(matrix, i * ld + j), ld)
+        for k in range(i, i + rows):
+            for j in range(whole, k):
+                matrix[k * ld + j] = matrix[j * ld + k]
 
 
 # The kernel
@@ -124,6 +150,14 @@ def exchange_rows(own, place, first, last, matrix, ld, is_tall, scale, into_pane
 def share_of_lines(count, thread, threads):
     """Return the first and one past the last of some rows that a thread computes."""
     return count * thread // threads, count * (thread + 1) // threads
+
+
+@inner
+def share_of_triangle(count, thread, threads):
+    """Do the same for rows of which only what is on the diagonal and above is computed."""
+    first = count - int(count * np.sqrt((threads - thread) / threads))
+    last = count - int(count * np.sqrt((threads - thread - 1) / threads))
+    return first, last
 
 
 @cache
@@ -219,7 +253,9 @@ def direction_kernel(name: str, dtype: str) -> int:
             gram_lines = advance(tall_lines, 2 * height)
             begin, end = share_of_lines(fan_in, thread, threads)
             first, last = share_of_lines(height, thread, threads)
-            top, bottom = share_of_lines(width, thread, threads)
+            top, bottom = share_of_triangle(width, thread, threads)
+            block, stop = share_of_lines(vectors, thread, threads)
+            block, stop = block * lanes, min(width, stop * lanes)
 
             accumulate_rows(g, momentum, place, begin, end, inverse, constants, squares)
             exchange_rows(g, place, begin, end, tall, ld, is_tall, real(1), False)
@@ -229,22 +265,32 @@ def direction_kernel(name: str, dtype: str) -> int:
             for _ in range(iterations):
                 meeting += 1
                 meet(team, meeting)
-                multiply_columns(*(tall_lines, top, bottom, height, tall, ld, vectors, zeros, gram))
-                for i in range(top, bottom):
+                multiply_by_itself(
+                    *(tall_lines, top, bottom, height, tall, ld, vectors, zeros, gram)
+                )
+                meeting += 1
+                meet(team, meeting)
+                mirror_rows(gram, ld, block, stop)
+                for i in range(block, stop):
                     for j in range(i * ld, i * ld + vectors * lanes):
                         factor[j] = fifth_factor * gram[j]
                     factor[i * ld + i] += third_factor
                 meeting += 1
                 meet(team, meeting)
                 multiply_rows(
-                    *(gram_lines, top, bottom, width, factor, ld, vectors, zeros, polynomial)
+                    *(gram_lines, top, bottom, width, factor, ld, vectors, zeros, polynomial),
+                    True,
                 )
-                for i in range(top, bottom):
+                meeting += 1
+                meet(team, meeting)
+                mirror_rows(polynomial, ld, block, stop)
+                for i in range(block, stop):
                     polynomial[i * ld + i] += first_factor
                 meeting += 1
                 meet(team, meeting)
                 multiply_rows(
-                    *(tall_lines, first, last, width, polynomial, ld, vectors, zeros, other)
+                    *(tall_lines, first, last, width, polynomial, ld, vectors, zeros, other),
+                    False,
                 )
                 tall, other = other, tall
                 tall_lines, other_lines = other_lines, tall_lines
@@ -307,5 +353,5 @@ def list_matrices(
         squares=np.zeros(max(fan_in for fan_in, _ in shapes)),
         kernel=direction_kernel(optimizer.name, dtype),
         iterations=iterations,
-        meetings=len(taken) * (MEETINGS + 3 * iterations),
+        meetings=len(taken) * (MEETINGS + MEETINGS_OF_ITERATION * iterations),
     )
