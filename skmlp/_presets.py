@@ -283,10 +283,10 @@ def sharing(adapt: str) -> Callable[[Table, int], Members]:
 
 
 def halving(round_number: int, n_members: int) -> int:
-    """Return how many go on: all at first, half of them after 4 rounds, a quarter after 10."""
-    for rounds, part in ((10, 4), (4, 2)):
+    """Return how many go on: all at first, and only a quarter of them in the end."""
+    for rounds, (part, whole) in ((10, (1, 4)), (4, (1, 2)), (2, (2, 3))):
         if round_number >= rounds:
-            return max(1, n_members // part)
+            return max(1, n_members * part // whole)
     return n_members
 
 

@@ -307,6 +307,32 @@ def test_an_error_in_a_helper_is_that_of_the_run(several):
         wait_for(run, 5)
 
 
+def test_a_task_that_rests_leaves_its_cores_to_others(several):
+    run, plan = several
+    pool = current_pool()
+    assert pool.busy == 5
+    for index in range(4):
+        run.rest(index)
+    assert (pool.busy, pool.share(pool.cores)) == (1, pool.cores)
+    run.submit(0, plan)
+    assert pool.busy == 2
+    assert wait_for(run, 1) == [0]
+    run.close()
+    assert not pool.busy
+
+
+def test_what_a_worker_counts_for_does_not_rest(task):
+    own = Pool(2)
+    with belonging_to(own), own.working(), CpuEngine().start([task, task]) as run:
+        assert own.busy == 2  # the first one is the worker's
+        run.rest(0)
+        run.submit(0, plan_of(1))
+        assert own.busy == 2
+        run.rest(1)
+        assert own.busy == 1
+        assert wait_for(run, 1) == [0]
+
+
 # --- Patience inside the engine ---
 
 
