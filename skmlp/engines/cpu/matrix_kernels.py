@@ -1,7 +1,8 @@
 """Kernels of optimizers that take the gradient of a weight matrix as a whole, and their memory.
 
 All threads work on one matrix after the other, each on rows of its own, and meet in between. Every
-element is summed over its whole depth in order, whoever computes it.
+element is summed over its whole depth in order, whoever computes it. Of products that are symmetric
+the triangle above the diagonal is computed, and then mirrored.
 """
 
 from functools import cache
