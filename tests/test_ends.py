@@ -10,12 +10,14 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 import skmlp._base
 import skmlp._splitting
 from skmlp import MLPClassifier, MLPRegressor
 from skmlp.engines.cpu import CpuEngine
+from skmlp.engines.cpu.run import CpuRun
 from skmlp.engines.reference import ReferenceEngine
 from skmlp.network.activations import ACTIVATIONS
 from skmlp.network.bounds import LOST_SQUARE, cannot_overflow, euclidean_norm
@@ -86,6 +88,33 @@ def test_an_interrupted_fit_whose_warning_is_an_error_is_a_fit(
     with pytest.raises(UserWarning, match="interrupted by user"):
         getattr(model, method)(X, y)
     assert model.predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_an_interrupt_while_a_fit_is_put_away_takes_nothing(
+    monkeypatch, make_problem, n_estimators
+):
+    """What has been learned is known before its memory is freed."""
+    X, y = make_problem("regression")
+    model = MLPRegressor(
+        "squared_error", (4,), max_iter=3, tol=0.0, n_estimators=n_estimators, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning):
+        expected = model.fit(X, y).predict(X)
+    moments = []
+
+    def interrupted(self, index, retire=CpuRun.retire):
+        retire(self, index)
+        moments.append(index)
+        if len(moments) == n_estimators:  # the others have ended
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CpuRun, "retire", interrupted)
+    monkeypatch.setattr(interrupts.POLICY, "_last", float("-inf"))
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert len(moments) == n_estimators
+    assert_array_equal(model.predict(X), expected)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

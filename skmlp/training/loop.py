@@ -491,8 +491,10 @@ class _Fits:
             self._run.submit(index, plan)
 
     def _end(self, index: int) -> None:
+        # In this order: an interrupt may come between any two of them.
         self.outcomes[index] = finish(self.under_way[index], self._run, index)
         del self.under_way[index]
+        self._run.retire(index)
 
     def end_all(self) -> None:
         """End those under way with what they have learned, and others as they would begin."""
@@ -525,5 +527,4 @@ def finish(trainer: Trainer, run: Run, index: int) -> Outcome:
         final, raw = trainer.best.parameters, trainer.best.raw
     if averages is not None:  # averaging goes on with those that the model has
         state = replace(state, averages=replace(averages, values=final.copy()))
-    run.retire(index)
     return Outcome(final, state, raw)

@@ -55,8 +55,10 @@ def train_in_rounds(
                 look(chosen, run)
                 for index in chosen:
                     if under_way[index].stop_reason is not None:
+                        # In this order: an interrupt may come between any two of them.
                         outcomes[index] = finish(under_way[index], run, index)
                         del under_way[index]
+                        run.retire(index)
         except KeyboardInterrupt:
             if not (under_way and POLICY.ends_only_this_fit()):
                 raise
