@@ -490,7 +490,8 @@ class Engine(ABC):
     ) -> float:
         """Return the mean loss without penalty over `rows`, of outputs as `predict` has them.
 
-        Nothing is dropped, and batches are normalized by the running statistics.
+        Nothing is dropped, and batches are normalized by the running statistics. Of members that
+        share weights it is the mean of their losses, not the loss of their mean.
         """
         layout = layout_of(network)
         views, extras = layout.views(parameters), layout.extras_of(parameters)
