@@ -16,10 +16,9 @@ def compute_capability(text: str) -> tuple[int, int]:
 
 def port_number(text: str) -> int:
     """Read the number of a port; 0 is any that is free."""
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise ValueError(text)
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -360,3 +360,18 @@ def test_what_is_missing_is_answered_with_the_command(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["playground", "--no-browser"])
     assert "pip install 'skmlp[playground]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["99999", "-1", "http"])
+def test_a_port_that_is_none(given, capsys):
+    with pytest.raises(SystemExit):
+        main(["playground", f"--port={given}"])
+    told = capsys.readouterr().err
+    assert f"--port: must be a whole number from 0 to 65535, got '{given}'" in told
+
+
+def test_a_port_that_is_taken(served, capsys):
+    port = served.split(":")[2].split("/")[0]
+    with pytest.raises(SystemExit):
+        main(["playground", "--no-browser", "--port", port])
+    assert f"cannot listen at port {port}: Address already in use" in capsys.readouterr().err

@@ -149,9 +149,12 @@ def make_server(port: int = 0) -> tuple[Any, socket.socket, str]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        raise OSError(
+            f"The playground cannot listen at port {port}: {error.strerror}. Choose another one by "
+            "--port, or leave that out for one that is free."
+        ) from error
     listening.listen()
     port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     configuration = uvicorn.Config(
