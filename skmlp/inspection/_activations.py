@@ -12,6 +12,7 @@ from skmlp.inspection._drawing import (
     before_network,
     check_count,
     color_of,
+    count_hidden,
     fitted_network,
     keywords,
     layer_titles,
@@ -105,11 +106,7 @@ class ActivationsDisplay:
         pyplot(f"{cls.__name__}.from_estimator")
         network, trained = fitted_network(estimator)
         bins = check_count("bins", bins)
-        n_layers = len(trained.network.layers)
-        if n_layers == 0:
-            raise ValueError(
-                "The network has no hidden layers: it was fitted with hidden_layer_sizes=()."
-            )
+        n_layers = count_hidden(trained)
         outputs = [outputs_within(estimator, X, layer) for layer in range(n_layers)]
         dead = network.dead_units(before_network(estimator, X))
         titles = layer_titles(trained)[:n_layers]

@@ -141,6 +141,22 @@ def fitted_network(estimator: Any) -> tuple[BaseMLP, Trained]:
     return network, trained_network(network)
 
 
+def count_hidden(trained: Trained) -> int:
+    """Return how many hidden layers a network has.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    count = len(trained.network.layers)
+    if count == 0:
+        raise ValueError(
+            "The network has no hidden layers: it was fitted with hidden_layer_sizes=()."
+        )
+    return count
+
+
 def before_network(estimator: Any, X: Any) -> Any:
     """Return what the network that an estimator ends with is given for X."""
     found = unwrapped(estimator)

@@ -14,6 +14,7 @@ from skmlp.inspection._drawing import (
     check_count,
     check_layer,
     color_of,
+    count_hidden,
     fitted_network,
     keywords,
     layer_titles,
@@ -126,11 +127,7 @@ class HiddenSpaceDisplay:
         pyplot(f"{cls.__name__}.from_estimator")
         _, trained = fitted_network(estimator)
         grid = check_count("grid", grid)
-        n_layers = len(trained.network.layers)
-        if n_layers == 0:
-            raise ValueError(
-                "The network has no hidden layers: it was fitted with hidden_layer_sizes=()."
-            )
+        n_layers = count_hidden(trained)
         numbers = list(range(n_layers))
         if layers is not None:
             numbers = [check_layer(number, n_layers, "hidden layers") for number in layers]
