@@ -16,16 +16,12 @@ from urllib.parse import quote
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+from recorded_run import SETTINGS
+
 FOLDER = Path(__file__).parent / "_static" / "playground"
 PATIENCE = 90_000  # milliseconds: the first run on a machine compiles
-SPIRALS = {
-    "data": "spirals",
-    "noise": 0.05,
-    "seed": 2,
-    "hidden_layer_sizes": [8, 6],
-    "learning_rate_init": 0.02,
-    "batch_size": 20,
-}
 PHONE = {"width": 390, "height": 844}
 
 
@@ -74,7 +70,7 @@ def take(browser, address):
         return page
 
     expect.set_options(timeout=PATIENCE)
-    page = opened(SPIRALS)
+    page = opened(SETTINGS.as_plain())
     run_to(page, 300, "50")
     save(page, "spirals")
     page.click("#show-python")

@@ -274,6 +274,7 @@ def test_the_front_page_of_the_site_plays_a_recorded_run(browser, tmp_path, monk
     monkeypatch.setattr(recorded_run, "N_PICTURES", 6)
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "recorded-run.js").write_text(recorded_run.script(), "utf-8")
+    (tmp_path / "_static" / "recorded-run.css").write_text(recorded_run.colors(), "utf-8")
     markdown = (DOCS / "index.md").read_text("utf-8")
     [html] = re.findall(r"```\{raw\} html\n(.*?)```", markdown, re.S)
     style = (DOCS / "_static" / "site.css").read_text("utf-8")

@@ -103,6 +103,20 @@ def test_a_run_is_recorded():
     assert [row[0] for row in headers[-1]["curve"]] == epochs
 
 
+def test_the_recorded_run_has_the_colors_of_the_playground():
+    import recorded_run
+
+    light, dark = recorded_run.colors().splitlines()
+    names = [re.findall(r"(--[a-z]+):", rule) for rule in (light, dark)]
+    assert light.startswith('html[data-theme="light"] {--')
+    assert dark.startswith('html[data-theme="dark"] {--')
+    assert {"--ink", "--dim", "--card", "--line", "--bad", "--positive", "--negative"} <= set(
+        names[0]
+    )
+    assert set(names[1]) <= set(names[0])
+    assert light.split("{")[1] != dark.split("{")[1]
+
+
 def test_modules_become_one_script():
     import recorded_run
 

@@ -29,6 +29,7 @@ LAST_EPOCH, N_PICTURES = 300, 40
 # In the order in which they need each other.
 SCRIPTS = ("colors", "surface", "network", "curves", "connection")
 HERE = Path(__file__).parent
+STATIC = Path(playground.__file__).parent / "static"
 
 
 def record(settings, last_epoch, n_pictures):
@@ -63,8 +64,7 @@ def as_one_script(texts):
 
 def script():
     """Return the script of the recorded run, with what it shows."""
-    folder = Path(playground.__file__).parent / "static"
-    texts = [(folder / f"{name}.js").read_text("utf-8") for name in SCRIPTS]
+    texts = [(STATIC / f"{name}.js").read_text("utf-8") for name in SCRIPTS]
     frames = record(SETTINGS, LAST_EPOCH, N_PICTURES)
     recorded = json.dumps([base64.b64encode(frame).decode() for frame in frames])
     texts.append(f"const RECORDED = {recorded};\n")
@@ -72,10 +72,21 @@ def script():
     return as_one_script(texts)
 
 
+def colors():
+    """Return the playground's colors as a style sheet, for the themes of the site."""
+    rules = re.findall(r":root\{([^}]*)\}", (STATIC / "style.css").read_text("utf-8"))
+    return "".join(
+        f'html[data-theme="{theme}"] {{{";".join(re.findall("--[^;]*", rule))}}}\n'
+        for theme, rule in zip(("light", "dark"), rules, strict=True)
+    )
+
+
 def write(app, error):
-    """Write the script beside the other scripts of the site."""
+    """Write the script and its colors beside the others of the site."""
     if error is None and app.builder.format == "html":
-        (Path(app.outdir) / "_static" / "recorded-run.js").write_text(script(), "utf-8")
+        folder = Path(app.outdir) / "_static"
+        (folder / "recorded-run.js").write_text(script(), "utf-8")
+        (folder / "recorded-run.css").write_text(colors(), "utf-8")
 
 
 def setup(app):
