@@ -130,6 +130,18 @@ def test_modules_become_one_script():
     )
 
 
+def test_names_of_modules_that_become_one_script_differ():
+    import recorded_run
+
+    files = [recorded_run.STATIC / f"{name}.js" for name in recorded_run.SCRIPTS]
+    files.append(recorded_run.HERE / "recorded_run.js")
+    declared = r"^(?:export )?(?:const|let|function|class) (\w+)"
+    names = [re.findall(declared, file.read_text("utf-8"), re.M) for file in files]
+    assert all(names)
+    together = [name for own in names for name in own]
+    assert len(set(together)) == len(together), sorted(together)
+
+
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     """Execute a page of the gallery, as the notebook that it can be had as."""
